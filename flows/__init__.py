@@ -1,0 +1,1 @@
+"""Programs a person runs. Read `flows/selfplay.py` first, then `flows/round.py`."""

@@ -1,0 +1,95 @@
+"""What an engine is asked and what it returns: requests in, completions out.
+
+A request names everything that decides its outcome (prompt, picture, adapter, sampling, seed), so that a completion
+does not depend on what else is in its batch.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What a role says to the model: an optional system text and the user's text (the picture goes before it)."""
+
+    user: str
+    system: str | None = None
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An encoded picture and its key. Equality and hashing are by key."""
+
+    key: str
+    data: bytes = field(repr=False, compare=False)
+
+    @cached_property
+    def image(self) -> Image.Image:
+        """The decoded picture in RGB."""
+        from PIL import Image
+
+        return Image.open(io.BytesIO(self.data)).convert("RGB")
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """A LoRA adapter on disk (PEFT layout). The name is unique to its weights: engines cache by (name, path)."""
+
+    name: str
+    path: Path
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How to sample. Temperature 0 is greedy; `top_k` 0 and `top_p` 1 leave the distribution whole."""
+
+    max_tokens: int
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+
+
+@dataclass(frozen=True)
+class Request:
+    """`n` completions of one prompt. Completion i depends on (seed, i) and on this request alone."""
+
+    prompt: Prompt
+    picture: Picture | None
+    adapter: Adapter | None
+    """None asks the base model itself."""
+    sampling: Sampling
+    n: int = 1
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One sampled text, without the end token."""
+
+    text: str
+    tokens: int
+    finished: bool
+    """False when `max_tokens` cut it off."""
+
+
+class Engine(Protocol):
+    """A loaded model that answers requests."""
+
+    def generate(
+        self, requests: Sequence[Request], on_done: Callable[[int], None] | None = None
+    ) -> list[list[Completion]]:
+        """Completions per request, in order (`len(result[i]) == requests[i].n`); `on_done(k)` after k more are done."""
+        ...
+
+    def close(self) -> None:
+        """Free the model and its processes. A closed engine cannot be used again."""
+        ...

@@ -1,0 +1,180 @@
+"""Every row that crosses from one stage to the next, and its Arrow schema.
+
+Rows are frozen and refuse unknown fields. The Arrow schema is derived from the class, so a class is the only
+declaration of a file's columns. Pictures travel as keys (`<shard stem>/<sample key>`), never as bytes. A row that was
+dropped stays in its file with a `reason`; `reason is None` means that it was kept.
+"""
+
+from __future__ import annotations
+
+import types
+from typing import Any, Literal, Self, Union, get_args, get_origin
+
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict
+
+AnswerKind = Literal["short_answer", "numeric_value"]
+
+
+class Row(BaseModel):
+    """One row of an artifact: frozen, closed, with an Arrow schema of its own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @classmethod
+    def schema(cls) -> pa.Schema:
+        """The Arrow schema derived from the annotations; `X | None` becomes a nullable column."""
+        return pa.schema([_field(name, info.annotation) for name, info in cls.model_fields.items()])
+
+    @classmethod
+    def from_table(cls, table: pa.Table) -> list[Self]:
+        """The rows of an Arrow table whose columns are this class's fields."""
+        return [cls.model_validate(record) for record in table.to_pylist()]
+
+
+def to_table(row_type: type[Row], rows: list[Any]) -> pa.Table:
+    """Rows as an Arrow table with `row_type`'s schema (also when there are none)."""
+    return pa.Table.from_pylist([row.model_dump() for row in rows], schema=row_type.schema())
+
+
+_ARROW: dict[Any, pa.DataType] = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
+
+
+def _field(name: str, annotation: Any) -> pa.Field:
+    nullable = get_origin(annotation) in (Union, types.UnionType) and type(None) in get_args(annotation)
+    return pa.field(name, _arrow_type(annotation), nullable=nullable)
+
+
+def _arrow_type(annotation: Any) -> pa.DataType:
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin in (Union, types.UnionType):
+        (inner,) = [argument for argument in arguments if argument is not type(None)]
+        return _arrow_type(inner)
+    if origin is Literal:
+        return pa.string()
+    if origin is tuple:
+        return pa.list_(pa.field("item", _arrow_type(arguments[0])))
+    return _ARROW[annotation]
+
+
+class Estimate(Row):
+    """How often the Solver is right with itself in one domain, as measured by the probe."""
+
+    domain: str
+    questions: int
+    """Probe questions that got a majority answer or none: all that were asked in this domain."""
+    agreement: float
+    """Mean agreement, 0..1."""
+    difficulty: float
+    """Mean of 1 - 2 |p - 1/2| over the questions: 1 at the frontier, 0 when always or never agreeing."""
+    low: float
+    high: float
+    """95 % bootstrap interval of `difficulty`."""
+    weight: float
+    """Share of the Searcher's prompts that this domain gets, smoothed towards uniform; sums to 1 over the rows."""
+
+
+class Find(Row):
+    """One picture that a query retrieved. The kept ones form the round's pool."""
+
+    domain: str
+    query: str
+    key: str | None
+    """Image key; None where the query itself was rejected."""
+    rank: int
+    score: float
+    reason: str | None
+    """Why it is not in the pool: a query's `Reject` reason, `duplicate`, `masked: ...`."""
+
+
+class Question(Row):
+    """One question about one picture, as the Questioner wrote it."""
+
+    id: str
+    key: str
+    domain: str
+    kind: AnswerKind
+    text: str
+    answer: str
+    """The Questioner's own answer: kept to be read, never used as a label."""
+    thought: str
+    raw: str
+    """The model's text before parsing."""
+    reason: str | None
+    """A `Reject` reason, or `duplicate`."""
+
+
+class Verdict(Row):
+    """What the Solver's own answers say of one question: its pseudo-label, agreement and whether it teaches."""
+
+    id: str
+    key: str
+    domain: str
+    kind: AnswerKind
+    text: str
+    answers: tuple[str | None, ...]
+    """The m sampled answers; None where no answer could be parsed."""
+    label: str | None
+    """The majority answer (pseudo-label); None on a tie or when nothing was parsed."""
+    agreement: float
+    """Size of the majority group over m, 0..1."""
+    reason: str | None
+    """Why it does not train: `too hard`, `too easy`, `no majority`, a `Reject` reason ... None means kept."""
+
+
+class Step(Row):
+    """One optimiser step of a training stage."""
+
+    step: int
+    reward: float
+    """Mean reward of the step's rollouts."""
+    reward_sd: float
+    loss: float
+    kl: float
+    grad_norm: float
+    learning_rate: float
+    tokens: float
+    """Mean completion length."""
+    active: float
+    """Share of groups with a reward spread, 0..1: the only ones with a gradient."""
+    seconds: float
+
+
+class Score(Row):
+    """One benchmark item, answered greedily and by k samples at temperature 1."""
+
+    benchmark: str
+    id: str
+    domain: str
+    target: str
+    greedy: str | None
+    greedy_correct: bool
+    samples: tuple[str | None, ...]
+    sample_accuracy: float
+    """Share of the k samples that are right, 0..1."""
+    majority_correct: bool
+
+
+class Decision(Row):
+    """Promoted or rolled back, and on what evidence. One row an artifact."""
+
+    promoted: bool
+    items: int
+    mean_before: float
+    mean_after: float
+    mean_low: float
+    mean_high: float
+    """95 % paired bootstrap interval of the gain of the sampled mean, in points (0..100)."""
+    greedy_before: float
+    greedy_after: float
+    greedy_low: float
+    greedy_high: float
+    why: str
+
+
+class Reject(BaseModel):
+    """Model output that could not be used, and why. Returned by every `parse`; never raised."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    reason: str
