@@ -6,38 +6,12 @@ does not depend on what else is in its batch.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from PIL import Image
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """What a role says to the model: an optional system text and the user's text (the picture goes before it)."""
-
-    user: str
-    system: str | None = None
-
-
-@dataclass(frozen=True)
-class Picture:
-    """An encoded picture and its key. Equality and hashing are by key."""
-
-    key: str
-    data: bytes = field(repr=False, compare=False)
-
-    @cached_property
-    def image(self) -> Image.Image:
-        """The decoded picture in RGB."""
-        from PIL import Image
-
-        return Image.open(io.BytesIO(self.data)).convert("RGB")
+from tasks.prompt import Picture, Prompt
 
 
 @dataclass(frozen=True)
