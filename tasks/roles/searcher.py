@@ -1,0 +1,68 @@
+r"""The Searcher writes a text query that retrieves pictures: `<type>...</type><query>...</query>`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tasks.prompt import Prompt
+from tasks.records import Reject
+from tasks.roles.tags import consists_of, contents
+from tasks.roles.wording import Wording
+
+TAGS = ("type", "query")
+
+
+class Domain(BaseModel):
+    """A field of pictures that the Searcher may be sent to."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    name: str = Field(min_length=1)
+    """What it is called, in the prompt and in every table."""
+    focus: tuple[str, ...] = ()
+    """Key words of what such pictures show; the probe looks for pictures with them."""
+
+    @property
+    def words(self) -> str:
+        """The domain as a plain text query."""
+        return ", ".join((self.name, *self.focus))
+
+
+class SearcherWording(Wording):
+    """Templates may name `domain` (its `name` and `focus`)."""
+
+    variables: ClassVar[frozenset[str]] = frozenset({"domain"})
+
+
+@dataclass(frozen=True)
+class Query:
+    """What the Searcher looks for, and the kind of picture it says that it wants."""
+
+    text: str
+    kind: str
+
+
+def prompt(wording: SearcherWording, domain: Domain) -> Prompt:
+    """Ask for a query within `domain`."""
+    return wording.render(domain=domain)
+
+
+def parse(text: str) -> Query | Reject:
+    """The one query of `text`, wherever it stands; the type may be missing."""
+    match contents("query", text):
+        case []:
+            return Reject(reason="no query")
+        case [""]:
+            return Reject(reason="empty query")
+        case [query]:
+            return Query(text=query, kind=next(iter(contents("type", text)), ""))
+        case _:
+            return Reject(reason="several queries")
+
+
+def well_formed(text: str) -> bool:
+    """The text is the two tags in order and nothing else."""
+    return consists_of(TAGS, text)

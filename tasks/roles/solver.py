@@ -1,0 +1,37 @@
+r"""The Solver answers a question about a picture; its reply ends in `\boxed{...}`.
+
+Labels, rewards and benchmarks all ask through this one `prompt`: in the published code the label prompt and the
+reward prompt differ, so the Solver was trained on another question than the one that was labelled.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from tasks.grading import extract_answer
+from tasks.prompt import Prompt
+from tasks.records import AnswerKind, Reject
+from tasks.roles.wording import Wording
+
+
+class SolverWording(Wording):
+    """Templates may name `question` and `kind` (`short_answer` or `numeric_value`)."""
+
+    variables: ClassVar[frozenset[str]] = frozenset({"question", "kind"})
+
+
+def prompt(wording: SolverWording, question: str, kind: AnswerKind) -> Prompt:
+    """Ask `question`, whose answer is of this kind."""
+    return wording.render(question=question, kind=kind)
+
+
+def parse(text: str) -> str | Reject:
+    r"""The content of the last `\boxed{...}`."""
+    answer = extract_answer(text)
+    return Reject(reason="no answer") if answer is None or not answer.strip() else answer.strip()
+
+
+def well_formed(text: str) -> bool:
+    r"""The text ends in a `\boxed{...}` that is not empty; a full stop or a dollar sign may follow."""
+    tail = text.rstrip(" \n\t.$")
+    return tail.endswith("}") and r"\boxed{" in tail and not isinstance(parse(tail), Reject)
