@@ -1,0 +1,240 @@
+"""Bar charts, pie charts and line plots."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from random import Random
+
+from tasks.world.canvas import COLORS, INK, NAMES, Canvas, paper
+from tasks.world.family import Family, Kind, Slots, Solution, each, either_way, gap, once, pairs, shuffled, total
+
+
+@dataclass(frozen=True)
+class Series:
+    """Named whole values in the order in which they are drawn."""
+
+    values: Mapping[str, int]
+
+    @property
+    def names(self) -> list[str]:
+        return list(self.values)
+
+    def __getitem__(self, name: str) -> int:
+        return self.values[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.values
+
+
+def _read(series: Series, names: list[str]) -> str:
+    return ", ".join(f"{name} {series[name]}" for name in names)
+
+
+def _value(series: Series, slots: Slots, rng: Random) -> Solution | None:
+    name = slots["a"]
+    if name not in series:
+        return None
+    names = [name] if rng.random() < 0.5 else either_way(series.names, rng)
+    return Solution(_read(series, names), str(series[name]))
+
+
+def _sum(series: Series, slots: Slots, rng: Random) -> Solution | None:
+    names = [slots["a"], slots["b"]]
+    if len(set(names)) < 2 or not all(name in series for name in names):
+        return None
+    names = shuffled(names, rng)
+    values = [series[name] for name in names]
+    return Solution(f"{_read(series, names)}, {total(values)}", str(sum(values)))
+
+
+def _difference(series: Series, slots: Slots, rng: Random) -> Solution | None:
+    names = [slots["a"], slots["b"]]
+    if len(set(names)) < 2 or not all(name in series for name in names):
+        return None
+    names = shuffled(names, rng)
+    a, b = (series[name] for name in names)
+    return Solution(f"{_read(series, names)}, {gap(a, b)}", str(abs(a - b)))
+
+
+def _extreme(largest: bool) -> Kind[Series]:
+    def solve(series: Series, slots: Slots, rng: Random) -> Solution | None:
+        best = (max if largest else min)(series.values.values())
+        winners = [name for name in series.names if series[name] == best]
+        if len(winners) > 1:
+            return None
+        return Solution(_read(series, either_way(series.names, rng)), winners[0])
+
+    def options(series: Series) -> list[Slots]:
+        return once(series) if solve(series, {}, Random(0)) else []
+
+    word = "largest" if largest else "smallest"
+    return Kind(f"which color is the {word}?", "short_answer", options, solve)
+
+
+def _all(series: Series, slots: Slots, rng: Random) -> Solution:
+    names = either_way(series.names, rng) if rng.random() < 0.5 else shuffled(series.names, rng)
+    values = [series[name] for name in names]
+    return Solution(f"{_read(series, names)}, {total(values)}", str(sum(values)))
+
+
+def _colors(rng: Random, count: int) -> list[str]:
+    return rng.sample(NAMES, count)
+
+
+def _listed(names: list[str]) -> str:
+    return f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+# Bar charts ---------------------------------------------------------------------------------------------------------
+
+
+def _bar_facts(rng: Random, level: int) -> Series:
+    top = 5 if level == 1 else 9
+    return Series({name: rng.randint(1, top) for name in _colors(rng, level + 1 + rng.randint(0, 1))})
+
+
+def _draw_bars(canvas: Canvas, series: Series, rng: Random) -> None:
+    left, bottom, step = 14 + rng.uniform(0, 4), 100 + rng.uniform(-3, 3), 9.0
+    for value in range(10):
+        height = bottom - value * step
+        canvas.line([(left, height), (108, height)], (200, 200, 200) if value else INK, 0.6)
+        if value % 3 == 0:
+            canvas.text((left - 6, height), str(value), 9)
+    width = (106 - left) / len(series.names)
+    for i, name in enumerate(series.names):
+        x = left + 2 + i * width
+        canvas.box(x, bottom - series[name] * step, x + width * 0.7, bottom, COLORS[name])
+
+
+def _bar_captions(series: Series) -> list[str]:
+    count, tallest = len(series.names), max(series.names, key=lambda name: series[name])
+    return ["a bar chart", f"a bar chart with {count} bars", f"a bar chart with {count} bars, {_listed(series.names)}", f"a bar chart, the {tallest} bar is tall"]
+
+
+BARS = Family(
+    "bar charts",
+    ("bars", "heights", "gridlines"),
+    _bar_facts,
+    _draw_bars,
+    _bar_captions,
+    (
+        Kind("what is the value of the {a} bar?", "numeric_value", lambda s: each("a", s.names), _value),
+        Kind("what is the {a} bar plus the {b} bar?", "numeric_value", lambda s: pairs(s.names), _sum),
+        Kind("what is the difference between the {a} bar and the {b} bar?", "numeric_value", lambda s: pairs(s.names), _difference),
+        Kind("what is the sum of all bars?", "numeric_value", once, _all),
+        _extreme(True),
+        _extreme(False),
+    ),
+)
+
+# Pie charts ---------------------------------------------------------------------------------------------------------
+
+
+def _pie_facts(rng: Random, level: int) -> Series:
+    count = level + 1 + rng.randint(0, 1)
+    cuts = sorted(rng.sample(range(1, 10), count - 1))
+    shares = [b - a for a, b in zip([0, *cuts], [*cuts, 10], strict=True)]
+    return Series({name: 10 * share for name, share in zip(_colors(rng, count), shares, strict=True)})
+
+
+def _draw_pie(canvas: Canvas, series: Series, rng: Random) -> None:
+    center, radius = (56 + rng.uniform(-4, 4), 56 + rng.uniform(-4, 4)), rng.uniform(40, 48)
+    start = 0.0
+    for name in series.names:
+        end = start + 3.6 * series[name]
+        canvas.wedge(center, radius, start, end, COLORS[name])
+        start = end
+
+
+def _pie_captions(series: Series) -> list[str]:
+    count, largest = len(series.names), max(series.names, key=lambda name: series[name])
+    return ["a pie chart", f"a pie chart with {count} slices", f"a pie chart with {count} slices, {_listed(series.names)}", f"a pie chart, the {largest} slice is large"]
+
+
+PIES = Family(
+    "pie charts",
+    ("slices", "shares", "percent"),
+    _pie_facts,
+    _draw_pie,
+    _pie_captions,
+    (
+        Kind("what percent is the {a} slice?", "numeric_value", lambda s: each("a", s.names), _value),
+        Kind("what percent are the {a} and {b} slices together?", "numeric_value", lambda s: pairs(s.names), _sum),
+        Kind("how many percent apart are the {a} and {b} slices?", "numeric_value", lambda s: pairs(s.names), _difference),
+        _extreme(True),
+        _extreme(False),
+    ),
+)
+
+# Line plots ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A polyline through whole values at x = 1, 2, ..."""
+
+    values: tuple[int, ...]
+    color: str
+
+
+def _plot_facts(rng: Random, level: int) -> Plot:
+    top = 5 if level == 1 else 9
+    return Plot(tuple(rng.randint(0, top) for _ in range(level + 2)), rng.choice(NAMES))
+
+
+def _draw_plot(canvas: Canvas, plot: Plot, rng: Random) -> None:
+    left, bottom, step = 14 + rng.uniform(0, 3), 98 + rng.uniform(-2, 2), 9.2
+    for value in range(10):
+        height = bottom - value * step
+        canvas.line([(left, height), (108, height)], (205, 205, 205) if value else INK, 0.6)
+        if value % 3 == 0:
+            canvas.text((left - 6, height), str(value), 9)
+    spread = (100 - left) / (len(plot.values) - 1)
+    points = [(left + 4 + i * spread, bottom - value * step) for i, value in enumerate(plot.values)]
+    canvas.line(points, COLORS[plot.color], 1.6)
+    for i, point in enumerate(points):
+        canvas.disc(point, 2.6, COLORS[plot.color])
+        canvas.text((point[0], bottom + 7), str(i + 1), 9)
+
+
+def _points(plot: Plot, rng: Random) -> str:
+    return ", ".join(either_way([f"{i}: {value}" for i, value in enumerate(plot.values, 1)], rng))
+
+
+def _at(plot: Plot, slots: Slots, rng: Random) -> Solution | None:
+    if not slots["x"].isdigit() or not 1 <= int(slots["x"]) <= len(plot.values):
+        return None
+    x = int(slots["x"])
+    return Solution(f"{x}: {plot.values[x - 1]}" if rng.random() < 0.5 else _points(plot, rng), str(plot.values[x - 1]))
+
+
+def _peak(plot: Plot, slots: Slots, rng: Random) -> Solution:
+    return Solution(_points(plot, rng), str(max(plot.values)))
+
+
+def _rises(plot: Plot, slots: Slots, rng: Random) -> Solution:
+    moves = ["up" if b > a else "down" if b < a else "flat" for a, b in zip(plot.values, plot.values[1:], strict=False)]
+    ways = [f"{_points(plot, rng)}, ", ""]
+    return Solution(rng.choice(ways) + ", ".join(moves), str(moves.count("up")))
+
+
+def _climb(plot: Plot, slots: Slots, rng: Random) -> Solution:
+    first, last = plot.values[0], plot.values[-1]
+    ends = either_way([f"1: {first}", f"{len(plot.values)}: {last}"], rng)
+    return Solution(f"{', '.join(ends)}, {gap(first, last)}", str(abs(first - last)))
+
+
+LINES = Family(
+    "line plots",
+    ("points", "trend", "rises"),
+    _plot_facts,
+    _draw_plot,
+    lambda p: ["a line plot", f"a {p.color} line plot", f"a line plot with {len(p.values)} points", f"a {p.color} line plot with {len(p.values)} points"],
+    (
+        Kind("what is the value at {x}?", "numeric_value", lambda p: each("x", range(1, len(p.values) + 1)), _at),
+        Kind("what is the highest value?", "numeric_value", once, _peak),
+        Kind("how many times does the line go up?", "numeric_value", once, _rises),
+        Kind("how far apart are the first and the last value?", "numeric_value", once, _climb),
+    ),
+)
