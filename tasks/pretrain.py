@@ -1,0 +1,321 @@
+"""Trains the embedded vision-language model from scratch on the micro world.
+
+Each step draws fresh scenes, so no picture is seen twice and none is in a corpus or a benchmark (their seeds lie in
+ranges of their own). The vision tower runs once a picture and several lessons share its features; lessons are sorted
+by length and run in chunks, so that little is spent on padding. Matrices are trained by Muon and everything else by
+AdamW: on this model Muon reached AdamW's loss in well under the same number of steps.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tasks.world import DOMAINS, Scene
+from tasks.world.lessons import Lesson, questioner_lesson, searcher_lesson, solver_lesson
+from tasks.world.splits import PRETRAINING
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedTokenizerFast, Qwen2_5_VLForConditionalGeneration
+
+SPECIAL = ("<|endoftext|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>", "<|reply|>")
+TAGS = ("<think>", "</think>", "<type>", "</type>", "<question>", "</question>", "<answer>", "</answer>", "<query>", "</query>", " \\boxed{")
+CHAT_TEMPLATE = (
+    "{%- for message in messages %}{%- if message['role'] == 'assistant' %}{{- '<|reply|>' }}{%- endif %}"
+    "{%- if message['content'] is string %}{{- message['content'] }}{%- else %}{%- for part in message['content'] %}"
+    "{%- if part['type'] == 'image' %}{{- '<|vision_start|><|image_pad|><|vision_end|>' }}"
+    "{%- else %}{{- part['text'] }}{%- endif %}{%- endfor %}{%- endif %}"
+    "{%- if message['role'] == 'assistant' %}{{- '<|im_end|>' }}{%- endif %}{%- endfor %}"
+    "{%- if add_generation_prompt %}{{- '<|reply|>' }}{%- endif %}"
+)
+PIXELS, PATCH, MERGE = 112, 14, 2
+IMAGE_TOKENS = (PIXELS // PATCH // MERGE) ** 2
+MEAN, DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+
+
+class Pretraining(BaseModel):
+    """The recipe of the embedded base model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    steps: int = Field(2400, ge=1)
+    pictures: int = Field(64, ge=1)
+    """Fresh pictures a step."""
+    lessons: int = Field(3, ge=1)
+    """Questions to the Solver for each picture; the Questioner gets one more lesson a picture."""
+    queries: int = Field(8, ge=0)
+    """Lessons of the Searcher a step."""
+    chunk: int = Field(64, ge=1)
+    """Lessons in one forward pass, all of about one length."""
+    width: int = 128
+    text_layers: int = 4
+    vision_layers: int = 4
+    muon_rate: float = Field(0.02, gt=0)
+    adam_rate: float = Field(3e-3, gt=0)
+    warmup: int = Field(100, ge=0)
+    weight_decay: float = Field(0.02, ge=0)
+    save_every: int = Field(200, ge=1)
+    """Steps between two saves of the model, so that a long run can be looked at."""
+    seed: int = 0
+
+
+def build_tokenizer(texts: Iterator[str]) -> PreTrainedTokenizerFast:
+    """A byte-level BPE of about a thousand tokens: any text round-trips, the world's own words are one token each."""
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=1000, initial_alphabet=alphabet, special_tokens=list(SPECIAL), show_progress=False)
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.add_tokens([AddedToken(tag, normalized=False, special=False) for tag in TAGS])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|endoftext|>", padding_side="left",
+        extra_special_tokens={"image_token": "<|image_pad|>", "video_token": "<|video_pad|>"}, chat_template=CHAT_TEMPLATE,
+    )  # fmt: skip
+
+
+def build_model(tokenizer: PreTrainedTokenizerFast, recipe: Pretraining) -> Qwen2_5_VLForConditionalGeneration:
+    """An untrained Qwen2.5-VL in miniature: 112-pixel pictures, 64 patches, 16 visual tokens."""
+    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+
+    def token(name: str) -> int:
+        return int(tokenizer.convert_tokens_to_ids(name))
+
+    heads = recipe.width // 32
+    config = Qwen2_5_VLConfig(
+        text_config={
+            "vocab_size": -(-len(tokenizer) // 16) * 16, "hidden_size": recipe.width, "intermediate_size": 3 * recipe.width,
+            "num_hidden_layers": recipe.text_layers, "num_attention_heads": heads, "num_key_value_heads": heads // 2,
+            "max_position_embeddings": 1024, "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [4, 6, 6]},
+            "bos_token_id": None, "eos_token_id": token("<|im_end|>"), "pad_token_id": token("<|endoftext|>"), "tie_word_embeddings": True,
+        },
+        vision_config={
+            "depth": recipe.vision_layers, "hidden_size": recipe.width, "intermediate_size": 5 * recipe.width // 2, "num_heads": heads,
+            "patch_size": PATCH, "spatial_merge_size": MERGE, "window_size": PIXELS, "out_hidden_size": recipe.width,
+            "fullatt_block_indexes": list(range(recipe.vision_layers)),
+        },
+        image_token_id=token("<|image_pad|>"), video_token_id=token("<|video_pad|>"),
+        vision_start_token_id=token("<|vision_start|>"), vision_end_token_id=token("<|vision_end|>"), tie_word_embeddings=True,
+    )  # fmt: skip
+    return Qwen2_5_VLForConditionalGeneration(config)
+
+
+def save_model(folder: Path, model: Qwen2_5_VLForConditionalGeneration, tokenizer: PreTrainedTokenizerFast) -> None:
+    """Weights, tokenizer and processor, as `from_pretrained` reads them."""
+    from transformers import Qwen2_5_VLProcessor
+    from transformers.models.qwen2_vl.image_processing_qwen2_vl import Qwen2VLImageProcessor
+    from transformers.models.qwen2_vl.video_processing_qwen2_vl import Qwen2VLVideoProcessor
+
+    size = {"shortest_edge": PIXELS * PIXELS, "longest_edge": PIXELS * PIXELS}
+    images = Qwen2VLImageProcessor(size=size, patch_size=PATCH, merge_size=MERGE)
+    videos = Qwen2VLVideoProcessor(size=size, patch_size=PATCH, merge_size=MERGE)
+    model.generation_config.eos_token_id = tokenizer.eos_token_id
+    model.generation_config.pad_token_id = tokenizer.pad_token_id
+    model.save_pretrained(folder)
+    Qwen2_5_VLProcessor(images, tokenizer, videos, chat_template=CHAT_TEMPLATE).save_pretrained(folder)
+
+
+# Batches ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Lessons of about one length about pictures of the step."""
+
+    ids: torch.Tensor
+    """int64 [lessons, length], padded on the right."""
+    targets: torch.Tensor
+    """int64 [lessons, length]: the next token where it belongs to a reply, else -100."""
+    pictures: torch.Tensor | None
+    """int64 [lessons]: which picture of the step each is about; None for lessons without one."""
+
+
+def patches(images: Sequence[Any]) -> torch.Tensor:
+    """Pictures as the vision tower takes them: float32 [n * 64, 1176], as the model's own image processor does it."""
+    import numpy as np
+    import torch
+
+    pixels = np.stack([np.asarray(image) for image in images]).astype(np.float32) / 255
+    pixels = (pixels - np.asarray(MEAN, np.float32)) / np.asarray(DEVIATION, np.float32)
+    blocks = PIXELS // PATCH // MERGE
+    grid = torch.from_numpy(pixels).reshape(len(images), blocks, MERGE, PATCH, blocks, MERGE, PATCH, 3)
+    grid = grid.permute(0, 1, 4, 2, 5, 7, 3, 6)[:, :, :, :, :, :, None].expand(-1, -1, -1, -1, -1, -1, 2, -1, -1)
+    return grid.reshape(len(images) * (PIXELS // PATCH) ** 2, -1)
+
+
+def encode(lessons: Sequence[Lesson], pictures: Sequence[int] | None, tokenizer: PreTrainedTokenizerFast) -> Chunk:
+    """Chat markup, ids and targets of one chunk."""
+    import torch
+
+    start = "<|vision_start|>" + "<|image_pad|>" * IMAGE_TOKENS + "<|vision_end|>" if pictures is not None else ""
+    heads = tokenizer([f"{start}{lesson.prompt}<|reply|>" for lesson in lessons])["input_ids"]
+    tails = tokenizer([f"{lesson.reply}<|im_end|>" for lesson in lessons])["input_ids"]
+    length = max(len(head) + len(tail) for head, tail in zip(heads, tails, strict=True))
+    ids = torch.full((len(lessons), length), int(tokenizer.pad_token_id))  # type: ignore[arg-type]
+    targets = torch.full((len(lessons), length), -100)
+    for row, (head, tail) in enumerate(zip(heads, tails, strict=True)):
+        ids[row, : len(head) + len(tail)] = torch.tensor(head + tail)
+        targets[row, len(head) - 1 : len(head) + len(tail) - 1] = torch.tensor(tail)
+    return Chunk(ids, targets, torch.tensor(pictures) if pictures is not None else None)
+
+
+def step_chunks(scenes: Sequence[Scene], recipe: Pretraining, tokenizer: PreTrainedTokenizerFast, rng: Random) -> list[Chunk]:
+    """All lessons of one step: sorted by length, in chunks; the Searcher's apart, since they have no picture."""
+    asked = [(solver_lesson(scene, rng), i) for i, scene in enumerate(scenes) for _ in range(recipe.lessons)]
+    asked += [(questioner_lesson(scene, rng), i) for i, scene in enumerate(scenes)]
+    asked.sort(key=lambda pair: len(pair[0].prompt) + len(pair[0].reply))
+    parts = [asked[i : i + recipe.chunk] for i in range(0, len(asked), recipe.chunk)]
+    chunks = [encode([lesson for lesson, _ in part], [i for _, i in part], tokenizer) for part in parts]
+    queries = [searcher_lesson(scene, rng) for scene in scenes[: recipe.queries]]
+    return [*chunks, encode(queries, None, tokenizer)] if queries else chunks
+
+
+def draw_scenes(recipe: Pretraining, step: int) -> list[Scene]:
+    """The step's pictures: domains and levels by lot, seeds from the range that belongs to pretraining alone."""
+    rng = Random(f"pretraining/{recipe.seed}/{step}")
+    return [Scene(rng.choice(DOMAINS), rng.randint(1, 3), PRETRAINING.draw(rng)) for _ in range(recipe.pictures)]
+
+
+# Learning -----------------------------------------------------------------------------------------------------------
+
+
+def picture_features(model: Qwen2_5_VLForConditionalGeneration, pixels: torch.Tensor) -> torch.Tensor:
+    """float32 [pictures, 16, width]: the vision tower over equal pictures in one batch.
+
+    transformers runs attention picture by picture (`cu_seqlens`), which on a CPU costs more than the arithmetic; with
+    one window a picture the same weights can be run as a plain batch.
+    """
+    from torch.nn import functional as F
+    from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import apply_rotary_pos_emb_vision
+
+    tower = model.model.visual
+    count, tokens = len(pixels) // (PIXELS // PATCH) ** 2, (PIXELS // PATCH) ** 2
+    hidden = (pixels @ tower.patch_embed.proj.weight.flatten(1).T).view(count, tokens, -1)
+    cos, sin = tower.rotary_pos_emb(hidden, _patch_positions())
+    for block in tower.blocks:
+        attention = block.attn
+        qkv = attention.qkv(block.norm1(hidden)).view(count, tokens, 3, attention.num_heads, -1)
+        q, k = apply_rotary_pos_emb_vision(qkv[:, :, 0], qkv[:, :, 1], cos, sin)
+        q, k, v = (x.transpose(1, 2) for x in (q, k, qkv[:, :, 2]))
+        mixed = F.scaled_dot_product_attention(q, k, v, scale=attention.scaling)
+        hidden = hidden + attention.proj(mixed.transpose(1, 2).reshape(count, tokens, -1))
+        hidden = hidden + block.mlp(block.norm2(hidden))
+    return tower.merger(hidden).view(count, IMAGE_TOKENS, -1)  # type: ignore[no-any-return]
+
+
+def _patch_positions() -> torch.Tensor:
+    """int64 [64, 2]: row and column of each patch, merge blocks together."""
+    import torch
+
+    blocks = PIXELS // PATCH // MERGE
+    grid = torch.arange(PIXELS // PATCH)
+    rows = grid[:, None].expand(-1, len(grid)).reshape(blocks, MERGE, blocks, MERGE).transpose(1, 2).reshape(-1)
+    columns = grid[None, :].expand(len(grid), -1).reshape(blocks, MERGE, blocks, MERGE).transpose(1, 2).reshape(-1)
+    return torch.stack([rows, columns], dim=1)
+
+
+def _token_positions(length: int, with_picture: bool) -> torch.Tensor:
+    """int64 [3, 1, length]: M-RoPE positions (time, row, column); every lesson has its picture in the same place."""
+    import torch
+
+    if not with_picture:
+        return torch.arange(length).expand(3, 1, -1)
+    side = int(math.sqrt(IMAGE_TOKENS))
+    cell = torch.arange(IMAGE_TOKENS)
+    picture = torch.stack([torch.zeros_like(cell), cell // side, cell % side]) + 1
+    rest = (torch.arange(length - IMAGE_TOKENS - 1) + 1 + side).expand(3, -1)
+    return torch.cat([torch.zeros(3, 1, dtype=torch.int64), picture, rest], dim=1)[:, None]
+
+
+def lesson_loss(model: Qwen2_5_VLForConditionalGeneration, chunk: Chunk, features: torch.Tensor) -> torch.Tensor:
+    """Summed cross-entropy of the replies' tokens."""
+    import torch
+    from torch.nn import functional as F
+
+    embedded = model.model.language_model.embed_tokens(chunk.ids)
+    if chunk.pictures is not None:
+        before, after = embedded[:, :1], embedded[:, 1 + IMAGE_TOKENS :]
+        embedded = torch.cat([before, features[chunk.pictures], after], dim=1)
+    positions = _token_positions(chunk.ids.shape[1], chunk.pictures is not None).expand(-1, len(chunk.ids), -1)
+    hidden = model.model.language_model(inputs_embeds=embedded, position_ids=positions, use_cache=False).last_hidden_state
+    wanted = chunk.targets != -100
+    return F.cross_entropy(model.lm_head(hidden[wanted]), chunk.targets[wanted], reduction="sum")
+
+
+def learn_step(model: Qwen2_5_VLForConditionalGeneration, scenes: Sequence[Scene], chunks: Sequence[Chunk]) -> float:
+    """Accumulates the gradient of one step and returns the mean loss per token, in nats.
+
+    The chunks' gradients meet at the picture features, so the vision tower is run back once.
+    """
+    tokens = sum(int((chunk.targets != -100).sum()) for chunk in chunks)
+    features = picture_features(model, patches([scene.image() for scene in scenes]))
+    shared = features.detach().requires_grad_()
+    loss = 0.0
+    for chunk in chunks:
+        part = lesson_loss(model, chunk, shared) / tokens
+        part.backward()
+        loss += float(part.detach())
+    features.backward(shared.grad)
+    return loss
+
+
+def optimizers(model: Qwen2_5_VLForConditionalGeneration, recipe: Pretraining) -> list[torch.optim.Optimizer]:
+    """Muon for the hidden matrices, AdamW for embeddings, biases and norms."""
+    import torch
+
+    hidden, rest = [], []
+    for name, parameter in model.named_parameters():
+        matrix = parameter.ndim == 2 and "embed" not in name and "lm_head" not in name
+        (hidden if matrix else rest).append(parameter)
+    return [
+        torch.optim.Muon(hidden, lr=recipe.muon_rate, weight_decay=recipe.weight_decay, adjust_lr_fn="original"),
+        torch.optim.AdamW(rest, lr=recipe.adam_rate, weight_decay=0.0, betas=(0.9, 0.98)),
+    ]
+
+
+def rate(step: int, recipe: Pretraining) -> float:
+    """Warm-up, then a constant, then a straight line to zero over the last 40 % of the steps."""
+    return min(1.0, (step + 1) / max(1, recipe.warmup), (recipe.steps - step) / (0.4 * recipe.steps))
+
+
+def pretrain(recipe: Pretraining, folder: Path, on_step: Callable[[int, float], None]) -> None:
+    """Runs the recipe and leaves the model in `folder`."""
+    import torch
+
+    torch.manual_seed(recipe.seed)
+    rng = Random(f"lessons/{recipe.seed}")
+    tokenizer = build_tokenizer(_texts(recipe))
+    model = build_model(tokenizer, recipe)
+    steppers = optimizers(model, recipe)
+    rates = [stepper.param_groups[0]["lr"] for stepper in steppers]
+    for step in range(recipe.steps):
+        for stepper, full in zip(steppers, rates, strict=True):
+            stepper.param_groups[0]["lr"] = full * rate(step, recipe)
+        scenes = draw_scenes(recipe, step)
+        loss = learn_step(model, scenes, step_chunks(scenes, recipe, tokenizer, rng))
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for stepper in steppers:
+            stepper.step()
+            stepper.zero_grad()
+        on_step(step, loss)
+        if (step + 1) % recipe.save_every == 0 or step + 1 == recipe.steps:
+            save_model(folder, model, tokenizer)
+
+
+def _texts(recipe: Pretraining) -> Iterator[str]:
+    """Text for the tokenizer to learn its words from."""
+    rng = Random(recipe.seed)
+    for step in range(60):
+        for scene in draw_scenes(recipe, step):
+            for lesson in (solver_lesson(scene, rng), questioner_lesson(scene, rng), searcher_lesson(scene, rng)):
+                yield from (lesson.prompt, lesson.reply)
