@@ -103,7 +103,7 @@ def contents(path: Path) -> str:
     """sha256 of a file's bytes, or of a folder's relative names and their files' sha256. UserError if it is missing."""
     if path.is_file():
         status = path.stat()
-        return _file_sha256(path, status.st_size, status.st_mtime_ns)
+        return _sha256_of_version(path, status.st_size, status.st_mtime_ns)
     if not path.is_dir():
         raise UserError(f"{path} does not exist: give the path of a file or folder.")
     files = sorted(file for file in path.rglob("*") if file.is_file())
@@ -111,7 +111,7 @@ def contents(path: Path) -> str:
 
 
 def differences(old: Mapping[str, JsonValue], new: Mapping[str, JsonValue]) -> list[str]:
-    """What changed from one identity to another, in words: `config.window_low: 0.3 -> 0.4`, `questions: other input`."""
+    """What changed between two identities, in words: `config.window_low: 0.3 -> 0.4`, `questions: other input`."""
     before, after = dict(_leaves(dict(old))), dict(_leaves(dict(new)))
     names = [*after, *(name for name in before if name not in after)]
     return [_change(name, before, after) for name in names if before.get(name, _ABSENT) != after.get(name, _ABSENT)]
@@ -159,8 +159,13 @@ def _is_execution(info: FieldInfo) -> bool:
     return Execution in info.metadata or marks_execution(info.annotation)
 
 
-@lru_cache(maxsize=4096)
-def _file_sha256(path: Path, size: int, modified_ns: int) -> str:
-    """Hashed once per process and version: a base model is an input of every stage. `size` and time key the cache."""
+def file_sha256(path: Path) -> str:
+    """sha256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@lru_cache(maxsize=4096)
+def _sha256_of_version(path: Path, size: int, modified_ns: int) -> str:
+    """Hashed once per process and version of the file: a base model is an input of every stage."""
+    return file_sha256(path)

@@ -22,7 +22,7 @@ class Row(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     @classmethod
-    def schema(cls) -> pa.Schema:
+    def arrow_schema(cls) -> pa.Schema:
         """The Arrow schema derived from the annotations; `X | None` becomes a nullable column."""
         return pa.schema([_field(name, info.annotation) for name, info in cls.model_fields.items()])
 
@@ -34,7 +34,7 @@ class Row(BaseModel):
 
 def to_table(row_type: type[Row], rows: list[Any]) -> pa.Table:
     """Rows as an Arrow table with `row_type`'s schema (also when there are none)."""
-    return pa.Table.from_pylist([row.model_dump() for row in rows], schema=row_type.schema())
+    return pa.Table.from_pylist([row.model_dump() for row in rows], schema=row_type.arrow_schema())
 
 
 _ARROW: dict[Any, pa.DataType] = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}

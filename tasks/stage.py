@@ -1,0 +1,197 @@
+"""The one way a stage runs: found complete and reused, or played and committed.
+
+`@stage` turns a function that returns an `Output` into one that returns an `Artifact`. Inside a flow run it is a
+Prefect task; elsewhere (a test, a notebook) a plain call that starts no server. Prefect's retries, the Retry button and
+a restart after `kill -9` all come through here, and the store's manifest alone decides whether the work is done:
+Prefect's own result cache takes any read error for a miss, so it stays off.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import logging
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, get_type_hints
+
+from pydantic import JsonValue
+
+from tasks.identity import differences, digest, marks_execution, value_of
+from tasks.progress import LogLines, listen, listening, track
+from tasks.records import Row
+from tasks.store import Artifact, DamagedArtifact, Output, Place
+
+if TYPE_CHECKING:
+    from prefect import Task
+
+P = ParamSpec("P")
+R = TypeVar("R", bound=Row)
+
+_workspace: ContextVar[Path] = ContextVar("workspace")
+
+
+def stage(name: str, row_type: type[R], version: int = 1) -> Callable[[Callable[P, Output[R]]], Stage[P, R]]:
+    """Declare a stage. Raise `version` when its work changes so that older artifacts must not be reused."""
+    return lambda work: Stage(work, name, row_type, version)
+
+
+def workspace() -> Path:
+    """The temporary folder of the stage that is being played; removed once its output is committed."""
+    return _workspace.get()
+
+
+@dataclass(frozen=True)
+class Played(Generic[R]):
+    """A stage's artifact, and whether it was there already."""
+
+    artifact: Artifact[R]
+    reused: bool
+
+
+class Stage(Generic[P, R]):
+    """A stage that can be called. `work` is the bare function."""
+
+    def __init__(self, work: Callable[P, Output[R]], name: str, row_type: type[R], version: int) -> None:
+        self.work = work
+        self.name = name
+        self.row_type = row_type
+        self.version = version
+        self._signature = inspect.signature(work)
+        self._identifying = _identifying_parameters(work)
+        functools.update_wrapper(self, work)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Artifact[R]:
+        """Play or reuse, as a task of the current flow run if there is one."""
+        if not _in_flow_run():
+            return self.play(*args, **kwargs).artifact
+        state: Any = self.task(*args, **kwargs)  # called directly, a task hands on the state that it returned
+        artifact: Artifact[R] = state.data.result
+        return artifact
+
+    @functools.cached_property
+    def task(self) -> Task[P, Any]:
+        """The Prefect task, named after the stage. Built at the first use, since Prefect takes seconds to import."""
+        from prefect import task
+        from prefect.cache_policies import NO_CACHE
+
+        def run(*args: P.args, **kwargs: P.kwargs) -> Any:
+            return _as_state(self.play(*args, **kwargs))
+
+        decorate = task(name=self.name, task_run_name=self.name, cache_policy=NO_CACHE, persist_result=False)
+        return decorate(functools.wraps(self.work)(run))
+
+    def play(self, *args: P.args, **kwargs: P.kwargs) -> Played[R]:
+        """Reuse the complete artifact of the same identity, else do the work and commit it."""
+        place, identity = self._bound(*args, **kwargs)
+        found = self._reusable(place, identity)
+        if found is not None:
+            _log().info("%s: reused, %d rows at %s", self.name, found.rows, found.uri)
+            return Played(found, reused=True)
+        started = time.monotonic()
+        with _working(self.name):
+            output = self.work(*args, **kwargs)
+            seconds = time.monotonic() - started
+            artifact = place.commit(self.name, self.row_type, output, identity, seconds)
+        _log().info("%s: %d rows in %.1f s at %s", self.name, artifact.rows, seconds, artifact.uri)
+        return Played(artifact, reused=False)
+
+    def identity(self, *args: P.args, **kwargs: P.kwargs) -> dict[str, JsonValue]:
+        """What a call would compute: stage, version, columns, and every argument but places and `Execution` ones."""
+        return self._bound(*args, **kwargs)[1]
+
+    def _bound(self, *args: P.args, **kwargs: P.kwargs) -> tuple[Place, dict[str, JsonValue]]:
+        bound = self._signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        (place,) = [value for value in bound.arguments.values() if isinstance(value, Place)]
+        return place, {
+            "stage": self.name,
+            "version": self.version,
+            "columns": {column.name: str(column.type) for column in self.row_type.arrow_schema()},
+            **self._arguments(bound.arguments),
+        }
+
+    def _arguments(self, values: Mapping[str, Any]) -> dict[str, JsonValue]:
+        try:
+            return {name: value_of(values[name]) for name in self._identifying if not isinstance(values[name], Place)}
+        except TypeError as error:
+            raise TypeError(f"stage {self.name}: {error}") from None
+
+    def _reusable(self, place: Place, identity: dict[str, JsonValue]) -> Artifact[R] | None:
+        manifest = place.manifest(self.name)
+        if manifest is None:
+            return None
+        if manifest.fingerprint != digest(identity):
+            changed = "; ".join(differences(manifest.identity, identity))
+            _log().info("%s: played again, since %s", self.name, changed)
+            return None
+        try:
+            return place.find(self.name, self.row_type)
+        except DamagedArtifact as error:
+            _log().warning("%s: played again, since %s", self.name, error)
+            return None
+
+
+def _identifying_parameters(work: Callable[..., Any]) -> list[str]:
+    hints = get_type_hints(work, include_extras=True)
+    names = [name for name in inspect.signature(work).parameters if not marks_execution(hints[name])]
+    if taken := {"stage", "version", "columns"}.intersection(names):
+        raise TypeError(f"{work.__qualname__}: rename {', '.join(sorted(taken))}, which an identity says of the stage")
+    return names
+
+
+@contextmanager
+def _working(name: str) -> Iterator[None]:
+    """A temporary folder and a progress line for the time of the work."""
+    with tempfile.TemporaryDirectory(prefix=f"{name}-") as folder, _progress_in_log(), track(None, name):
+        token = _workspace.set(Path(folder))
+        try:
+            yield
+        finally:
+            _workspace.reset(token)
+
+
+@contextmanager
+def _progress_in_log() -> Iterator[None]:
+    """Unless somebody shows the progress already, it goes where the stage's log goes."""
+    if listening():
+        yield
+    else:
+        with listen(LogLines(_log())):
+            yield
+
+
+def _as_state(played: Played[R]) -> Any:
+    """A reused stage ends in a state of its own name, so that the UI shows it."""
+    from prefect.states import Completed
+
+    if played.reused:
+        return Completed(name="Reused", message=played.artifact.uri, data=played.artifact)
+    return Completed(message=played.artifact.uri, data=played.artifact)
+
+
+def _in_flow_run() -> bool:
+    if "prefect" not in sys.modules:
+        return False
+    from prefect.context import FlowRunContext
+
+    return FlowRunContext.get() is not None
+
+
+def _log() -> Any:
+    """The run's logger inside a Prefect run, so that the UI shows the lines; else the module's."""
+    if "prefect" in sys.modules:
+        from prefect.exceptions import MissingContextError
+        from prefect.logging import get_run_logger
+
+        try:
+            return get_run_logger()
+        except MissingContextError:
+            pass
+    return logging.getLogger(__name__)
