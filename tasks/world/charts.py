@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from random import Random
 
-from tasks.world.canvas import COLORS, INK, NAMES, Canvas, paper
+from tasks.world.canvas import COLORS, INK, NAMES, Canvas
 from tasks.world.family import Family, Kind, Slots, Solution, each, either_way, gap, once, pairs, shuffled, total
 
 

@@ -1,0 +1,41 @@
+"""Items whose answer is known exactly: the held-out set that is reported and the validation set that decides."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Literal
+
+from tasks.world.scene import DOMAINS, Query, Scene
+from tasks.world.splits import HELDOUT, VALIDATION
+
+Split = Literal["heldout", "validation"]
+_SEEDS = {"heldout": HELDOUT, "validation": VALIDATION}
+
+
+@dataclass(frozen=True)
+class Item:
+    """One picture, one question, one exact answer."""
+
+    id: str
+    scene: Scene
+    query: Query
+
+
+def items(split: Split, count: int) -> list[Item]:
+    """The first `count` items of a split: domains and levels in turn, so that each is equally frequent."""
+    return [_item(split, index) for index in range(count)]
+
+
+def _item(split: Split, index: int) -> Item:
+    rng = Random(f"{split}/{index}")
+    domain, level = DOMAINS[index % len(DOMAINS)], 1 + index // len(DOMAINS) % 3
+    scene = Scene(domain, level, _SEEDS[split].draw(rng))
+    return Item(f"{split}-{index:05d}", scene, scene.question(rng))
+
+
+def fingerprints(parts: Sequence[Item]) -> frozenset[str]:
+    """sha256 of the items' pictures (PNG): a corpus must not hold them."""
+    return frozenset(hashlib.sha256(item.scene.png()).hexdigest() for item in parts)
