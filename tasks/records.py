@@ -123,7 +123,7 @@ class Verdict(Row):
 
 
 class Step(Row):
-    """One optimiser step of a training stage."""
+    """One step of a training stage: a generation of rollouts and the optimiser updates on it."""
 
     step: int
     reward: float
@@ -138,6 +138,10 @@ class Step(Row):
     active: float
     """Share of groups with a reward spread, 0..1: the only ones with a gradient."""
     seconds: float
+    parts: tuple[str, ...] = ()
+    """What the rewards are made of, by name."""
+    part_means: tuple[float, ...] = ()
+    """The mean of each part over the step's rollouts, in the order of `parts`."""
 
 
 class Score(Row):

@@ -1,0 +1,44 @@
+"""Group-relative advantages and DAPO's filter, as arithmetic on a table of rewards (groups x rollouts).
+
+Departures from TRL, whose arithmetic this replaces because it lacks the filter: the deviation is floored, not smoothed
+(an advantage does not depend on an epsilon), and a group without spread has advantages of exactly 0.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Scale = Literal["group", "batch", "none"]
+
+SPREAD = 1e-6
+"""Rewards closer than this are equal: they differ by rounding."""
+
+LOWEST, HIGHEST = 0.01, 0.99
+"""DAPO keeps a group of 0/1 rewards if its mean lies between these."""
+
+
+def has_spread(rewards: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Per group of (groups, rollouts): whether its rewards differ, so that it has a gradient."""
+    spread: NDArray[np.bool_] = np.ptp(rewards, axis=1) > SPREAD
+    return spread
+
+
+def informative(rewards: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """DAPO's filter, per group: spread, and for 0/1 rewards a mean within 0.01..0.99 (arXiv 2503.14476, eq. 11)."""
+    means = rewards.mean(axis=1)
+    binary = np.isin(rewards, (0.0, 1.0)).all(axis=1)
+    extreme = binary & ((means < LOWEST) | (means > HIGHEST))
+    return has_spread(rewards) & ~extreme
+
+
+def advantages(rewards: NDArray[np.float64], scale: Scale) -> NDArray[np.float64]:
+    """Reward minus its group's mean, over the standard deviation (n - 1) of the group, of the batch, or of nothing."""
+    centred = np.where(has_spread(rewards)[:, None], rewards - rewards.mean(axis=1, keepdims=True), 0.0)
+    if scale == "none":
+        return centred
+    deviation = rewards.std(axis=1, ddof=1, keepdims=True) if scale == "group" else rewards.std(ddof=1)
+    divided: NDArray[np.float64] = centred / np.maximum(deviation, SPREAD)
+    return divided

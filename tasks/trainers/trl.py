@@ -1,0 +1,386 @@
+"""GRPO by TRL: examples and a reward function in, a trained adapter out.
+
+Settings are stated in full, none is left to TRL, because its defaults differ from the method's (METHOD and TRL 1.16):
+
+| | method (published code) | TRL's default | here |
+|---|---|---|---|
+| steps x prompts x rollouts | 10-30 x 512 x 8, 4 updates a step | 1 update, 8 rollouts | `steps`, `prompts`, `rollouts`, `updates` |
+| clip, dual clip | 0.2/0.3 (Solver 0.2/0.28), 3 | 0.2/0.2, none | 0.2/0.28, 3 |
+| KL to the round's start | k3, 0.01 | none; k3 times the ratio (`use_bias_correction_kl`) | k3 plain, 0.01 |
+| loss | mean over tokens of an update | mean over tokens of a generation (`dapo`) | mean over tokens of an update |
+| groups without signal | dropped (DAPO) | kept | dropped |
+| schedule, weight decay | constant, 0.01 | linear to 0, 0 | constant, 0.01 |
+| off-policy correction with vLLM | none | `sequence_mask`: can silence gradients | truncated by token |
+| gradient checkpointing, bf16 | | both on | off, float32 |
+
+With `dapo` a generation of one update is the published token mean; TRL's `bnpo` would average over micro-batches, which
+are cut by length here, so it is left out.
+"""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from tasks.engines.request import Adapter, Sampling
+from tasks.errors import UserError
+from tasks.identity import Execution
+from tasks.records import Step
+from tasks.trainers.example import Example, RewardFunction
+
+if TYPE_CHECKING:
+    from tasks.trainers.grpo import GRPO, Layout
+
+LANGUAGE_LINEARS = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
+
+
+class LoRA(BaseModel):
+    """A low-rank adapter on the language model's linear layers (arXiv 2106.09685)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    rank: Annotated[int, Field(ge=1)] = 16
+    """Rank of the update. vLLM serves 1, 8, 16, 32, 64, 128, 256, 320, 512."""
+    alpha: Annotated[float, Field(gt=0)] = 32
+    """The update is scaled by alpha / rank."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Dropout on the adapter's input while training."""
+    targets: str = LANGUAGE_LINEARS
+    """Regular expression that a layer's whole name must match. The vision tower stays frozen."""
+
+
+class TRL(BaseModel):
+    """GRPO with TRL's trainer."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    kind: Literal["trl"] = "trl"
+    """This trainer."""
+
+    steps: Annotated[int, Field(ge=1)] = 10
+    """Generations: each draws `prompts` x `rollouts` completions and learns from them."""
+    prompts: Annotated[int, Field(ge=1)] = 64
+    """Prompts a step."""
+    rollouts: Annotated[int, Field(ge=2)] = 8
+    """Completions of each prompt: the group within which rewards are compared."""
+    updates: Annotated[int, Field(ge=1)] = 1
+    """Optimiser updates a step, each on its own part of the prompts."""
+
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-4
+    """Peak learning rate of AdamW. The published full fine-tuning used 1e-6; adapters take about 100 times more."""
+    warmup: Annotated[int, Field(ge=0)] = 0
+    """Updates over which the learning rate rises from 0."""
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """What follows the warm-up; linear and cosine fall to 0."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    """AdamW's decoupled weight decay."""
+    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    """Gradients are scaled down to this norm."""
+
+    beta: Annotated[float, Field(ge=0)] = 0.01
+    """Weight of the KL term (k3) towards the policy that the stage starts from. 0 saves a forward pass."""
+    unbiased_kl: bool = False
+    """Multiply k3 by the importance ratio, which makes its gradient that of the KL (TRL's default; not published)."""
+    epsilon_low: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """Ratios below 1 - epsilon_low give no more gradient."""
+    epsilon_high: Annotated[float, Field(gt=0)] = 0.28
+    """Ratios above 1 + epsilon_high give no more gradient (DAPO's clip-higher)."""
+    delta: Annotated[float, Field(gt=1)] | None = 3.0
+    """Dual clip: a bound on the ratio where the advantage is negative."""
+    loss_type: Literal["dapo", "grpo", "dr_grpo"] = "dapo"
+    """Mean over an update's tokens; over its rollouts' token means; over rollouts x max_tokens."""
+    scale_rewards: Literal["group", "batch", "none"] = "group"
+    """The standard deviation by which advantages are divided."""
+    drop_uniform_groups: bool = True
+    """Leave out groups without a spread of rewards, and groups of 0/1 rewards whose mean is outside 0.01-0.99."""
+
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    """Sampling temperature of the rollouts, and of the probabilities in the loss. Nothing else cuts the distribution."""
+    max_tokens: Annotated[int, Field(ge=1)] = 64
+    """Longest completion in tokens."""
+
+    lora: LoRA | None = LoRA()
+    """The adapter; null trains the whole language model and writes a whole model folder."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Arithmetic of the forward pass. Trained weights are float32 either way."""
+    use_vllm: bool = False
+    """Rollouts by TRL's vLLM inside this process, for large models on a GPU. Not verified yet."""
+
+    device: Annotated[Literal["auto", "cpu", "cuda"], Execution] = "auto"
+    """Where to train; auto takes a GPU where there is one."""
+    threads: Annotated[int, Field(ge=0), Execution] = 1
+    """CPU threads; 0 leaves torch's setting. On small models one is faster than two on a busy machine."""
+    micro_batch: Annotated[int, Field(ge=1), Execution] = 4096
+    """Tokens (padding included) that go through the model together."""
+    share_prompt: Annotated[int, Field(ge=1), Execution] = 64
+    """Completions that share one forward pass of their prompt. 1 allows flash attention for long completions."""
+    gradient_checkpointing: Annotated[bool, Execution] = False
+    """Recompute activations in the backward pass: less memory, a third more time."""
+    vllm_memory: Annotated[float, Field(gt=0, lt=1), Execution] = 0.3
+    """Share of the GPU's memory for vLLM."""
+    save_steps: Annotated[int, Field(ge=0), Execution] = 0
+    """Write a checkpoint beside the output every so many steps and go on from it after a crash; 0: none."""
+
+    @model_validator(mode="after")
+    def _parts_are_whole(self) -> TRL:
+        if self.prompts % self.updates:
+            raise ValueError(f"prompts ({self.prompts}) must be a multiple of updates ({self.updates})")
+        return self
+
+    def train(
+        self,
+        model: str,
+        start: Adapter | None,
+        examples: Sequence[Example],
+        reward: RewardFunction,
+        out: Path,
+        seed: int,
+        on_step: Callable[[Step], None] | None = None,
+    ) -> list[Step]:
+        """Train on from `start` (or from a fresh adapter), write the result into the folder `out`, return its steps.
+
+        `out` is a PEFT adapter (safetensors), or with `lora=None` a whole model folder, as `start` must then be.
+        `UserError` for no examples, a folder without weights, or an adapter of another shape; `Diverged` when a number
+        is no longer finite, and then nothing is written.
+        """
+        if not examples:
+            raise UserError("there is nothing to train on: the stage before kept no example; loosen its filter.")
+        with _quiet(), _threads(self.threads), tempfile.TemporaryDirectory() as scratch:
+            trainer = self._trainer(model, start, examples, reward, Path(scratch), seed, on_step)
+            trainer.train()
+            _write(trainer, Path(model).name, out)
+            return trainer.steps
+
+    def _trainer(
+        self,
+        model: str,
+        start: Adapter | None,
+        examples: Sequence[Example],
+        reward: RewardFunction,
+        scratch: Path,
+        seed: int,
+        on_step: Callable[[Step], None] | None,
+    ) -> GRPO:
+        from datasets import Dataset
+        from transformers import AutoProcessor, PrinterCallback
+
+        from tasks.trainers.grpo import GRPO
+
+        policy, processor = self._policy(model, start, seed)
+        trainer = GRPO(
+            layout=self._layout(seed),
+            examples=examples,
+            reward=reward,
+            on_step=on_step,
+            model=policy,
+            args=self._arguments(scratch, seed),
+            train_dataset=Dataset.from_dict({"prompt": [example.prompt.user for example in examples]}),
+            processing_class=processor,
+        )
+        trainer.remove_callback(PrinterCallback)
+        return trainer
+
+    def _layout(self, seed: int) -> Layout:
+        from tasks.trainers.grpo import Layout
+
+        return Layout(
+            prompts=self.prompts,
+            rollouts=self.rollouts,
+            updates=self.updates,
+            sampling=Sampling(self.max_tokens, self.temperature),
+            scale=self.scale_rewards,
+            drop_uniform=self.drop_uniform_groups,
+            share=self.share_prompt,
+            micro_batch=self.micro_batch,
+            seed=seed,
+        )
+
+    def _arguments(self, scratch: Path, seed: int) -> Any:
+        """TRL's configuration. Its batch is one update; micro-batches are cut inside it."""
+        from trl import GRPOConfig
+
+        return GRPOConfig(
+            output_dir=str(scratch),
+            seed=seed,
+            max_steps=self.steps * self.updates,
+            per_device_train_batch_size=self.prompts * self.rollouts // self.updates,
+            gradient_accumulation_steps=1,
+            steps_per_generation=self.updates,
+            num_generations=self.rollouts,
+            max_completion_length=self.max_tokens,
+            temperature=self.temperature,
+            top_p=1.0,
+            top_k=0,
+            learning_rate=self.learning_rate,
+            warmup_steps=self.warmup,
+            lr_scheduler_type=_SCHEDULES[self.schedule],
+            weight_decay=self.weight_decay,
+            max_grad_norm=self.max_grad_norm,
+            beta=self.beta,
+            use_bias_correction_kl=self.unbiased_kl,
+            epsilon=self.epsilon_low,
+            epsilon_high=self.epsilon_high,
+            delta=self.delta,
+            loss_type=self.loss_type,
+            scale_rewards="none",
+            use_vllm=self.use_vllm,
+            vllm_mode="colocate",
+            vllm_gpu_memory_utilization=self.vllm_memory,
+            vllm_importance_sampling_mode="token_truncate",
+            vllm_importance_sampling_clip_max=_CORRECTION,
+            gradient_checkpointing=self.gradient_checkpointing,
+            bf16=self.precision == "bfloat16",
+            use_cpu=self._device() == "cpu",
+            optim="adamw_torch",
+            logging_steps=self.updates,
+            logging_nan_inf_filter=False,
+            save_strategy="steps" if self.save_steps else "no",
+            save_steps=max(1, self.save_steps) * self.updates,
+            save_total_limit=1,
+            report_to="none",
+            disable_tqdm=True,
+        )
+
+    def _policy(self, model: str, start: Adapter | None, seed: int) -> tuple[Any, Any]:
+        """The model to train, its frozen parts frozen, and its processor."""
+        source = str(start.path) if start and not self.lora else model
+        base = _load(source, "bfloat16" if self.lora and self.precision == "bfloat16" else "float32")
+        base.requires_grad_(False)
+        if self.lora is None:
+            base.model.language_model.requires_grad_(True)
+            base.lm_head.requires_grad_(True)
+        policy = _adapted(base, self.lora, start, seed) if self.lora else base
+        return policy, _processor(source)
+
+    def _device(self) -> str:
+        import torch
+
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise UserError("trainer.device is cuda, but there is no GPU: set it to cpu or auto.")
+        return "cuda" if self.device != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+_SCHEDULES = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine"}
+
+_CORRECTION = 2.0
+"""Bound on the ratio of the trained model's probability of a token to vLLM's."""
+
+
+def _load(folder: str, precision: str) -> Any:
+    """The model in `folder`, or by its name on the hub."""
+    from transformers import AutoModelForImageTextToText
+
+    if Path(folder).is_dir() and not any(Path(folder).glob("*.safetensors")):
+        raise UserError(f"{folder} holds no weights (*.safetensors): give the folder of a whole model.")
+    try:
+        return AutoModelForImageTextToText.from_pretrained(folder, dtype=precision)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder} cannot be loaded as a model: {_line(error)}") from error
+
+
+def _processor(folder: str) -> Any:
+    from transformers import AutoProcessor
+
+    return AutoProcessor.from_pretrained(folder, padding_side="left")
+
+
+def _adapted(base: Any, lora: LoRA, start: Adapter | None, seed: int) -> Any:
+    """The base with a trainable adapter: the one in `start`, or a fresh one that changes nothing yet."""
+    import torch
+    from peft import LoraConfig, PeftModel, get_peft_model
+
+    if start is not None:
+        _check_shape(lora, start)
+        return PeftModel.from_pretrained(base, str(start.path), is_trainable=True)
+    torch.manual_seed(seed)
+    settings = LoraConfig(
+        r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=lora.targets, bias="none"
+    )
+    try:
+        return get_peft_model(base, settings)
+    except ValueError as error:
+        raise UserError(f"trainer.lora.targets ({lora.targets}) fits no layer: {_line(error)}") from error
+
+
+def _check_shape(lora: LoRA, start: Adapter) -> None:
+    """An adapter goes on in its own shape: rank, alpha and targets cannot change on the way."""
+    from peft import PeftConfig
+
+    if not (start.path / "adapter_model.safetensors").is_file():
+        raise UserError(f"{start.path} holds no adapter (adapter_model.safetensors).")
+    held = PeftConfig.from_pretrained(str(start.path))
+    for name, wanted, found in (
+        ("rank", lora.rank, held.r),
+        ("alpha", lora.alpha, held.lora_alpha),
+        ("targets", lora.targets, held.target_modules),
+    ):
+        if wanted != found:
+            raise UserError(f"trainer.lora.{name} is {wanted}, the adapter {start.path} has {found}: set the same.")
+
+
+def _write(trainer: GRPO, model: str, out: Path) -> None:
+    """The trained weights, once they are known to be finite."""
+    policy = trainer.accelerator.unwrap_model(trainer.model)
+    _check_finite(policy)
+    out.mkdir(parents=True, exist_ok=True)
+    if not hasattr(policy, "peft_config"):
+        policy.save_pretrained(out)
+        trainer.processing_class.save_pretrained(out)
+        return
+    from peft import get_peft_model_state_dict
+    from safetensors.torch import save_file
+
+    settings = copy.copy(policy.peft_config["default"])
+    settings.inference_mode, settings.base_model_name_or_path = True, model
+    weights = get_peft_model_state_dict(policy, adapter_name="default", save_embedding_layers=False)
+    save_file({name: tensor.contiguous().cpu() for name, tensor in weights.items()}, out / "adapter_model.safetensors")
+    settings.save_pretrained(str(out))
+
+
+def _check_finite(policy: Any) -> None:
+    from tasks.trainers.grpo import Diverged
+
+    for name, parameter in policy.named_parameters():
+        if parameter.requires_grad and not parameter.isfinite().all():
+            raise Diverged(f"the weights {name} are no longer finite: lower the learning rate.")
+
+
+def _line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No notices of transformers and TRL on standard error: what matters comes as steps and errors."""
+    from transformers.utils import logging
+
+    level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.set_verbosity(level)
+        if bar:
+            logging.enable_progress_bar()
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
