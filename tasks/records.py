@@ -46,15 +46,16 @@ def _field(name: str, annotation: Any) -> pa.Field:
 
 
 def _arrow_type(annotation: Any) -> pa.DataType:
-    origin, arguments = get_origin(annotation), get_args(annotation)
-    if origin in (Union, types.UnionType):
-        (inner,) = [argument for argument in arguments if argument is not type(None)]
-        return _arrow_type(inner)
-    if origin is Literal:
-        return pa.string()
-    if origin is tuple:
-        return pa.list_(pa.field("item", _arrow_type(arguments[0])))
-    return _ARROW[annotation]
+    match get_origin(annotation), get_args(annotation):
+        case (origin, (inner, other)) if origin in (Union, types.UnionType) and other is type(None):
+            return _arrow_type(inner)
+        case (origin, values) if origin is Literal and all(isinstance(value, str) for value in values):
+            return pa.string()
+        case (origin, (item, end)) if origin is tuple and end is ...:
+            return pa.list_(_field("item", item))
+    if annotation in _ARROW:
+        return _ARROW[annotation]
+    raise TypeError(f"{annotation} has no Arrow type: use str, int, float, bool, Literal[str], X | None, tuple[X, ...]")
 
 
 class Estimate(Row):
@@ -93,7 +94,8 @@ class Question(Row):
     id: str
     key: str
     domain: str
-    kind: AnswerKind
+    kind: AnswerKind | None
+    """None where the text could not be parsed."""
     text: str
     answer: str
     """The Questioner's own answer: kept to be read, never used as a label."""
@@ -119,7 +121,7 @@ class Verdict(Row):
     agreement: float
     """Size of the majority group over m, 0..1."""
     reason: str | None
-    """Why it does not train: `too hard`, `too easy`, `no majority`, a `Reject` reason ... None means kept."""
+    """Why it does not train: `too hard`, `too easy`, `no majority`, `no answer`, `over quota`. None means kept."""
 
 
 class Step(Row):
