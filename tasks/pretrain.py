@@ -45,21 +45,21 @@ class Pretraining(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    steps: int = Field(2400, ge=1)
-    pictures: int = Field(64, ge=1)
+    steps: int = Field(3600, ge=1)
+    pictures: int = Field(32, ge=1)
     """Fresh pictures a step."""
     lessons: int = Field(3, ge=1)
-    """Questions to the Solver for each picture; the Questioner gets one more lesson a picture."""
-    queries: int = Field(8, ge=0)
+    """Questions to the Solver for each picture; the Questioner gets one lesson for every second picture."""
+    queries: int = Field(4, ge=0)
     """Lessons of the Searcher a step."""
-    chunk: int = Field(64, ge=1)
+    chunk: int = Field(56, ge=1)
     """Lessons in one forward pass, all of about one length."""
     width: int = 128
     text_layers: int = 4
     vision_layers: int = 4
     muon_rate: float = Field(0.02, gt=0)
     adam_rate: float = Field(3e-3, gt=0)
-    warmup: int = Field(100, ge=0)
+    warmup: int = Field(50, ge=0)
     weight_decay: float = Field(0.02, ge=0)
     save_every: int = Field(200, ge=1)
     """Steps between two saves of the model, so that a long run can be looked at."""
@@ -172,7 +172,7 @@ def encode(lessons: Sequence[Lesson], pictures: Sequence[int] | None, tokenizer:
 def step_chunks(scenes: Sequence[Scene], recipe: Pretraining, tokenizer: PreTrainedTokenizerFast, rng: Random) -> list[Chunk]:
     """All lessons of one step: sorted by length, in chunks; the Searcher's apart, since they have no picture."""
     asked = [(solver_lesson(scene, rng), i) for i, scene in enumerate(scenes) for _ in range(recipe.lessons)]
-    asked += [(questioner_lesson(scene, rng), i) for i, scene in enumerate(scenes)]
+    asked += [(questioner_lesson(scene, rng), i) for i, scene in enumerate(scenes) if i % 2 == 0]
     asked.sort(key=lambda pair: len(pair[0].prompt) + len(pair[0].reply))
     parts = [asked[i : i + recipe.chunk] for i in range(0, len(asked), recipe.chunk)]
     chunks = [encode([lesson for lesson, _ in part], [i for _, i in part], tokenizer) for part in parts]
@@ -270,12 +270,15 @@ def learn_step(model: Qwen2_5_VLForConditionalGeneration, scenes: Sequence[Scene
 
 
 def optimizers(model: Qwen2_5_VLForConditionalGeneration, recipe: Pretraining) -> list[torch.optim.Optimizer]:
-    """Muon for the hidden matrices, AdamW for embeddings, biases and norms."""
+    """Muon for the layers' matrices, AdamW for the rest.
+
+    The merger's 512 x 512 matrix would cost Muon as much as all others together, so AdamW has it too.
+    """
     import torch
 
     hidden, rest = [], []
     for name, parameter in model.named_parameters():
-        matrix = parameter.ndim == 2 and "embed" not in name and "lm_head" not in name
+        matrix = parameter.ndim == 2 and ("layers" in name or "blocks" in name)
         (hidden if matrix else rest).append(parameter)
     return [
         torch.optim.Muon(hidden, lr=recipe.muon_rate, weight_decay=recipe.weight_decay, adjust_lr_fn="original"),
