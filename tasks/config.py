@@ -1,0 +1,226 @@
+"""One run's settings: frozen, typed, checked as a whole before anything runs.
+
+`load_config("configs/embedded.yaml", ["filter.low=0.4"])` reads a file, what it extends, and the overrides.
+Fields marked `Execution` say only where or how fast something runs; they are no part of any fingerprint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from tasks.corpora import CorpusConfig
+from tasks.engines import EngineConfig
+from tasks.engines.request import Sampling
+from tasks.identity import Execution
+from tasks.overlay import find, override, read, validated
+from tasks.retrieval.library import LibraryConfig
+from tasks.rewards import Preset
+from tasks.roles.questioner import QuestionerWording
+from tasks.roles.searcher import Domain, SearcherWording
+from tasks.roles.solver import SolverWording
+from tasks.trainers import TrainerConfig
+
+DEFAULT = "embedded.yaml"
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Settings(BaseModel):
+    """Frozen, closed, each field described by the text beneath it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Draw(Settings):
+    """How completions are drawn from a model's distribution."""
+
+    temperature: float = Field(1.0, ge=0, le=5)
+    """0 is greedy."""
+    top_p: float = Field(1.0, gt=0, le=1)
+    """Share of the probability mass to draw from."""
+    top_k: int = Field(0, ge=0)
+    """How many of the likeliest tokens to draw from; 0 for all."""
+
+    def sampling(self, max_tokens: int) -> Sampling:
+        """For replies of at most `max_tokens`."""
+        return Sampling(max_tokens, self.temperature, self.top_p, self.top_k)
+
+
+class Prompts(Settings):
+    """What each role is asked."""
+
+    searcher: SearcherWording
+    questioner: QuestionerWording
+    solver: SolverWording
+
+
+class CorpusSettings(Settings):
+    """The pictures of the open web, as far as this run knows it."""
+
+    at: Annotated[str, Field(min_length=1), Execution]
+    """Where it is built: a name below the store's `corpora/`, or the address that `corpus build --out` was given."""
+    source: CorpusConfig | None = None
+    """What it is built from, as far as it is not built already; null takes what is there."""
+
+
+class ProbeConfig(Settings):
+    """1: where is the Solver uncertain?"""
+
+    pictures: Count = 8
+    """Pictures a domain, found by the domain's own words."""
+    answers: int = Field(8, ge=2)
+    """Solver answers a question."""
+    draw: Draw = Draw()
+    """How questions and answers are drawn."""
+    smoothing: Share = 0.5
+    """Share of the weight that is spread evenly: 1 ignores the frontier."""
+    resamples: int = Field(1000, ge=100)
+    """Bootstrap resamples behind each interval."""
+
+
+class RewardConfig(Settings):
+    """What the roles are paid, and how the frozen players measure it."""
+
+    preset: Preset = "safe"
+    """`paper`, `repo` (the published code) or `safe` (malformed output earns 0)."""
+    answers: int = Field(10, ge=2)
+    """Frozen Solver's answers a question."""
+    questions: Count = 1
+    """Frozen Questioner's questions a picture, when the Searcher is paid."""
+    top_k: Count = 5
+    """The Searcher's query retrieves this many; one of them, by the seed, is asked about."""
+    question_draw: Draw = Draw()
+    answer_draw: Draw = Draw()
+
+
+class TrainConfig(Settings):
+    """How each role learns."""
+
+    searcher: TrainerConfig
+    questioner: TrainerConfig
+    solver: TrainerConfig
+
+
+class SearchConfig(Settings):
+    """3: the round's pool of pictures."""
+
+    queries: Count = 6000
+    """Queries written, spread over the domains by the frontier's weights."""
+    top_k: Count = 5
+    """Pictures taken a query, the best first."""
+    draw: Draw = Draw()
+
+
+class SynthesizeConfig(Settings):
+    """5: questions for the pool."""
+
+    questions: Count = 1
+    """Questions asked about each picture."""
+    draw: Draw = Draw()
+
+
+class FilterConfig(Settings):
+    """6: the Solver's own answers label the questions; those in the window train."""
+
+    answers: int = Field(9, ge=2)
+    """Solver answers a question (m); the majority is the pseudo-label."""
+    low: Share = 0.3
+    """Least agreement that is kept."""
+    high: Share = 0.8
+    """Greatest agreement that is kept."""
+    max_share: float = Field(1.0, gt=0, le=1)
+    """Greatest share of the curriculum that one domain may have; 1 sets no limit."""
+    draw: Draw = Draw()
+
+    @model_validator(mode="after")
+    def _window_is_open(self) -> FilterConfig:
+        if self.low > self.high:
+            raise ValueError(f"low ({self.low}) is above high ({self.high})")
+        return self
+
+
+class EvaluateConfig(Settings):
+    """8: what is measured, on pictures that no round ever sees."""
+
+    gate: str = "world:validation"
+    """Benchmark that decides on promotion."""
+    report: tuple[str, ...] = ("world:heldout",)
+    """Benchmarks that are only measured."""
+    samples: Count = 8
+    """Answers an item at temperature 1 (k), beside the greedy one."""
+    items: Annotated[int, Field(ge=1)] | None = None
+    """Only the first items of each benchmark; null takes all."""
+
+    @model_validator(mode="after")
+    def _gate_is_apart(self) -> EvaluateConfig:
+        if self.gate in self.report:
+            raise ValueError(f"{self.gate} decides on promotion, so it cannot be reported as held out")
+        return self
+
+    @property
+    def benchmarks(self) -> tuple[str, ...]:
+        """All that is measured, the gate first."""
+        return (self.gate, *self.report)
+
+
+class PromoteConfig(Settings):
+    """9: when the new Solver takes the old one's place. Gains in points (0..100) on the gate's items."""
+
+    judge: Literal["estimate", "lower end"] = "estimate"
+    """What must pass: the measured gain, or the lower end of its 95 % interval."""
+    least_mean_gain: float = Field(0.0, ge=-100, le=100)
+    """Gain of the mean of the samples that must be exceeded."""
+    greatest_greedy_loss: float = Field(1.0, ge=0, le=100)
+    """Fall of greedy accuracy that is put up with."""
+    resamples: int = Field(2000, ge=100)
+    """Bootstrap resamples behind each interval."""
+    patience: Count = 2
+    """Rounds rolled back in a row after which the run stops."""
+
+
+class RunConfig(Settings):
+    """Everything that a run computes with."""
+
+    model: str = Field(min_length=1)
+    """Base model of all three roles: a folder (from here or from the repository's root) or a hub name."""
+    seed: int = Field(7, ge=0)
+    """All sampling derives from it."""
+    engine: EngineConfig
+    """Runs the frozen players and the benchmarks."""
+    train: TrainConfig
+    corpus: CorpusSettings
+    """What the Searcher searches."""
+    retrieval: LibraryConfig = LibraryConfig()
+    """How it is embedded, indexed and searched."""
+    domains: tuple[Domain, ...] = Field(min_length=1)
+    """Where the Searcher may be sent; in a file, also the name of a YAML list beside it."""
+    prompts: Prompts
+    rewards: RewardConfig = RewardConfig()
+    probe: ProbeConfig = ProbeConfig()
+    search: SearchConfig = SearchConfig()
+    synthesize: SynthesizeConfig = SynthesizeConfig()
+    filter: FilterConfig = FilterConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    promote: PromoteConfig = PromoteConfig()
+
+    @model_validator(mode="after")
+    def _domains_differ(self) -> RunConfig:
+        names = [domain.name for domain in self.domains]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"domains: named twice: {', '.join(sorted(twice))}")
+        return self
+
+
+def load_config(name: str | Path = DEFAULT, overrides: Sequence[str] = ()) -> RunConfig:
+    """The config file `name` (a path, or a name in `configs/`) with `a.b=value` overrides over it.
+
+    Raises UserError, in one line, for an unknown key (with the nearest valid one) or a value out of range.
+    """
+    path = find(name)
+    source = f"config {path.name}" + (f" with {' '.join(overrides)}" if overrides else "")
+    return validated(RunConfig, override(read(path), overrides), source)

@@ -1,0 +1,112 @@
+"""1: where is the Solver uncertain? Its frontier by domain, and how often the Searcher is sent where.
+
+For each domain a few pictures are found by the domain's own words, the current Questioner asks about each, and the
+Solver answers m times. A domain's difficulty is the mean of 1 - 2 |p - 1/2| over its questions. A picture about which
+nothing could be asked counts as difficulty 0: it does not teach.
+
+Departure: the paper samples domains evenly; here a share `1 - smoothing` of the weight follows the difficulty.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.config import ProbeConfig
+from tasks.grading import vote
+from tasks.prompt import Picture
+from tasks.records import Estimate, Reject
+from tasks.retrieval.library import Library
+from tasks.rewards import difficulty
+from tasks.roles import questioner
+from tasks.roles.searcher import Domain
+from tasks.shelf import Shelf
+from tasks.stage import stage
+from tasks.store import Output, Place
+from tasks.team import Cast, Posed, Team, seed_of
+
+
+def estimate(domain: str, agreements: Sequence[float | None], weight: float, resamples: int, seed: int) -> Estimate:
+    """One domain's row; `agreements` has None where nothing could be asked."""
+    asked = [agreement for agreement in agreements if agreement is not None]
+    difficulties = difficulties_of(agreements)
+    low, high = bootstrap_interval(difficulties, resamples, seed)
+    return Estimate(
+        domain=domain,
+        questions=len(agreements),
+        agreement=float(np.mean(asked)) if asked else 0.0,
+        difficulty=float(difficulties.mean()) if len(difficulties) else 0.0,
+        low=low,
+        high=high,
+        weight=weight,
+    )
+
+
+def difficulties_of(agreements: Sequence[float | None]) -> NDArray[np.float64]:
+    """1 - 2 |p - 1/2|, and 0 where nothing could be asked."""
+    return difficulty([0.0 if agreement is None else agreement for agreement in agreements], "paper")
+
+
+def bootstrap_interval(values: NDArray[np.float64], resamples: int, seed: int) -> tuple[float, float]:
+    """95 % percentile interval of the mean; (0, 1), which is to say nothing, where there are no values."""
+    if not len(values):
+        return 0.0, 1.0
+    drawn = np.random.default_rng(seed).choice(values, (resamples, len(values)))
+    low, high = np.percentile(drawn.mean(axis=1), (2.5, 97.5))
+    return float(low), float(high)
+
+
+def weights(difficulties: Sequence[float], smoothing: float) -> list[float]:
+    """smoothing / D + (1 - smoothing) d / sum(d): shares that sum to 1; even where nothing is difficult."""
+    values = np.asarray(difficulties, dtype=np.float64)
+    even = np.full(len(values), 1 / len(values))
+    leaning = values / values.sum() if values.sum() > 0 else even
+    return [float(weight) for weight in smoothing * even + (1 - smoothing) * leaning]
+
+
+def frontier(agreements: Mapping[str, Sequence[float | None]], config: ProbeConfig, seed: int) -> list[Estimate]:
+    """Rows in the order of `agreements`, from every domain's agreements."""
+    means = [float(difficulties_of(values).mean()) if values else 0.0 for values in agreements.values()]
+    shares = weights(means, config.smoothing)
+    return [
+        estimate(domain, values, share, config.resamples, seed_of(seed, domain))
+        for (domain, values), share in zip(agreements.items(), shares, strict=True)
+    ]
+
+
+def agreements_on(cast: Cast, pictures: Sequence[Picture], config: ProbeConfig, seed: int) -> list[float | None]:
+    """How far the Solver agrees with itself on one question about each picture; None where none could be asked."""
+    drafts = [questioner.parse(text) for (text,) in cast.ask(pictures, 1, config.draw, seed)]
+    posed = [
+        None if isinstance(draft, Reject) else Posed(picture, draft.text, draft.kind)
+        for picture, draft in zip(pictures, drafts, strict=True)
+    ]
+    answers = iter(cast.answer([one for one in posed if one], config.answers, config.draw, seed))
+    return [None if one is None else vote(next(answers)).agreement for one in posed]
+
+
+def probe(
+    cast: Cast, library: Library, domains: Sequence[Domain], config: ProbeConfig, seed: int
+) -> dict[str, list[float | None]]:
+    """Agreements by domain; all domains are asked about in one batch."""
+    found = library.search([domain.words for domain in domains], config.pictures)
+    owners = [domain.name for domain, hits in zip(domains, found, strict=True) for _ in hits]
+    pictures = library.pictures([hit.key for hits in found for hit in hits])
+    agreements: dict[str, list[float | None]] = {domain.name: [] for domain in domains}
+    for owner, agreement in zip(owners, agreements_on(cast, pictures, config, seed), strict=True):
+        agreements[owner].append(agreement)
+    return agreements
+
+
+@stage("1-probe", Estimate)
+def probe_frontier(
+    place: Place, config: ProbeConfig, team: Team, shelf: Shelf, domains: tuple[Domain, ...], seed: int
+) -> Output[Estimate]:
+    """The Solver's frontier, one row a domain."""
+    with team.open() as cast:
+        agreements = probe(cast, shelf.open(), domains, config, seed)
+    counters = Counter("rejected" if value is None else "asked" for values in agreements.values() for value in values)
+    return Output(frontier(agreements, config, seed), counters)

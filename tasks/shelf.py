@@ -1,0 +1,38 @@
+"""A built corpus as the input of a stage: what is in it, and how it is searched."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict
+
+from tasks.config import CorpusSettings
+from tasks.corpora.sample import Sample
+from tasks.errors import UserError
+from tasks.index import build_corpus, corpus_place, open_library
+from tasks.retrieval.library import Library, LibraryConfig
+from tasks.store import Artifact, Place, Store
+
+
+class Shelf(BaseModel):
+    """Enters a stage's identity by the index's contents, not by where it lies."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    index: Artifact[Sample]
+    retrieval: LibraryConfig
+
+    @classmethod
+    def stock(cls, store: Store, corpus: CorpusSettings, retrieval: LibraryConfig) -> Self:
+        """The corpus that the settings name, built or brought up to date where they say of what."""
+        place = Place(store, f"corpora/{corpus.at}") if "/" not in corpus.at else corpus_place(corpus.at)
+        if corpus.source is not None:
+            return cls(index=build_corpus(place, corpus.source, retrieval), retrieval=retrieval)
+        index = place.find("index", Sample)
+        if index is None:
+            raise UserError(f"no corpus at {place.store.url}/{place.prefix}: build one with `active-zero corpus build`.")
+        return cls(index=index, retrieval=retrieval)
+
+    def open(self) -> Library:
+        """The library of these pictures."""
+        return open_library(corpus_place(self.index.uri.rpartition("/")[0]), self.retrieval)

@@ -1,0 +1,59 @@
+"""5: the trained Questioner writes questions about the pool's pictures.
+
+Every text stays a row. The same question about the same picture is asked once; the repeats stay as `duplicate`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from tasks.config import SynthesizeConfig
+from tasks.records import Find, Question, Reject
+from tasks.roles import questioner
+from tasks.search import pool
+from tasks.shelf import Shelf
+from tasks.stage import stage
+from tasks.store import Artifact, Output, Place
+from tasks.team import Team
+
+DUPLICATE = "duplicate"
+
+
+def questions_about(find: Find, texts: Sequence[str]) -> list[Question]:
+    """The Questioner's texts about one picture as rows; ids are `<key>#<number>`."""
+    rows: list[Question] = []
+    for number, text in enumerate(texts):
+        row = read_question(find, number, text)
+        known = {normal(other.text) for other in rows if other.reason is None}
+        repeated = row.reason is None and normal(row.text) in known
+        rows.append(row.model_copy(update={"reason": DUPLICATE}) if repeated else row)
+    return rows
+
+
+def read_question(find: Find, number: int, text: str) -> Question:
+    """One of the Questioner's texts as a row; what cannot be parsed has a reason and no kind."""
+    parsed = questioner.parse(text)
+    common = {"id": f"{find.key}#{number}", "key": find.key, "domain": find.domain, "raw": text}
+    if isinstance(parsed, Reject):
+        return Question(**common, kind=None, text="", answer="", thought="", reason=parsed.reason)
+    read = {"kind": parsed.kind, "text": parsed.text, "answer": parsed.answer, "thought": parsed.thought}
+    return Question(**common, **read, reason=None)
+
+
+def normal(text: str) -> str:
+    """A question without the differences that do not count: case, white space."""
+    return " ".join(text.casefold().split())
+
+
+@stage("5-synthesize", Question)
+def synthesize_questions(
+    place: Place, config: SynthesizeConfig, team: Team, finds: Artifact[Find], shelf: Shelf, seed: int
+) -> Output[Question]:
+    """Questions about every picture of the pool."""
+    found = pool(finds.read())
+    pictures = shelf.open().pictures([find.key for find in found if find.key])
+    with team.open() as cast:
+        texts = cast.ask(pictures, config.questions, config.draw, seed)
+    rows = [row for find, group in zip(found, texts, strict=True) for row in questions_about(find, group)]
+    return Output(rows, Counter(row.reason or "kept" for row in rows))

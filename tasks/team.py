@@ -1,0 +1,206 @@
+"""The three players of a round: one base model, one adapter a role, and how they are asked.
+
+A `Team` is what a stage's identity is made of; `team.open()` loads it for the time of the work. All scoring by frozen
+players goes through `Cast`: it asks each distinct thing once, however many rollouts want to know, since frozen scoring
+is most of what a round samples (METHOD.md: about 85 % of the sequences).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict
+
+from tasks.config import Draw, Prompts, RunConfig
+from tasks.engines import EngineConfig
+from tasks.engines.request import Adapter, Engine, Request
+from tasks.errors import UserError
+from tasks.overlay import ROOT
+from tasks.progress import track
+from tasks.prompt import Picture, Prompt
+from tasks.records import AnswerKind, Reject, Step
+from tasks.roles import questioner, searcher, solver
+from tasks.roles.searcher import Domain
+from tasks.roles.wording import Wording
+from tasks.store import Artifact
+
+Role = Literal["searcher", "questioner", "solver"]
+OUTPUTS: dict[Role, str] = {"searcher": "queries", "questioner": "questions", "solver": "answers"}
+
+
+class Team(BaseModel):
+    """Who plays: the base model and, where a role has been trained, its stage's artifact."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    model: Path | str
+    """A local folder (in fingerprints by its contents) or a hub name."""
+    engine: EngineConfig
+    prompts: Prompts
+    searcher: Artifact[Step] | None = None
+    questioner: Artifact[Step] | None = None
+    solver: Artifact[Step] | None = None
+
+    @classmethod
+    def base(cls, config: RunConfig) -> Self:
+        """All three roles played by the untrained base model."""
+        return cls(model=base_model(config.model), engine=config.engine, prompts=config.prompts)
+
+    def having(self, **roles: Artifact[Step]) -> Self:
+        """This team with other players in the named roles."""
+        return self.model_copy(update=roles)
+
+    def solver_alone(self) -> Self:
+        """This team's Solver with an untrained Searcher and Questioner: what an examination depends on."""
+        return self.model_copy(update={"searcher": None, "questioner": None})
+
+    @contextmanager
+    def open(self) -> Iterator[Cast]:
+        """The team, ready to be asked. Engines open with the first request and close with the block."""
+        engines = Engines(self.engine)
+        try:
+            yield Cast(self, engines)
+        finally:
+            engines.close()
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A model and an adapter on it, if any."""
+
+    model: str
+    adapter: Adapter | None
+
+
+class Engines:
+    """One engine a model, opened when it is first asked for."""
+
+    def __init__(self, config: EngineConfig) -> None:
+        self._config = config
+        self._open: dict[str, Engine] = {}
+
+    def of(self, model: str) -> Engine:
+        if model not in self._open:
+            self._open[model] = self._config.open(model)
+        return self._open[model]
+
+    def close(self) -> None:
+        while self._open:
+            self._open.popitem()[1].close()
+
+
+@dataclass(frozen=True)
+class Ask:
+    """n texts wanted of a role."""
+
+    prompt: Prompt
+    picture: Picture | None
+    n: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Posed:
+    """A question put to the Solver."""
+
+    picture: Picture
+    text: str
+    kind: AnswerKind
+
+
+Answers = tuple[str | None, ...]
+"""One question's sampled answers; None where a reply holds none."""
+
+
+@dataclass(frozen=True)
+class Cast:
+    """A team that can be asked. What is asked twice with one seed is sampled once."""
+
+    team: Team
+    engines: Engines
+    _weights: dict[Role, Weights] = field(default_factory=dict)
+
+    def write_queries(self, domains: Sequence[Domain], counts: Sequence[int], draw: Draw, seed: int) -> list[list[str]]:
+        """The Searcher's texts: `counts[i]` for domain i."""
+        wording = self.team.prompts.searcher
+        called_for = [(domain, count) for domain, count in zip(domains, counts, strict=True) if count]
+        requests = [
+            Ask(searcher.prompt(wording, domain), None, count, seed_of(seed, domain.name))
+            for domain, count in called_for
+        ]
+        texts = iter(self._generate("searcher", requests, draw))
+        return [next(texts) if count else [] for count in counts]
+
+    def ask(self, pictures: Sequence[Picture], n: int, draw: Draw, seed: int) -> list[list[str]]:
+        """The Questioner's texts, n a picture. The same picture and seed give the same texts."""
+        prompt = questioner.prompt(self.team.prompts.questioner)
+        asks = [Ask(prompt, picture, n, seed_of(seed, picture.key)) for picture in pictures]
+        return self._generate("questioner", asks, draw)
+
+    def answer(self, posed: Sequence[Posed], n: int, draw: Draw, seed: int) -> list[Answers]:
+        """The Solver's answers, n a question. The same question and seed give the same answers."""
+        wording = self.team.prompts.solver
+        asks = [
+            Ask(solver.prompt(wording, one.text, one.kind), one.picture, n, seed_of(seed, one.picture.key, one.text))
+            for one in posed
+        ]
+        return [tuple(_answer(text) for text in texts) for texts in self._generate("solver", asks, draw)]
+
+    def _generate(self, role: Role, asks: Sequence[Ask], draw: Draw) -> list[list[str]]:
+        """Texts for each ask, in order; equal asks share theirs."""
+        distinct = list(dict.fromkeys(asks))
+        if not distinct:
+            return []
+        weights, sampling = self._weights_of(role), draw.sampling(self._wording(role).max_tokens)
+        requests = [Request(one.prompt, one.picture, weights.adapter, sampling, one.n, one.seed) for one in distinct]
+        with track(sum(one.n for one in distinct), OUTPUTS[role]) as progress:
+            groups = self.engines.of(weights.model).generate(requests, on_done=progress.advance)
+        texts = {one: [completion.text for completion in group] for one, group in zip(distinct, groups, strict=True)}
+        return [texts[one] for one in asks]
+
+    def _weights_of(self, role: Role) -> Weights:
+        """Looked up once: a look-up reads and checks the files."""
+        if role not in self._weights:
+            self._weights[role] = weights_of(self.team.model, getattr(self.team, role))
+        return self._weights[role]
+
+    def _wording(self, role: Role) -> Wording:
+        wording: Wording = getattr(self.team.prompts, role)
+        return wording
+
+
+def weights_of(base: Path | str, trained: Artifact[Step] | None) -> Weights:
+    """What a training stage left: an adapter, or a whole model. Adapters are named after their contents, since engines
+    cache by (name, path)."""
+    if trained is None:
+        return Weights(str(base), None)
+    if any(file.name.startswith("model/") for file in trained.manifest.files):
+        return Weights(str(trained.folder("model")), None)
+    name = f"{trained.manifest.stage}-{trained.manifest.contents[:12]}"
+    return Weights(str(base), Adapter(name, trained.folder("adapter")))
+
+
+def base_model(name: str) -> Path | str:
+    """A folder from here or from the repository's root, else a hub name (`owner/name`). UserError if neither."""
+    for folder in (Path(name), ROOT / name):
+        if (folder / "config.json").is_file():
+            return folder.resolve()
+    if name.count("/") == 1 and not Path(name).exists() and not name.startswith((".", "/", "~")):
+        return name
+    raise UserError(f"model {name} is neither a folder with a config.json nor a hub name such as owner/model")
+
+
+def seed_of(*parts: object) -> int:
+    """A seed below 2**31 that is the same for the same parts, on every machine."""
+    text = "\x1f".join(str(part) for part in parts)
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4]) >> 1
+
+
+def _answer(text: str) -> str | None:
+    parsed = solver.parse(text)
+    return None if isinstance(parsed, Reject) else parsed

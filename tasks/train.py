@@ -1,0 +1,280 @@
+"""2, 4, 7: the three roles learn by GRPO; each is paid by what the frozen team of the round's start makes of its output.
+
+- Searcher: its query retrieves top k pictures, one of them (by the seed) is asked about by the frozen Questioner, the
+  frozen Solver answers m times; paid by the difficulty, less the shares of like queries and like pictures in its domain.
+- Questioner: the frozen Solver answers its question m times; paid by the difficulty, less the share of like questions.
+- Solver: paid for giving the pseudo-label.
+
+A reward is measured over all rollouts of a step together: one batch of questions, one of answers. What two rollouts both
+want to know is sampled once, and the same question about the same picture has the same answers in every step of a
+stage (its seed is made of both), so equal outputs are paid alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.config import RewardConfig
+from tasks.filter import curriculum
+from tasks.grading import equal, vote
+from tasks.progress import Progress, track
+from tasks.prompt import Picture
+from tasks.records import Estimate, Find, Reject, Step, Verdict
+from tasks.retrieval.library import Hit, Library
+from tasks.rewards import (
+    difficulty,
+    image_shares,
+    questioner_rewards,
+    searcher_rewards,
+    solver_rewards,
+    text_shares,
+)
+from tasks.roles import questioner, searcher, solver
+from tasks.roles.questioner import Draft
+from tasks.roles.searcher import Domain
+from tasks.search import apportion, pool
+from tasks.shelf import Shelf
+from tasks.stage import stage, workspace
+from tasks.store import Artifact, Output, Place
+from tasks.team import Cast, Posed, Role, Team, seed_of, weights_of
+from tasks.trainers import TrainerConfig
+from tasks.trainers.example import Example, Reward, RewardFunction, Rollout
+
+
+@dataclass(frozen=True)
+class PaySearcher:
+    """The Searcher's reward function. Example ids are `<domain>#<number>`."""
+
+    cast: Cast
+    library: Library
+    config: RewardConfig
+    seed: int
+
+    def __call__(self, rollouts: Sequence[Rollout]) -> list[Reward]:
+        """One reward a rollout."""
+        domains = [domain_of(rollout.example) for rollout in rollouts]
+        keys = self._retrieved([searcher.parse(rollout.text) for rollout in rollouts])
+        agreements = self._agreements(keys)
+        formats = [searcher.well_formed(rollout.text) for rollout in rollouts]
+        texts = text_shares([rollout.text for rollout in rollouts], domains, self.config.preset)
+        images = image_shares(self._embeddings(keys), domains)
+        totals = searcher_rewards(agreements, formats, texts, images, self.config.preset)
+        return rewards(totals, agreements, formats, {"text share": texts, "image share": images})
+
+    def _retrieved(self, queries: Sequence[searcher.Query | Reject]) -> list[str | None]:
+        """The picture that stands for each query; None where there was no query, or nothing was found."""
+        usable = [query.text for query in queries if isinstance(query, searcher.Query)]
+        found = iter(self.library.search(usable, self.config.top_k))
+        return [
+            self._one_of(next(found), query.text, number) if isinstance(query, searcher.Query) else None
+            for number, query in enumerate(queries)
+        ]
+
+    def _one_of(self, hits: Sequence[Hit], query: str, number: int) -> str | None:
+        """Any of the hits, by the seed; rollouts with the same query may draw different ones."""
+        return hits[seed_of(self.seed, "hit", query, number) % len(hits)].key if hits else None
+
+    def _agreements(self, keys: Sequence[str | None]) -> list[float | None]:
+        distinct = list(dict.fromkeys(key for key in keys if key is not None))
+        pictures = self.library.pictures(distinct)
+        drafts = [questioner.parse(text) for (text,) in self.cast.ask(pictures, 1, self.config.question_draw, self.seed)]
+        measured = dict(zip(distinct, agreements_on(self.cast, pictures, drafts, self.config, self.seed), strict=True))
+        return [None if key is None else measured[key] for key in keys]
+
+    def _embeddings(self, keys: Sequence[str | None]) -> NDArray[np.float32]:
+        """float32 [n, d]; a row of zeros where there is no picture."""
+        found = [number for number, key in enumerate(keys) if key is not None]
+        vectors = self.library.embeddings([key for key in keys if key is not None])
+        rows = np.zeros((len(keys), vectors.shape[1] if found else 1), np.float32)
+        rows[found] = vectors
+        return rows
+
+
+@dataclass(frozen=True)
+class PayQuestioner:
+    """The Questioner's reward function."""
+
+    cast: Cast
+    config: RewardConfig
+    seed: int
+
+    def __call__(self, rollouts: Sequence[Rollout]) -> list[Reward]:
+        """One reward a rollout."""
+        drafts = [questioner.parse(rollout.text) for rollout in rollouts]
+        pictures = [shown(rollout.example) for rollout in rollouts]
+        agreements = agreements_on(self.cast, pictures, drafts, self.config, self.seed)
+        formats = [questioner.well_formed(rollout.text) for rollout in rollouts]
+        asked = [draft.text if isinstance(draft, Draft) else "" for draft in drafts]
+        shares = text_shares(asked, preset=self.config.preset)
+        totals = questioner_rewards(agreements, formats, shares, self.config.preset)
+        return rewards(totals, agreements, formats, {"text share": shares})
+
+
+@dataclass(frozen=True)
+class PaySolver:
+    """The Solver's reward function: does it give the pseudo-label? Example ids are those of the verdicts."""
+
+    labels: Mapping[str, str]
+    config: RewardConfig
+
+    def __call__(self, rollouts: Sequence[Rollout]) -> list[Reward]:
+        """One reward a rollout."""
+        correct = [self._gives_label(rollout) for rollout in rollouts]
+        boxed = [solver.well_formed(rollout.text) for rollout in rollouts]
+        totals = solver_rewards(correct, boxed, self.config.preset)
+        return [
+            Reward(float(total), {"accuracy": float(right), "format": float(box)})
+            for total, right, box in zip(totals, correct, boxed, strict=True)
+        ]
+
+    def _gives_label(self, rollout: Rollout) -> bool:
+        answer = solver.parse(rollout.text)
+        return not isinstance(answer, Reject) and equal(answer, self.labels[rollout.example.id])
+
+
+def agreements_on(
+    cast: Cast, pictures: Sequence[Picture], drafts: Sequence[Draft | Reject], config: RewardConfig, seed: int
+) -> list[float | None]:
+    """How far the frozen Solver agrees with itself on each draft; None where there is no question."""
+    posed = [
+        Posed(picture, draft.text, draft.kind)
+        for picture, draft in zip(pictures, drafts, strict=True)
+        if isinstance(draft, Draft)
+    ]
+    answers = iter(cast.answer(posed, config.answers, config.answer_draw, seed))
+    return [vote(next(answers)).agreement if isinstance(draft, Draft) else None for draft in drafts]
+
+
+def rewards(
+    totals: NDArray[np.float64],
+    agreements: Sequence[float | None],
+    formats: Sequence[bool],
+    shares: Mapping[str, NDArray[np.float64]],
+) -> list[Reward]:
+    """Totals with what they are made of."""
+    return [
+        Reward(
+            float(total),
+            {
+                "difficulty": 0.0 if agreements[number] is None else float(difficulty(agreements[number], "paper")),
+                "format": float(formats[number]),
+                **{name: float(values[number]) for name, values in shares.items()},
+            },
+        )
+        for number, total in enumerate(totals)
+    ]
+
+
+def searcher_examples(
+    team: Team, domains: Sequence[Domain], frontier: Sequence[Estimate], count: int, seed: int
+) -> list[Example]:
+    """`count` prompts, the domains in proportion to their weights, in a random order."""
+    weights = {row.domain: row.weight for row in frontier}
+    counts = apportion([weights[domain.name] for domain in domains], count)
+    wording = team.prompts.searcher
+    examples = [
+        Example(f"{domain.name}#{number}", searcher.prompt(wording, domain), None)
+        for domain, share in zip(domains, counts, strict=True)
+        for number in range(share)
+    ]
+    return Random(seed).sample(examples, len(examples))
+
+
+def domain_of(example: Example) -> str:
+    """The domain that a Searcher's prompt names."""
+    return example.id.rpartition("#")[0]
+
+
+def shown(example: Example) -> Picture:
+    """The picture of an example that has one."""
+    if example.picture is None:
+        raise ValueError(f"example {example.id} has no picture")
+    return example.picture
+
+
+def questioner_examples(team: Team, pictures: Sequence[Picture]) -> list[Example]:
+    """The pool, one prompt a picture."""
+    prompt = questioner.prompt(team.prompts.questioner)
+    return [Example(picture.key, prompt, picture) for picture in pictures]
+
+
+def solver_examples(team: Team, verdicts: Sequence[Verdict], library: Library) -> list[Example]:
+    """The curriculum, asked as it was when it was labelled."""
+    wording, pictures = team.prompts.solver, library.pictures([one.key for one in verdicts])
+    return [
+        Example(one.id, solver.prompt(wording, one.text, one.kind), picture)
+        for one, picture in zip(verdicts, pictures, strict=True)
+    ]
+
+
+def learn(
+    trainer: TrainerConfig, team: Team, role: Role, examples: Sequence[Example], reward: RewardFunction, seed: int
+) -> Output[Step]:
+    """Train one role on from where it stands; the weights are attached as `adapter` or, whole, as `model`."""
+    start, out = weights_of(team.model, getattr(team, role)), workspace() / "weights"
+    with track(trainer.steps, f"{role} steps") as progress:
+        steps = trainer.train(
+            start.model, start.adapter, examples, reward, out, seed, on_step=lambda step: _tell(progress, step)
+        )
+    return Output(steps, {"examples": len(examples)}, {"adapter" if is_adapter(out) else "model": out})
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether a trainer left an adapter, rather than a whole model."""
+    return (folder / "adapter_config.json").is_file()
+
+
+def _tell(progress: Progress, step: Step) -> None:
+    progress.advance(reward=step.reward, kl=step.kl)
+
+
+@stage("2-train-searcher", Step)
+def train_searcher(
+    place: Place,
+    trainer: TrainerConfig,
+    pay: RewardConfig,
+    team: Team,
+    frontier: Artifact[Estimate],
+    shelf: Shelf,
+    domains: tuple[Domain, ...],
+    seed: int,
+) -> Output[Step]:
+    """The Searcher learns to find pictures at the frozen Solver's frontier."""
+    examples = searcher_examples(team, domains, frontier.read(), trainer.steps * trainer.prompts, seed)
+    with team.open() as cast:
+        return learn(trainer, team, "searcher", examples, PaySearcher(cast, shelf.open(), pay, seed), seed)
+
+
+@stage("4-train-questioner", Step)
+def train_questioner(
+    place: Place, trainer: TrainerConfig, pay: RewardConfig, team: Team, finds: Artifact[Find], shelf: Shelf, seed: int
+) -> Output[Step]:
+    """The Questioner learns to ask at the frozen Solver's frontier."""
+    pictures = shelf.open().pictures([find.key for find in pool(finds.read()) if find.key])
+    with team.open() as cast:
+        return learn(
+            trainer, team, "questioner", questioner_examples(team, pictures), PayQuestioner(cast, pay, seed), seed
+        )
+
+
+@stage("7-train-solver", Step)
+def train_solver(
+    place: Place,
+    trainer: TrainerConfig,
+    pay: RewardConfig,
+    team: Team,
+    verdicts: Artifact[Verdict],
+    shelf: Shelf,
+    seed: int,
+) -> Output[Step]:
+    """The Solver learns to give the answer that most of its samples gave."""
+    kept = curriculum(verdicts.read())
+    labels = {one.id: one.label for one in kept if one.label is not None}
+    examples = solver_examples(team, kept, shelf.open())
+    return learn(trainer, team, "solver", examples, PaySolver(labels, pay), seed)
