@@ -232,8 +232,16 @@ class Store:
     """A folder of artifacts behind any fsspec URL: `file://`, `s3://`, `memory://`. A bare path is a local folder."""
 
     def __init__(self, url: str) -> None:
-        self.url = (url if "://" in url else Path(url).resolve().as_uri()).rstrip("/")
-        self.fs, self.root = _filesystem(self.url)
+        fs, root = _filesystem(url)
+        self.url: str = fs.unstrip_protocol(root)
+
+    @property
+    def fs(self) -> fsspec.AbstractFileSystem:
+        return _filesystem(self.url)[0]
+
+    @property
+    def root(self) -> str:
+        return _filesystem(self.url)[1]
 
     @classmethod
     def from_environment(cls) -> Self:

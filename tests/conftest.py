@@ -1,0 +1,26 @@
+"""What every test shares. The environment is set before anything imports torch or Prefect."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+os.environ["OMP_NUM_THREADS"] = "1"  # two threads on a busy machine are slower than one
+os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
+os.environ["DO_NOT_TRACK"] = "1"
+os.environ["PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"] = "120"  # a fresh database takes longer than the 20
+
+import pytest
+from hypothesis import settings
+
+settings.register_profile("shared-machine", deadline=None)  # a busy neighbour is not a failure
+settings.load_profile("shared-machine")
+
+
+@pytest.fixture(scope="session")
+def prefect_server() -> Iterator[None]:
+    """A Prefect server of the test session's own, with an empty database; starting one takes 20 s and more."""
+    from prefect.testing.utilities import prefect_test_harness
+
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
