@@ -27,6 +27,7 @@ from tasks.trainers import TrainerConfig
 DEFAULT = "embedded.yaml"
 
 Share = Annotated[float, Field(ge=0, le=1)]
+Judge = Literal["estimate", "lower end"]
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -171,7 +172,7 @@ class EvaluateConfig(Settings):
 class PromoteConfig(Settings):
     """9: when the new Solver takes the old one's place. Gains in points (0..100) on the gate's items."""
 
-    judge: Literal["estimate", "lower end"] = "estimate"
+    judge: Judge = "estimate"
     """What must pass: the measured gain, or the lower end of its 95 % interval."""
     least_mean_gain: float = Field(0.0, ge=-100, le=100)
     """Gain of the mean of the samples that must be exceeded."""

@@ -19,7 +19,7 @@ from tasks.grading import equal, vote
 from tasks.records import Score
 from tasks.stage import stage
 from tasks.store import Output, Place
-from tasks.team import Answers, Cast, Posed, Team
+from tasks.team import Answers, Cast, Posed, Team, seed_of
 
 GREEDY = Draw(temperature=0)
 
@@ -45,11 +45,11 @@ def correct(answer: str | None, target: str) -> bool:
     return answer is not None and equal(answer, target)
 
 
-def examine(cast: Cast, benchmark: str, items: Sequence[Item], samples: int, seed: int) -> list[Score]:
+def examine(cast: Cast, benchmark: str, items: Sequence[Item], samples: int) -> list[Score]:
     """Rows for all items of one benchmark."""
     posed = [Posed(item.picture, item.question, item.kind) for item in items]
-    greedy = cast.answer(posed, 1, GREEDY, seed)
-    drawn = cast.answer(posed, samples, Draw(), seed)
+    greedy = cast.answer(posed, 1, GREEDY)
+    drawn = cast.answer(posed, samples, Draw())
     return [score(benchmark, item, first, rest) for item, (first,), rest in zip(items, greedy, drawn, strict=True)]
 
 
@@ -60,10 +60,10 @@ def evaluate_solver(place: Place, config: EvaluateConfig, team: Team, seed: int)
     The seed is the run's, not the round's: before and after answer with common random numbers, which narrows the
     paired interval.
     """
-    with team.open() as cast:
+    with team.open(seed_of(seed, "evaluate")) as cast:
         rows = [
             row
             for name in config.benchmarks
-            for row in examine(cast, name, open_benchmark(name).items()[: config.items], config.samples, seed)
+            for row in examine(cast, name, open_benchmark(name).items()[: config.items], config.samples)
         ]
     return Output(rows, Counter(row.benchmark for row in rows))

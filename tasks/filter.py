@@ -19,7 +19,7 @@ from tasks.records import Question, Verdict
 from tasks.shelf import Shelf
 from tasks.stage import stage
 from tasks.store import Artifact, Output, Place
-from tasks.team import Answers, Posed, Team
+from tasks.team import Answers, Posed, Team, seed_of
 
 TOO_HARD, TOO_EASY, NO_MAJORITY, NO_ANSWER, OVER_QUOTA = "too hard", "too easy", "no majority", "no answer", "over quota"
 
@@ -91,8 +91,8 @@ def filter_questions(
     asked = [question for question in questions.read() if question.reason is None]
     pictures = shelf.open().pictures([question.key for question in asked])
     put = [posed(question, picture) for question, picture in zip(asked, pictures, strict=True)]
-    with team.open() as cast:
-        answers = cast.answer(put, config.answers, config.draw, seed)
+    with team.open(seed_of(seed, "filter")) as cast:
+        answers = cast.answer(put, config.answers, config.draw)
     verdicts = [verdict(*row, config) for row in zip(put, asked, answers, strict=True)]
     rows = within_quota(verdicts, config.max_share)
     return Output(rows, Counter(row.reason or "kept" for row in rows))

@@ -77,26 +77,26 @@ def frontier(agreements: Mapping[str, Sequence[float | None]], config: ProbeConf
     ]
 
 
-def agreements_on(cast: Cast, pictures: Sequence[Picture], config: ProbeConfig, seed: int) -> list[float | None]:
+def agreements_on(cast: Cast, pictures: Sequence[Picture], config: ProbeConfig) -> list[float | None]:
     """How far the Solver agrees with itself on one question about each picture; None where none could be asked."""
-    drafts = [questioner.parse(text) for (text,) in cast.ask(pictures, 1, config.draw, seed)]
+    drafts = [questioner.parse(text) for (text,) in cast.ask(pictures, 1, config.draw)]
     posed = [
         None if isinstance(draft, Reject) else Posed(picture, draft.text, draft.kind)
         for picture, draft in zip(pictures, drafts, strict=True)
     ]
-    answers = iter(cast.answer([one for one in posed if one], config.answers, config.draw, seed))
+    answers = iter(cast.answer([one for one in posed if one], config.answers, config.draw))
     return [None if one is None else vote(next(answers)).agreement for one in posed]
 
 
 def probe(
-    cast: Cast, library: Library, domains: Sequence[Domain], config: ProbeConfig, seed: int
+    cast: Cast, library: Library, domains: Sequence[Domain], config: ProbeConfig
 ) -> dict[str, list[float | None]]:
     """Agreements by domain; all domains are asked about in one batch."""
     found = library.search([domain.words for domain in domains], config.pictures)
     owners = [domain.name for domain, hits in zip(domains, found, strict=True) for _ in hits]
     pictures = library.pictures([hit.key for hits in found for hit in hits])
     agreements: dict[str, list[float | None]] = {domain.name: [] for domain in domains}
-    for owner, agreement in zip(owners, agreements_on(cast, pictures, config, seed), strict=True):
+    for owner, agreement in zip(owners, agreements_on(cast, pictures, config), strict=True):
         agreements[owner].append(agreement)
     return agreements
 
@@ -106,7 +106,7 @@ def probe_frontier(
     place: Place, config: ProbeConfig, team: Team, shelf: Shelf, domains: tuple[Domain, ...], seed: int
 ) -> Output[Estimate]:
     """The Solver's frontier, one row a domain."""
-    with team.open() as cast:
-        agreements = probe(cast, shelf.open(), domains, config, seed)
+    with team.open(seed_of(seed, "probe")) as cast:
+        agreements = probe(cast, shelf.open(), domains, config)
     counters = Counter("rejected" if value is None else "asked" for values in agreements.values() for value in values)
     return Output(frontier(agreements, config, seed), counters)

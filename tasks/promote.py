@@ -14,19 +14,15 @@ starts from the last team that passed, with other seeds.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from tasks.config import PromoteConfig
+from tasks.config import Judge, PromoteConfig
 from tasks.errors import UserError
 from tasks.records import Decision, Score
 from tasks.stage import stage
 from tasks.store import Artifact, Output, Place
-
-Points = NDArray[np.float64]
-"""One value an item, in points (0..100)."""
-
 
 def on_gate(scores: Sequence[Score], gate: str) -> dict[str, Score]:
     """The gate's rows by item."""
@@ -41,49 +37,58 @@ def paired(before: Sequence[Score], after: Sequence[Score], gate: str) -> list[t
     return [(old[id], new[id]) for id in old]
 
 
-def interval(gains: Points, resamples: int, seed: int) -> tuple[float, float]:
-    """95 % percentile bootstrap interval of the mean gain, items resampled."""
-    drawn = np.random.default_rng(seed).choice(gains, (resamples, len(gains)))
+@dataclass(frozen=True)
+class Gain:
+    """A figure before and after, and the 95 % interval of the difference; all in points (0..100)."""
+
+    before: float
+    after: float
+    low: float
+    high: float
+
+    def judged(self, judge: Judge) -> float:
+        """What has to pass: the difference, or the lower end of its interval."""
+        return self.after - self.before if judge == "estimate" else self.low
+
+
+def gain(before: Sequence[float], after: Sequence[float], resamples: int, seed: int) -> Gain:
+    """Paired percentile bootstrap over items, whose values are shares (0..1)."""
+    old, new = np.asarray(before, np.float64) * 100, np.asarray(after, np.float64) * 100
+    drawn = np.random.default_rng(seed).choice(new - old, (resamples, len(old)))
     low, high = np.percentile(drawn.mean(axis=1), (2.5, 97.5))
-    return float(low), float(high)
+    return Gain(float(old.mean()), float(new.mean()), float(low), float(high))
+
+
+def verdict(mean: Gain, greedy: Gain, config: PromoteConfig) -> tuple[bool, str]:
+    """The rule, and in words which part of it decided."""
+    what = "" if config.judge == "estimate" else "lower end of the "
+    of_mean, of_greedy = mean.judged(config.judge), greedy.judged(config.judge)
+    if of_mean <= config.least_mean_gain:
+        return False, f"{what}gain of the mean {of_mean:+.1f} is not above {config.least_mean_gain:+.1f}"
+    if of_greedy < -config.greatest_greedy_loss:
+        return False, f"{what}gain of greedy {of_greedy:+.1f} is below {-config.greatest_greedy_loss:+.1f}"
+    return True, f"{what}gain of the mean {of_mean:+.1f}, of greedy {of_greedy:+.1f}"
 
 
 def decide(before: Sequence[Score], after: Sequence[Score], gate: str, config: PromoteConfig, seed: int) -> Decision:
     """Promote or roll back, with the evidence."""
-    pairs = paired(before, after, gate)
-    means = np.array([(old.sample_accuracy, new.sample_accuracy) for old, new in pairs]) * 100
-    greedy = np.array([(old.greedy_correct, new.greedy_correct) for old, new in pairs]) * 100.0
-    mean_low, mean_high = interval(means[:, 1] - means[:, 0], config.resamples, seed)
-    greedy_low, greedy_high = interval(greedy[:, 1] - greedy[:, 0], config.resamples, seed)
-    mean_before, mean_after = means.mean(axis=0)
-    greedy_before, greedy_after = greedy.mean(axis=0)
-    by_estimate = config.judge == "estimate"
-    mean_gain = mean_after - mean_before if by_estimate else mean_low
-    greedy_gain = greedy_after - greedy_before if by_estimate else greedy_low
-    promoted, why = verdict(mean_gain, greedy_gain, config)
+    old, new = zip(*paired(before, after, gate), strict=True)
+    mean = gain([s.sample_accuracy for s in old], [s.sample_accuracy for s in new], config.resamples, seed)
+    greedy = gain([s.greedy_correct for s in old], [s.greedy_correct for s in new], config.resamples, seed)
+    promoted, why = verdict(mean, greedy, config)
     return Decision(
         promoted=promoted,
-        items=len(pairs),
-        mean_before=mean_before,
-        mean_after=mean_after,
-        mean_low=mean_low,
-        mean_high=mean_high,
-        greedy_before=greedy_before,
-        greedy_after=greedy_after,
-        greedy_low=greedy_low,
-        greedy_high=greedy_high,
+        items=len(old),
+        mean_before=mean.before,
+        mean_after=mean.after,
+        mean_low=mean.low,
+        mean_high=mean.high,
+        greedy_before=greedy.before,
+        greedy_after=greedy.after,
+        greedy_low=greedy.low,
+        greedy_high=greedy.high,
         why=why,
     )
-
-
-def verdict(mean_gain: float, greedy_gain: float, config: PromoteConfig) -> tuple[bool, str]:
-    """The rule, and in words which part of it decided. Gains in points."""
-    what = "" if config.judge == "estimate" else "lower end of the "
-    if mean_gain <= config.least_mean_gain:
-        return False, f"{what}gain of the mean {mean_gain:+.1f} is not above {config.least_mean_gain:+.1f}"
-    if greedy_gain < -config.greatest_greedy_loss:
-        return False, f"{what}gain of greedy {greedy_gain:+.1f} is below {-config.greatest_greedy_loss:+.1f}"
-    return True, f"{what}gain of the mean {mean_gain:+.1f}, of greedy {greedy_gain:+.1f}"
 
 
 @stage("9-promote", Decision)

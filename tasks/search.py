@@ -20,7 +20,7 @@ from tasks.roles.searcher import Domain
 from tasks.shelf import Shelf
 from tasks.stage import stage
 from tasks.store import Artifact, Output, Place
-from tasks.team import Team
+from tasks.team import Team, seed_of
 
 DUPLICATE = "duplicate"
 
@@ -102,8 +102,8 @@ def search_images(
     """The round's pool of pictures, with every find that is not in it."""
     weights = {row.domain: row.weight for row in frontier.read()}
     counts = apportion([weights[domain.name] for domain in domains], config.queries)
-    with team.open() as cast:
-        texts = cast.write_queries(domains, counts, config.draw, seed)
+    with team.open(seed_of(seed, "search")) as cast:
+        texts = cast.write_queries(domains, counts, config.draw)
     sought = [read_query(domain.name, text) for domain, group in zip(domains, texts, strict=True) for text in group]
     rows = search(shelf.open(), sought, config.top_k)
     return Output(rows, Counter(row.reason or "kept" for row in rows))

@@ -6,7 +6,7 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict
 
-from tasks.config import CorpusSettings
+from tasks.config import RunConfig
 from tasks.corpora.sample import Sample
 from tasks.errors import UserError
 from tasks.index import build_corpus, corpus_place, open_library
@@ -23,8 +23,9 @@ class Shelf(BaseModel):
     retrieval: LibraryConfig
 
     @classmethod
-    def stock(cls, store: Store, corpus: CorpusSettings, retrieval: LibraryConfig) -> Self:
-        """The corpus that the settings name, built or brought up to date where they say of what."""
+    def stock(cls, store: Store, config: RunConfig) -> Self:
+        """The corpus that the run names, built or brought up to date where it says of what."""
+        corpus, retrieval = config.corpus, config.retrieval
         place = Place(store, f"corpora/{corpus.at}") if "/" not in corpus.at else corpus_place(corpus.at)
         if corpus.source is not None:
             return cls(index=build_corpus(place, corpus.source, retrieval), retrieval=retrieval)

@@ -15,7 +15,7 @@ from tasks.search import pool
 from tasks.shelf import Shelf
 from tasks.stage import stage
 from tasks.store import Artifact, Output, Place
-from tasks.team import Team
+from tasks.team import Team, seed_of
 
 DUPLICATE = "duplicate"
 
@@ -53,7 +53,7 @@ def synthesize_questions(
     """Questions about every picture of the pool."""
     found = pool(finds.read())
     pictures = shelf.open().pictures([find.key for find in found if find.key])
-    with team.open() as cast:
-        texts = cast.ask(pictures, config.questions, config.draw, seed)
+    with team.open(seed_of(seed, "synthesize")) as cast:
+        texts = cast.ask(pictures, config.questions, config.draw)
     rows = [row for find, group in zip(found, texts, strict=True) for row in questions_about(find, group)]
     return Output(rows, Counter(row.reason or "kept" for row in rows))

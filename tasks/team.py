@@ -60,11 +60,11 @@ class Team(BaseModel):
         return self.model_copy(update={"searcher": None, "questioner": None})
 
     @contextmanager
-    def open(self) -> Iterator[Cast]:
+    def open(self, seed: int) -> Iterator[Cast]:
         """The team, ready to be asked. Engines open with the first request and close with the block."""
         engines = Engines(self.engine)
         try:
-            yield Cast(self, engines)
+            yield Cast(self, engines, seed)
         finally:
             engines.close()
 
@@ -119,34 +119,38 @@ Answers = tuple[str | None, ...]
 
 @dataclass(frozen=True)
 class Cast:
-    """A team that can be asked. What is asked twice with one seed is sampled once."""
+    """A team that can be asked. The same thing asked again gets the same reply; within one call it is sampled once.
+
+    The seed belongs to one purpose: what a role was paid for must not be measured again on the same samples.
+    """
 
     team: Team
     engines: Engines
+    seed: int
     _weights: dict[Role, Weights] = field(default_factory=dict)
 
-    def write_queries(self, domains: Sequence[Domain], counts: Sequence[int], draw: Draw, seed: int) -> list[list[str]]:
+    def write_queries(self, domains: Sequence[Domain], counts: Sequence[int], draw: Draw) -> list[list[str]]:
         """The Searcher's texts: `counts[i]` for domain i."""
         wording = self.team.prompts.searcher
         called_for = [(domain, count) for domain, count in zip(domains, counts, strict=True) if count]
         requests = [
-            Ask(searcher.prompt(wording, domain), None, count, seed_of(seed, domain.name))
+            Ask(searcher.prompt(wording, domain), None, count, seed_of(self.seed, domain.name))
             for domain, count in called_for
         ]
         texts = iter(self._generate("searcher", requests, draw))
         return [next(texts) if count else [] for count in counts]
 
-    def ask(self, pictures: Sequence[Picture], n: int, draw: Draw, seed: int) -> list[list[str]]:
-        """The Questioner's texts, n a picture. The same picture and seed give the same texts."""
+    def ask(self, pictures: Sequence[Picture], n: int, draw: Draw) -> list[list[str]]:
+        """The Questioner's texts, n a picture."""
         prompt = questioner.prompt(self.team.prompts.questioner)
-        asks = [Ask(prompt, picture, n, seed_of(seed, picture.key)) for picture in pictures]
+        asks = [Ask(prompt, picture, n, seed_of(self.seed, picture.key)) for picture in pictures]
         return self._generate("questioner", asks, draw)
 
-    def answer(self, posed: Sequence[Posed], n: int, draw: Draw, seed: int) -> list[Answers]:
-        """The Solver's answers, n a question. The same question and seed give the same answers."""
+    def answer(self, posed: Sequence[Posed], n: int, draw: Draw) -> list[Answers]:
+        """The Solver's answers, n a question."""
         wording = self.team.prompts.solver
         asks = [
-            Ask(solver.prompt(wording, one.text, one.kind), one.picture, n, seed_of(seed, one.picture.key, one.text))
+            Ask(solver.prompt(wording, one.text, one.kind), one.picture, n, seed_of(self.seed, one.picture.key, one.text))
             for one in posed
         ]
         return [tuple(_answer(text) for text in texts) for texts in self._generate("solver", asks, draw)]

@@ -54,7 +54,6 @@ class PaySearcher:
     cast: Cast
     library: Library
     config: RewardConfig
-    seed: int
 
     def __call__(self, rollouts: Sequence[Rollout]) -> list[Reward]:
         """One reward a rollout."""
@@ -78,13 +77,13 @@ class PaySearcher:
 
     def _one_of(self, hits: Sequence[Hit], query: str, number: int) -> str | None:
         """Any of the hits, by the seed; rollouts with the same query may draw different ones."""
-        return hits[seed_of(self.seed, "hit", query, number) % len(hits)].key if hits else None
+        return hits[seed_of(self.cast.seed, "hit", query, number) % len(hits)].key if hits else None
 
     def _agreements(self, keys: Sequence[str | None]) -> list[float | None]:
         distinct = list(dict.fromkeys(key for key in keys if key is not None))
         pictures = self.library.pictures(distinct)
-        drafts = [questioner.parse(text) for (text,) in self.cast.ask(pictures, 1, self.config.question_draw, self.seed)]
-        measured = dict(zip(distinct, agreements_on(self.cast, pictures, drafts, self.config, self.seed), strict=True))
+        drafts = [questioner.parse(text) for (text,) in self.cast.ask(pictures, 1, self.config.question_draw)]
+        measured = dict(zip(distinct, agreements_on(self.cast, pictures, drafts, self.config), strict=True))
         return [None if key is None else measured[key] for key in keys]
 
     def _embeddings(self, keys: Sequence[str | None]) -> NDArray[np.float32]:
@@ -102,13 +101,12 @@ class PayQuestioner:
 
     cast: Cast
     config: RewardConfig
-    seed: int
 
     def __call__(self, rollouts: Sequence[Rollout]) -> list[Reward]:
         """One reward a rollout."""
         drafts = [questioner.parse(rollout.text) for rollout in rollouts]
         pictures = [shown(rollout.example) for rollout in rollouts]
-        agreements = agreements_on(self.cast, pictures, drafts, self.config, self.seed)
+        agreements = agreements_on(self.cast, pictures, drafts, self.config)
         formats = [questioner.well_formed(rollout.text) for rollout in rollouts]
         asked = [draft.text if isinstance(draft, Draft) else "" for draft in drafts]
         shares = text_shares(asked, preset=self.config.preset)
@@ -139,7 +137,7 @@ class PaySolver:
 
 
 def agreements_on(
-    cast: Cast, pictures: Sequence[Picture], drafts: Sequence[Draft | Reject], config: RewardConfig, seed: int
+    cast: Cast, pictures: Sequence[Picture], drafts: Sequence[Draft | Reject], config: RewardConfig
 ) -> list[float | None]:
     """How far the frozen Solver agrees with itself on each draft; None where there is no question."""
     posed = [
@@ -147,7 +145,7 @@ def agreements_on(
         for picture, draft in zip(pictures, drafts, strict=True)
         if isinstance(draft, Draft)
     ]
-    answers = iter(cast.answer(posed, config.answers, config.answer_draw, seed))
+    answers = iter(cast.answer(posed, config.answers, config.answer_draw))
     return [vote(next(answers)).agreement if isinstance(draft, Draft) else None for draft in drafts]
 
 
@@ -247,8 +245,9 @@ def train_searcher(
 ) -> Output[Step]:
     """The Searcher learns to find pictures at the frozen Solver's frontier."""
     examples = searcher_examples(team, domains, frontier.read(), trainer.steps * trainer.prompts, seed)
-    with team.open() as cast:
-        return learn(trainer, team, "searcher", examples, PaySearcher(cast, shelf.open(), pay, seed), seed)
+    seed = seed_of(seed, "train searcher")
+    with team.open(seed) as cast:
+        return learn(trainer, team, "searcher", examples, PaySearcher(cast, shelf.open(), pay), seed)
 
 
 @stage("4-train-questioner", Step)
@@ -257,10 +256,9 @@ def train_questioner(
 ) -> Output[Step]:
     """The Questioner learns to ask at the frozen Solver's frontier."""
     pictures = shelf.open().pictures([find.key for find in pool(finds.read()) if find.key])
-    with team.open() as cast:
-        return learn(
-            trainer, team, "questioner", questioner_examples(team, pictures), PayQuestioner(cast, pay, seed), seed
-        )
+    examples, seed = questioner_examples(team, pictures), seed_of(seed, "train questioner")
+    with team.open(seed) as cast:
+        return learn(trainer, team, "questioner", examples, PayQuestioner(cast, pay), seed)
 
 
 @stage("7-train-solver", Step)
@@ -277,4 +275,4 @@ def train_solver(
     kept = curriculum(verdicts.read())
     labels = {one.id: one.label for one in kept if one.label is not None}
     examples = solver_examples(team, kept, shelf.open())
-    return learn(trainer, team, "solver", examples, PaySolver(labels, pay), seed)
+    return learn(trainer, team, "solver", examples, PaySolver(labels, pay), seed_of(seed, "train solver"))

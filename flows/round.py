@@ -1,0 +1,52 @@
+"""One round, its stages in order. Every stage finds its own artifact, or plays: so a round goes on where it stopped."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from prefect import flow
+
+from tasks.config import RunConfig
+from tasks.evaluate import evaluate_solver
+from tasks.filter import filter_questions
+from tasks.probe import probe_frontier
+from tasks.promote import promote
+from tasks.records import Decision
+from tasks.search import search_images
+from tasks.shelf import Shelf
+from tasks.standing import standing, team_of
+from tasks.store import Place, Store
+from tasks.synthesize import synthesize_questions
+from tasks.team import seed_of
+from tasks.train import train_questioner, train_searcher, train_solver
+
+
+@dataclass(frozen=True)
+class Round:
+    """A round that was played to its end."""
+
+    run: str
+    number: int
+    decision: Decision
+
+
+@flow(name="round", flow_run_name="{run}-{number}")
+def play_round(config: RunConfig, run: str, number: int, store: str) -> Round:
+    """Find the frontier, find images on it, ask, keep what teaches, learn, measure."""
+    home, seed = Store(store), seed_of(config.seed, number)
+    here, origin = Place.round(home, run, number), standing(home, run, before=number).origin
+    team = team_of(config, home, run, origin)
+    shelf, domains, train, pay = Shelf.stock(home, config), config.domains, config.train, config.rewards
+
+    frontier = probe_frontier(here, config.probe, team, shelf, domains, seed)
+    searcher = train_searcher(here, train.searcher, pay, team, frontier, shelf, domains, seed)
+    pool = search_images(here, config.search, team.having(searcher=searcher), frontier, shelf, domains, seed)
+    questioner = train_questioner(here, train.questioner, pay, team, pool, shelf, seed)
+    questions = synthesize_questions(here, config.synthesize, team.having(questioner=questioner), pool, shelf, seed)
+    curriculum = filter_questions(here, config.filter, team, questions, shelf, seed)
+    solver = train_solver(here, train.solver, pay, team, curriculum, shelf, seed)
+
+    before = evaluate_solver(Place.round(home, run, origin), config.evaluate, team.solver_alone(), config.seed)
+    after = evaluate_solver(here, config.evaluate, team.having(solver=solver).solver_alone(), config.seed)
+    decision = promote(here, config.promote, before, after, config.evaluate.gate, seed)
+    return Round(run, number, decision.read()[0])

@@ -1,0 +1,82 @@
+"""Where a run stands, read from its manifests and from nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import takewhile
+
+from tasks.config import RunConfig
+from tasks.errors import UserError
+from tasks.identity import value_of
+from tasks.records import Decision, Step
+from tasks.store import Artifact, Place, Store
+from tasks.team import Role, Team
+
+TRAINED: dict[Role, str] = {"searcher": "2-train-searcher", "questioner": "4-train-questioner", "solver": "7-train-solver"}
+DECIDED = "9-promote"
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What has been decided so far."""
+
+    decisions: tuple[tuple[int, Decision], ...]
+    """Rounds that are complete, with their decisions, in order."""
+
+    @property
+    def next(self) -> int:
+        """The round to play, or to go on with: the first that is not complete."""
+        return self.decisions[-1][0] + 1 if self.decisions else 1
+
+    @property
+    def origin(self) -> int:
+        """The round whose team plays on: the last one promoted; 0 for the base."""
+        return max((number for number, decision in self.decisions if decision.promoted), default=0)
+
+    @property
+    def rolled_back(self) -> int:
+        """Rounds rolled back in a row, up to now."""
+        return sum(1 for _ in takewhile(lambda pair: not pair[1].promoted, reversed(self.decisions)))
+
+
+def standing(store: Store, run: str, before: int | None = None) -> Standing:
+    """Where the run stands; with `before`, where it stood when that round began. A run that is not there is new."""
+    return Standing(tuple(_decided(store, run, before)))
+
+
+def team_of(config: RunConfig, store: Store, run: str, origin: int) -> Team:
+    """The team that round `origin` left; the base for 0. UserError where it was trained from another base model."""
+    team = Team.base(config)
+    if origin == 0:
+        return team
+    place = Place.round(store, run, origin)
+    trained = {role: _trained(place, stage) for role, stage in TRAINED.items()}
+    if any(_base_of(artifact) != value_of(team.model) for artifact in trained.values()):
+        raise UserError(f"run {run!r} was played from another base model than {config.model}: give another --run.")
+    return team.having(**trained)
+
+
+def _decided(store: Store, run: str, before: int | None) -> Iterator[tuple[int, Decision]]:
+    """Rounds up to the first that is not complete."""
+    number = 1
+    while before is None or number < before:
+        found = Place.round(store, run, number).find(DECIDED, Decision)
+        if found is None:
+            return
+        (decision,) = found.read()
+        yield number, decision
+        number += 1
+
+
+def _trained(place: Place, stage: str) -> Artifact[Step]:
+    artifact = place.find(stage, Step)
+    if artifact is None:
+        raise UserError(f"{place.uri(stage)} is missing, and the run plays on from it: give another --run.")
+    return artifact
+
+
+def _base_of(artifact: Artifact[Step]) -> object:
+    """The base model that a training stage names in its identity."""
+    team = artifact.manifest.identity["team"]
+    return team["model"] if isinstance(team, dict) else None

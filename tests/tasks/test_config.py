@@ -1,0 +1,159 @@
+"""One typed configuration: every file loads, every mistake is one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tasks.config import RunConfig, load_config
+from tasks.errors import UserError
+from tasks.overlay import CONFIGS, keys, merge, override
+from tasks.world import DOMAINS
+
+PROFILES = ["embedded", "qwen2.5-vl-3b", "qwen2.5-vl-7b", "paper"]
+
+
+def mistake(*overrides: str) -> str:
+    with pytest.raises(UserError) as caught:
+        load_config("embedded", overrides)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_every_profile_is_tested() -> None:
+    lists = {"domains", "world-domains"}
+    assert {path.stem for path in CONFIGS.glob("*.yaml")} == {*PROFILES, *lists}
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_every_profile_loads(name: str) -> None:
+    assert load_config(name).domains
+
+
+def test_the_default_profile_is_the_embedded_one() -> None:
+    assert load_config() == load_config("embedded")
+
+
+def test_the_embedded_domains_are_the_worlds() -> None:
+    assert [domain.name for domain in load_config("embedded").domains] == list(DOMAINS)
+
+
+def test_there_are_61_domains_as_in_the_paper() -> None:
+    assert len(load_config("paper").domains) == 61
+
+
+def test_the_embedded_prompts_are_those_that_the_base_was_trained_on() -> None:
+    prompts = load_config("embedded").prompts
+    assert (prompts.searcher.user, prompts.questioner.user) == ("search : {{ domain.name }}", "ask")
+    assert prompts.solver.user == "{{ question }}"
+    assert prompts.searcher.system is prompts.questioner.system is prompts.solver.system is None
+
+
+def test_the_published_settings_are_the_papers() -> None:
+    paper = load_config("paper")
+    train = paper.train
+    assert [role.steps for role in (train.searcher, train.questioner, train.solver)] == [10, 10, 30]
+    assert all(role.prompts * role.rollouts == 512 * 8 and role.updates == 4 for _, role in train)
+    assert all(role.learning_rate == 1e-6 and role.beta == 0.01 and role.lora is None for _, role in train)
+    assert (paper.filter.low, paper.filter.high, paper.filter.answers) == (0.3, 0.8, 9)
+    assert (paper.rewards.preset, paper.rewards.answers, paper.search.queries, paper.search.top_k) == ("repo", 10, 6000, 5)
+
+
+def test_no_reply_is_cut_shorter_in_training_than_elsewhere() -> None:
+    for name in PROFILES:
+        config = load_config(name)
+        for role, trainer in config.train:
+            assert trainer.max_tokens == getattr(config.prompts, role).max_tokens, f"{name}, {role}"
+
+
+def test_overrides_reach_every_depth_and_are_yaml() -> None:
+    config = load_config("embedded", ["filter.low=0.5", "train.solver.lora.rank=4", "evaluate.report=[]", "seed=3"])
+    assert (config.filter.low, config.train.solver.lora, config.evaluate.report, config.seed) == (
+        0.5,
+        config.train.solver.lora and config.train.solver.lora.model_copy(update={"rank": 4}),
+        (),
+        3,
+    )
+
+
+def test_the_last_override_wins() -> None:
+    assert load_config("embedded", ["seed=1", "seed=2"]).seed == 2
+
+
+def test_an_unknown_key_names_its_nearest_neighbour() -> None:
+    assert "did you mean train.solver.learning_rate?" in mistake("train.solver.lerning_rate=1")
+    assert "unknown key filters; did you mean filter?" in mistake("filters.low=0.3")
+    assert "did you mean train.searcher.learning_rate?" in mistake("learning_rate=1")
+
+
+def test_a_value_out_of_range_names_its_key() -> None:
+    assert "filter.low: " in mistake("filter.low=3")
+    assert "train.solver.learning_rate: " in mistake("train.solver.learning_rate=-1")
+
+
+def test_a_window_that_is_closed_is_refused() -> None:
+    assert "low (0.9) is above high (0.8)" in mistake("filter.low=0.9")
+
+
+def test_the_gate_cannot_be_reported_as_held_out() -> None:
+    assert "world:heldout decides on promotion" in mistake("evaluate.gate=world:heldout")
+
+
+def test_a_template_with_an_unknown_variable_is_refused() -> None:
+    assert "unknown variable picture" in mistake("prompts.solver.user='{{ picture }}'")
+
+
+@pytest.mark.parametrize("override_", ["seed", "=3", "a..b=1", "seed=[1", "seed.x=1", "domains=[]", "domains=nothing.yaml"])
+def test_an_override_that_makes_no_sense_is_refused(override_: str) -> None:
+    mistake(override_)
+
+
+def test_domains_may_be_named_by_their_file() -> None:
+    assert len(load_config("embedded", ["domains=domains.yaml"]).domains) == 61
+
+
+def test_a_domain_named_twice_is_refused() -> None:
+    assert "named twice: a" in mistake("domains=[{name: a}, {name: a}]")
+
+
+def test_an_unknown_config_lists_the_known_ones() -> None:
+    with pytest.raises(UserError, match="embedded.yaml"):
+        load_config("embeded")
+
+
+def test_a_config_beside_the_users_data_may_extend_one_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(f"extends: {CONFIGS / 'embedded.yaml'}\nseed: 11\nfilter: {{low: 0.45}}\n")
+    config = load_config(tmp_path / "mine.yaml")
+    assert (config.seed, config.filter.low, config.filter.answers) == (11, 0.45, load_config().filter.answers)
+
+
+def test_a_config_that_extends_itself_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("extends: b.yaml\n")
+    (tmp_path / "b.yaml").write_text("extends: a.yaml\n")
+    with pytest.raises(UserError, match="extends itself"):
+        load_config(tmp_path / "a.yaml")
+
+
+@pytest.mark.parametrize("text", ["- 1\n", "a: [\n", "\x00"])
+def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.yaml").write_text(text)
+    with pytest.raises(UserError):
+        load_config(tmp_path / "a.yaml")
+
+
+def test_another_kind_replaces_the_settings_of_the_one_below() -> None:
+    below = {"engine": {"kind": "a", "rows": 3}}
+    assert merge(below, {"engine": {"kind": "b"}}) == {"engine": {"kind": "b"}}
+    assert merge(below, {"engine": {"kind": "a", "x": 1}}) == {"engine": {"kind": "a", "rows": 3, "x": 1}}
+
+
+def test_merging_changes_neither_side() -> None:
+    below = {"a": {"b": 1}}
+    override(below, ["a.b=2"])
+    assert below == {"a": {"b": 1}}
+
+
+def test_every_key_that_is_known_can_be_reached_by_its_dotted_name() -> None:
+    known = set(keys(RunConfig))
+    assert {"seed", "filter.low", "train.solver.lora.rank", "retrieval.clip.model", "corpus.source.shards"} <= known

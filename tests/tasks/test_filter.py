@@ -1,0 +1,70 @@
+"""The window, and the quota of a domain."""
+
+from __future__ import annotations
+
+import pytest
+
+from tasks.config import FilterConfig
+from tasks.filter import curriculum, judge, within_quota
+from tasks.records import Verdict
+
+CONFIG = FilterConfig(answers=10, low=0.3, high=0.8)
+
+
+def answers(right: int, wrong: int = 0, silent: int = 0) -> tuple[str | None, ...]:
+    """`right` times 7, `wrong` different other numbers, `silent` replies without an answer."""
+    return ("7",) * right + tuple(str(100 + n) for n in range(wrong)) + (None,) * silent
+
+
+@pytest.mark.parametrize(
+    ("given", "agreement", "reason"),
+    [
+        (answers(10), 1.0, "too easy"),
+        (answers(9, 1), 0.9, "too easy"),
+        (answers(8, 2), 0.8, None),
+        (answers(5, 5), 0.5, None),
+        (answers(3, 7), 0.3, None),
+        (answers(2, 8), 0.2, "too hard"),
+        (answers(5, 0, 5), 0.5, None),
+    ],
+)
+def test_only_what_lies_in_the_window_is_kept(given: tuple[str | None, ...], agreement: float, reason: str | None) -> None:
+    assert judge(given, CONFIG) == ("7", pytest.approx(agreement), reason)
+
+
+def test_a_tie_has_no_label() -> None:
+    label, agreement, reason = judge(("1", "2", "1", "2"), CONFIG)
+    assert (label, agreement, reason) == (None, 0.5, "no majority")
+
+
+def test_replies_without_any_answer_give_no_label() -> None:
+    assert judge(answers(0, 0, 10), CONFIG) == (None, 0.0, "no answer")
+
+
+def row(number: int, domain: str, reason: str | None = None) -> Verdict:
+    return Verdict(
+        id=f"0/{number}#0", key=f"0/{number}", domain=domain, kind="numeric_value", text="?", answers=("1",), label="1",
+        agreement=0.5, reason=reason,
+    )  # fmt: skip
+
+
+def test_no_domain_fills_the_curriculum() -> None:
+    rows = within_quota([*(row(n, "clocks") for n in range(16)), *(row(n, "maps") for n in range(16, 20))], 0.4)
+    kept = curriculum(rows)
+    assert [sum(one.domain == name for one in kept) for name in ("clocks", "maps")] == [8, 4]
+    assert sum(one.reason == "over quota" for one in rows) == 8
+
+
+def test_the_quota_does_not_count_what_the_window_dropped() -> None:
+    rows = within_quota([row(0, "maps"), row(1, "clocks"), *(row(n, "clocks", "too easy") for n in range(2, 9))], 0.5)
+    assert [one.reason for one in rows] == [None, None, *["too easy"] * 7]
+
+
+def test_a_share_of_one_sets_no_limit() -> None:
+    assert len(curriculum(within_quota([row(n, "maps") for n in range(9)], 1.0))) == 9
+
+
+def test_which_questions_go_does_not_depend_on_their_order() -> None:
+    rows = [row(n, "maps") for n in range(12)]
+    forward, backward = within_quota(rows, 0.5), within_quota(rows[::-1], 0.5)
+    assert {one.id for one in curriculum(forward)} == {one.id for one in curriculum(backward)}

@@ -1,0 +1,59 @@
+"""The frontier, from agreements."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.config import ProbeConfig
+from tasks.probe import bootstrap_interval, frontier, weights
+
+shares = st.lists(st.floats(0, 1), min_size=1, max_size=61)
+
+
+@given(shares, st.floats(0, 1))
+def test_weights_are_shares(difficulties: list[float], smoothing: float) -> None:
+    found = weights(difficulties, smoothing)
+    assert sum(found) == pytest.approx(1)
+    assert all(weight >= 0 for weight in found)
+
+
+@given(shares)
+def test_full_smoothing_ignores_the_frontier(difficulties: list[float]) -> None:
+    assert weights(difficulties, 1.0) == pytest.approx([1 / len(difficulties)] * len(difficulties))
+
+
+def test_without_smoothing_weights_follow_the_difficulty() -> None:
+    assert weights([0.2, 0.6, 0.0], 0.0) == pytest.approx([0.25, 0.75, 0.0])
+
+
+def test_where_nothing_is_difficult_every_domain_counts_the_same() -> None:
+    assert weights([0.0, 0.0], 0.3) == pytest.approx([0.5, 0.5])
+
+
+def test_a_domain_at_the_frontier_outweighs_mastered_and_hopeless_ones() -> None:
+    rows = frontier({"mastered": [1.0] * 4, "frontier": [0.5] * 4, "silent": [None] * 4}, ProbeConfig(), seed=0)
+    by_name = {row.domain: row for row in rows}
+    assert by_name["frontier"].difficulty == 1 and by_name["mastered"].difficulty == by_name["silent"].difficulty == 0
+    assert by_name["frontier"].weight > by_name["mastered"].weight == by_name["silent"].weight > 0
+    assert (by_name["silent"].questions, by_name["silent"].agreement) == (4, 0.0)
+
+
+def test_a_picture_that_cannot_be_asked_about_lowers_the_difficulty() -> None:
+    half = frontier({"a": [0.5, None]}, ProbeConfig(), seed=0)[0]
+    assert (half.difficulty, half.agreement) == (0.5, 0.5)
+
+
+def test_the_interval_holds_the_mean_and_narrows_with_more_questions() -> None:
+    rng = np.random.default_rng(0)
+    few, many = rng.random(10), rng.random(1000)
+    (low, high), (lower, higher) = bootstrap_interval(few, 1000, 0), bootstrap_interval(many, 1000, 0)
+    assert low < few.mean() < high and lower < many.mean() < higher
+    assert higher - lower < high - low
+
+
+def test_a_domain_without_pictures_says_nothing() -> None:
+    row = frontier({"empty": [], "full": [0.5]}, ProbeConfig(), seed=0)[0]
+    assert (row.questions, row.difficulty, row.low, row.high) == (0, 0.0, 0.0, 1.0)

@@ -1,0 +1,44 @@
+"""Queries over the domains, and the pool of what they find."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.records import Reject
+from tasks.retrieval.library import Hit
+from tasks.search import apportion, finds, pool, read_query
+
+BARS = "<type>chart</type><query>bars</query>"
+
+
+@given(st.lists(st.floats(0.001, 1), min_size=1, max_size=61), st.integers(0, 6000))
+def test_apportioned_numbers_add_up_and_are_within_one_of_their_share(weights: list[float], total: int) -> None:
+    counts = apportion(weights, total)
+    assert sum(counts) == total
+    assert all(abs(count - weight / sum(weights) * total) < 1 + 1e-6 for count, weight in zip(counts, weights, strict=True))
+
+
+def test_a_picture_belongs_to_the_query_that_it_fits_best() -> None:
+    sought = [read_query("a", BARS), read_query("b", BARS)]
+    rows = finds(sought, [[Hit("0/1", 0.5), Hit("0/2", 0.4)], [Hit("0/1", 0.6)]])
+    assert [(row.domain, row.key, row.rank) for row in pool(rows)] == [("a", "0/2", 2), ("b", "0/1", 1)]
+    assert [(row.domain, row.reason) for row in rows if row.reason] == [("a", "duplicate")]
+
+
+def test_of_equal_finds_the_first_stays() -> None:
+    rows = finds([read_query("a", BARS), read_query("b", BARS)], [[Hit("0/1", 0.5)], [Hit("0/1", 0.5)]])
+    assert [row.reason for row in rows] == [None, "duplicate"]
+
+
+def test_an_unusable_query_stays_with_its_text_and_reason() -> None:
+    sought = [read_query("a", "no tags here")]
+    assert sought[0].query == Reject(reason="no query")
+    (row,) = finds(sought, [[]])
+    assert (row.key, row.query, row.reason) == (None, "no tags here", "no query")
+
+
+@pytest.mark.parametrize("hits", [[], [Hit("0/0", 0.1)]])
+def test_picture_zero_counts_like_any_other(hits: list[Hit]) -> None:
+    assert len(pool(finds([read_query("a", BARS)], [hits]))) == len(hits)
