@@ -1,0 +1,21 @@
+"""How close a question lies to the Solver's frontier, from the agreement of the Solver's own answers.
+
+Agreement p is the share of the m answers that equal the majority answer; answers that cannot be parsed count in m.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from tasks.rewards.presets import FloatArray, Preset
+
+
+def difficulty(agreement: npt.ArrayLike, preset: Preset = "repo") -> FloatArray:
+    """1 - 2 |p - 1/2| (`paper`, the paper's uncertainty reward; `safe`) or min(p, 1 - p) (`repo`, half of it).
+
+    Both are 0 where the Solver always or never agrees with itself and highest at p = 1/2. Because `repo` halves the
+    term and leaves the penalties alone, its penalties weigh twice as much.
+    """
+    p = np.asarray(agreement, dtype=np.float64)
+    if np.any((p < 0) | (p > 1)):
+        raise ValueError("agreement must lie in 0..1")
+    return np.minimum(p, 1 - p) if preset == "repo" else 1 - 2 * np.abs(p - 0.5)

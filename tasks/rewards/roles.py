@@ -1,0 +1,89 @@
+"""Rewards of the three roles, from what was measured of each output.
+
+All sequences are aligned: entry k belongs to output k. An agreement of None says that the output held nothing to ask:
+no query or question could be parsed, or no image was found.
+
+| preset | Searcher and Questioner | Solver |
+|---|---|---|
+| `paper` | difficulty - shares | accuracy |
+| `repo` | 0.9 difficulty + 0.1 format - shares; difficulty -1 without an agreement | 0.9 accuracy + 0.1 boxed |
+| `safe` | 0.9 difficulty valid + 0.1 format - shares; 0 if malformed | 0.9 accuracy + 0.1 boxed; 0 if malformed |
+
+The shares are text and image repetition for the Searcher (Active-Zero, section 3) and text repetition for the
+Questioner. Departures: the paper does not say what an output without a question earns; here its difficulty is 0 under
+`paper`, as if the Solver had been certain.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from tasks.rewards.difficulty import difficulty
+from tasks.rewards.presets import FloatArray, Preset
+
+FORMAT_WEIGHT = 0.1
+
+
+def searcher_rewards(
+    agreements: Sequence[float | None],
+    formats: Sequence[bool],
+    text_share: npt.ArrayLike,
+    image_share: npt.ArrayLike,
+    preset: Preset = "repo",
+    valid: Sequence[float] | None = None,
+) -> FloatArray:
+    """Difficulty of what the query's images let the Questioner ask, minus text and image repetition.
+
+    `agreements`: the Solver's agreement on the question asked about the retrieved image, None where nothing could be
+    asked. `formats`: whether the output follows the Searcher's format. `valid` (0..1, used by `safe`): share of the
+    questions that are well-posed; 1 if not given.
+    """
+    penalty = _aligned(text_share, len(agreements)) + _aligned(image_share, len(agreements))
+    return _asker_rewards(agreements, formats, penalty, preset, valid)
+
+
+def questioner_rewards(
+    agreements: Sequence[float | None],
+    formats: Sequence[bool],
+    text_share: npt.ArrayLike,
+    preset: Preset = "repo",
+    valid: Sequence[float] | None = None,
+) -> FloatArray:
+    """Difficulty of the question, minus text repetition; arguments as for `searcher_rewards`."""
+    return _asker_rewards(agreements, formats, _aligned(text_share, len(agreements)), preset, valid)
+
+
+def solver_rewards(correct: Sequence[bool], boxed: Sequence[bool], preset: Preset = "repo") -> FloatArray:
+    """Whether the answer matches the pseudo-label, and (`repo`, `safe`) whether it ends in a box."""
+    accuracy, format_ = _aligned(correct, len(correct)), _aligned(boxed, len(correct))
+    if preset == "paper":
+        return accuracy
+    reward = (1 - FORMAT_WEIGHT) * accuracy + FORMAT_WEIGHT * format_
+    return np.where(format_ > 0, reward, 0.0) if preset == "safe" else reward
+
+
+def _asker_rewards(
+    agreements: Sequence[float | None],
+    formats: Sequence[bool],
+    penalty: FloatArray,
+    preset: Preset,
+    valid: Sequence[float] | None,
+) -> FloatArray:
+    asked = np.array([agreement is not None for agreement in agreements], dtype=bool)
+    hard = difficulty([0.0 if agreement is None else agreement for agreement in agreements], preset)
+    format_ = _aligned(formats, len(agreements))
+    if preset == "paper":
+        return hard - penalty
+    if preset == "repo":
+        return (1 - FORMAT_WEIGHT) * np.where(asked, hard, -1.0) + FORMAT_WEIGHT * format_ - penalty
+    validity = np.ones(len(agreements)) if valid is None else _aligned(valid, len(agreements))
+    reward = (1 - FORMAT_WEIGHT) * hard * validity + FORMAT_WEIGHT * format_ - penalty
+    return np.where(asked & (format_ > 0), reward, 0.0)
+
+
+def _aligned(values: npt.ArrayLike, count: int) -> FloatArray:
+    array = np.asarray(values, dtype=np.float64)
+    if array.shape != (count,):
+        raise ValueError(f"expected one value for each of {count} outputs, got shape {array.shape}")
+    return array
