@@ -1,0 +1,59 @@
+"""What each role is paid under each preset."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.rewards import difficulty, questioner_rewards, searcher_rewards, solver_rewards
+
+
+@given(st.lists(st.floats(0, 1), max_size=20))
+def test_repo_difficulty_is_half_of_the_papers(agreement: list[float]) -> None:
+    np.testing.assert_allclose(2 * difficulty(agreement, "repo"), difficulty(agreement, "paper"), atol=1e-12)
+
+
+def test_difficulty_is_highest_at_the_frontier_and_zero_when_certain() -> None:
+    np.testing.assert_allclose(difficulty([0, 0.25, 0.5, 1], "paper"), [0, 0.5, 1, 0])
+
+
+def test_agreement_outside_its_range_is_refused() -> None:
+    with pytest.raises(ValueError, match="agreement must lie"):
+        difficulty([1.2])
+
+
+def test_repo_searcher_reward_is_the_published_formula() -> None:
+    rewards = searcher_rewards([0.6, None], [True, False], [0.1, 0.0], [0.2, 0.0], "repo")
+    np.testing.assert_allclose(rewards, [0.9 * 0.4 + 0.1 - 0.3, -0.9], atol=1e-12)
+
+
+def test_paper_rewards_are_difficulty_minus_shares() -> None:
+    np.testing.assert_allclose(searcher_rewards([0.6, None], [True, False], [0.1, 0], [0.2, 0], "paper"), [0.5, 0])
+    np.testing.assert_allclose(questioner_rewards([0.6], [False], [0.1], "paper"), [0.7])
+
+
+def test_repo_questioner_reward_is_the_published_formula() -> None:
+    rewards = questioner_rewards([0.5, 0.5, None], [True, False, False], [0.25, 0.25, 0], "repo")
+    np.testing.assert_allclose(rewards, [0.3, 0.2, -0.9], atol=1e-12)
+
+
+def test_safe_gives_malformed_output_nothing() -> None:
+    assert questioner_rewards([None, 0.5], [True, False], [0.5, 0.5], "safe").tolist() == [0, 0]
+    assert searcher_rewards([None], [False], [0.5], [0.5], "safe").tolist() == [0]
+
+
+def test_safe_multiplies_difficulty_by_validity() -> None:
+    rewards = questioner_rewards([0.5, 0.5, 0.5], [True] * 3, [0.1] * 3, "safe", valid=[1.0, 0.5, 0.0])
+    np.testing.assert_allclose(rewards, [0.9, 0.45, 0.0], atol=1e-12)
+
+
+def test_solver_rewards_by_preset() -> None:
+    correct, boxed = [True, True, False, False], [True, False, True, False]
+    assert solver_rewards(correct, boxed, "paper").tolist() == [1, 1, 0, 0]
+    np.testing.assert_allclose(solver_rewards(correct, boxed, "repo"), [1, 0.9, 0.1, 0])
+    np.testing.assert_allclose(solver_rewards(correct, boxed, "safe"), [1, 0, 0.1, 0])
+
+
+def test_sequences_must_align() -> None:
+    with pytest.raises(ValueError, match="each of 2 outputs"):
+        questioner_rewards([0.5, 0.5], [True], [0.0, 0.0])
