@@ -81,13 +81,17 @@ class Encoder:
 
     def encode(self, prompts: Sequence[Prompt], visions: Sequence[Vision | None]) -> list[Encoded]:
         """Token ids of each prompt; `visions[i]` fills the placeholder of prompt i."""
-        texts = [self._text(prompt, vision) for prompt, vision in zip(prompts, visions, strict=True)]
+        texts = [self._expand(prompt, vision) for prompt, vision in zip(prompts, visions, strict=True)]
         ids = self._processor.tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
         return [Encoded(row, vision) for row, vision in zip(ids, visions, strict=True)]
 
-    def _text(self, prompt: Prompt, vision: Vision | None) -> str:
-        chat = messages(self._plain(prompt), picture=vision is not None)
-        text = str(self._processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False))
+    def text(self, prompt: Prompt, *, picture: bool) -> str:
+        """The prompt in the chat template, with one placeholder for the picture."""
+        chat = messages(self._plain(prompt), picture=picture)
+        return str(self._processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False))
+
+    def _expand(self, prompt: Prompt, vision: Vision | None) -> str:
+        text = self.text(prompt, picture=vision is not None)
         if vision is None:
             return text
         time, height, width = vision.grid

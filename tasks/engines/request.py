@@ -51,6 +51,7 @@ class Completion:
 
     text: str
     tokens: int
+    """Sampled tokens, the end token among them."""
     finished: bool
     """False when `max_tokens` cut it off."""
 
@@ -61,7 +62,8 @@ class Engine(Protocol):
     def generate(
         self, requests: Sequence[Request], on_done: Callable[[int], None] | None = None
     ) -> list[list[Completion]]:
-        """Completions per request, in order (`len(result[i]) == requests[i].n`); `on_done(k)` after k more are done."""
+        """Completions per request, in order (`len(result[i]) == requests[i].n`); `on_done(k)` after k more
+        completions."""
         ...
 
     def close(self) -> None:

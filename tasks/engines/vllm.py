@@ -1,0 +1,207 @@
+"""vLLM 0.31 for real models on a GPU: paged attention, prefix caching, adapters mixed in one batch.
+
+Adapters are served unmerged, by name and path, since merging into bf16 rounds small updates away and the prefix cache
+is keyed by (name, path). Picture limits are the model's own unless `max_pixels` says otherwise. Vision-tower LoRA is
+refused: vLLM would leave it out with only a warning.
+
+Completions depend on (seed, i), but on the GPU's kernels too: the same request in another batch may round differently
+(VLLM_BATCH_INVARIANT=1 in the environment asks for slower kernels that do not).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tasks.engines.model_folder import check_adapter, check_model
+from tasks.engines.request import Adapter, Completion, Engine, Request, Sampling
+from tasks.errors import UserError
+from tasks.identity import Execution
+
+if TYPE_CHECKING:
+    from vllm import LLM, SamplingParams
+    from vllm.lora.request import LoRARequest
+
+
+class VLLM(BaseModel):
+    """Sampling by vLLM, in this process's GPU."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    kind: Literal["vllm"] = "vllm"
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "bfloat16"
+    """Precision of weights and activations."""
+    max_model_len: int = Field(8192, ge=16)
+    """Longest prompt and completion together, in tokens; METHOD: 4096 + 2048."""
+    min_pixels: int | None = Field(None, ge=1)
+    """Pictures are enlarged to at least this many pixels; None leaves the model's own limit."""
+    max_pixels: int | None = Field(None, ge=1)
+    """Pictures are reduced to at most this many pixels; None leaves the model's own limit."""
+    max_lora_rank: Literal[8, 16, 32, 64, 128, 256] = 64
+    """The largest adapter rank served."""
+    max_loras: Annotated[int, Execution] = Field(3, ge=1)
+    """Adapters in one batch: one a role."""
+    gpu_memory_utilization: Annotated[float, Execution] = Field(0.9, gt=0, le=1)
+    """Share of the GPU's memory for weights and KV cache."""
+    tensor_parallel_size: Annotated[int, Execution] = Field(1, ge=1)
+    """GPUs over which the model is split."""
+    max_num_seqs: Annotated[int, Execution] = Field(256, ge=1)
+    """Sequences decoded at once."""
+    enforce_eager: Annotated[bool, Execution] = False
+    """No CUDA graphs: a faster start, slower decoding."""
+    sleep_mode: Annotated[bool, Execution] = False
+    """Lets `VLLMEngine.sleep` hand the GPU's memory to a trainer in the same process."""
+
+    def open(self, model: str) -> Engine:
+        """Load the model at `model` (a folder or a hub name). UserError if something is missing there, or vLLM is."""
+        check_model(model)
+        return VLLMEngine(self, model)
+
+
+class VLLMEngine:
+    """A vLLM instance."""
+
+    def __init__(self, config: VLLM, model: str) -> None:
+        try:
+            from vllm import LLM
+        except ImportError as error:
+            raise UserError("engine vllm: vLLM is not installed; install the extra `gpu`") from error
+        from transformers import AutoProcessor
+
+        from tasks.engines.inputs import Encoder
+
+        self._llm: LLM = LLM(model, **arguments(config))
+        self._max_rank = config.max_lora_rank
+        self._encoder = Encoder(AutoProcessor.from_pretrained(model))
+        self._adapters: dict[Adapter, LoRARequest] = {}
+
+    def generate(
+        self, requests: Sequence[Request], on_done: Callable[[int], None] | None = None
+    ) -> list[list[Completion]]:
+        """See `Engine.generate`. vLLM schedules all requests itself, adapters mixed."""
+        if not requests:
+            return []
+        outputs = self._llm.generate(
+            [self._prompt(request) for request in requests],
+            [sampling_params(request) for request in requests],
+            lora_request=[self._lora(request.adapter) for request in requests],
+            use_tqdm=partial(_Progress, on_done) if on_done is not None else False,
+        )
+        return [[_completion(one) for one in output.outputs] for output in outputs]
+
+    def sleep(self) -> None:
+        """Move the weights to the host and drop the KV cache (needs `sleep_mode`). Wake before the next request.
+
+        Level 1: level 2 drops weights too, and has open reports of wrong output with LoRA.
+        """
+        self._llm.sleep(level=1)
+
+    def wake(self) -> None:
+        """Undo `sleep`."""
+        self._llm.wake_up()
+
+    def close(self) -> None:
+        """End vLLM's engine process and free the GPU."""
+        import gc
+
+        self._llm.llm_engine.engine_core.shutdown()
+        del self._llm
+        gc.collect()
+
+    def _prompt(self, request: Request) -> Any:
+        """One placeholder a picture: vLLM expands it itself (expanding it here too would double it)."""
+        text = self._encoder.text(request.prompt, picture=request.picture is not None)
+        if request.picture is None:
+            return {"prompt": text}
+        return {"prompt": text, "multi_modal_data": {"image": request.picture.image}}
+
+    def _lora(self, adapter: Adapter | None) -> LoRARequest | None:
+        from vllm.lora.request import LoRARequest
+
+        if adapter is None:
+            return None
+        if adapter not in self._adapters:
+            self._check(adapter)
+            self._adapters[adapter] = LoRARequest(adapter.name, len(self._adapters) + 1, str(adapter.path))
+        return self._adapters[adapter]
+
+    def _check(self, adapter: Adapter) -> None:
+        check_adapter(adapter)
+        if adapter.name in {known.name for known in self._adapters}:
+            raise UserError(f"two adapters are named {adapter.name}: vLLM tells adapters apart by name")
+        rank = int(json.loads((adapter.path / "adapter_config.json").read_text())["r"])
+        if rank > self._max_rank:
+            raise UserError(f"the adapter {adapter.path} has rank {rank}: set engine.max_lora_rank to at least that")
+        from safetensors import safe_open
+
+        with safe_open(adapter.path / "adapter_model.safetensors", "np") as file:
+            if any(".visual." in name for name in file.keys()):  # noqa: SIM118 (not a mapping)
+                raise UserError(f"the adapter {adapter.path} changes the vision tower: train the language model only")
+
+
+def arguments(config: VLLM) -> dict[str, Any]:
+    """Keyword arguments of `vllm.LLM`."""
+    pixels = {"min_pixels": config.min_pixels, "max_pixels": config.max_pixels}
+    return {
+        "dtype": config.dtype,
+        "max_model_len": config.max_model_len,
+        "gpu_memory_utilization": config.gpu_memory_utilization,
+        "tensor_parallel_size": config.tensor_parallel_size,
+        "max_num_seqs": config.max_num_seqs,
+        "enforce_eager": config.enforce_eager,
+        "enable_prefix_caching": True,
+        "enable_sleep_mode": config.sleep_mode,
+        "enable_lora": True,
+        "max_loras": config.max_loras,
+        "max_lora_rank": config.max_lora_rank,
+        "limit_mm_per_prompt": {"image": 1, "video": 0},
+        "mm_processor_kwargs": {name: value for name, value in pixels.items() if value is not None},
+    }
+
+
+def sampling_params(request: Request) -> SamplingParams:
+    """A request's sampling in vLLM's terms.
+
+    vLLM seeds completion i with seed + i, so neighbouring request seeds would share completions: the seed is hashed.
+    """
+    from vllm import SamplingParams
+
+    sampling: Sampling = request.sampling
+    return SamplingParams(
+        n=request.n,
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        top_k=sampling.top_k,
+        max_tokens=sampling.max_tokens,
+        seed=int.from_bytes(hashlib.blake2b(str(request.seed).encode(), digest_size=4).digest(), "big"),
+    )
+
+
+def _completion(output: Any) -> Completion:
+    return Completion(output.text, len(output.token_ids), output.finish_reason == "stop")
+
+
+class _Progress:
+    """What `LLM.generate` needs of a tqdm bar, passing completions on to `on_done`."""
+
+    format_dict = {"elapsed": float("inf")}  # it divides by this to word a rate that nobody sees
+
+    def __init__(self, on_done: Callable[[int], None], **_: Any) -> None:
+        self._on_done = on_done
+        self.n = 0
+        self.postfix = ""
+
+    def update(self, n: int) -> None:
+        self.n += n
+        self._on_done(n)
+
+    def refresh(self) -> None:
+        """Nothing is drawn."""
+
+    def close(self) -> None:
+        """Nothing is drawn."""
