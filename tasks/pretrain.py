@@ -45,7 +45,7 @@ class Pretraining(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    steps: int = Field(3600, ge=1)
+    steps: int = Field(2500, ge=1)
     pictures: int = Field(32, ge=1)
     """Fresh pictures a step."""
     lessons: int = Field(3, ge=1)

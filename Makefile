@@ -1,0 +1,58 @@
+# Every target brings a fresh machine all the way (Python 3.11 and make are enough) and costs nothing once it is there.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+EXTRA  ?= cpu
+LOCK   := infra/locks/$(EXTRA).txt
+BIN    := .venv/bin
+READY  := .venv/ready-$(EXTRA)
+ARGS   ?=
+
+# The tiny models are quickest with one thread a process: two threads on two busy cores spin against each other.
+export OMP_NUM_THREADS ?= 1
+export TOKENIZERS_PARALLELISM := false
+export PREFECT_SERVER_ANALYTICS_ENABLED := false
+export DO_NOT_TRACK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup iterate test check study bench base-models lock
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F '\t' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+setup: $(READY) ## the environment in .venv (EXTRA=gpu: CUDA and vLLM)
+
+$(READY): $(LOCK) pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo 'Python 3.11 is needed: make setup PYTHON=/path/to/python3.11' >&2; exit 2; }
+	@echo 'installing the locked packages into .venv (about 6 GB; a minute or two)' >&2
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r $(LOCK)
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@
+
+iterate: $(READY) ## play one round of the default run (ARGS="--run mine --set seed=1")
+	@$(BIN)/active-zero iterate $(ARGS)
+
+test: $(READY) ## the tests, within 8 minutes on 2 cores
+	$(BIN)/python -m pytest -m "not bench and not slow and not gpu and not vllm" $(ARGS)
+
+check: $(READY) ## ruff, mypy --strict, and the layers of the design
+	$(BIN)/ruff check flows tasks tests
+	$(BIN)/ruff format --check flows tasks tests
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+study: $(READY) ## arms x seeds over several rounds: does it learn? (about two hours on 2 cores)
+	@$(BIN)/python -m flows.study $(ARGS)
+
+bench: $(READY) ## ours beside what one would use instead, as ratios
+	$(BIN)/python -m pytest -m bench --benchmark-only --benchmark-columns=mean,stddev,rounds -p no:cacheprovider $(ARGS)
+
+base-models: $(READY) ## train the embedded models again from the micro world (about two hours on 2 cores)
+	@$(BIN)/python -m flows.pretrain $(ARGS)
+
+lock: $(READY) ## resolve the locks again, without any registry's address
+	$(BIN)/uv pip compile -q pyproject.toml --extra gpu --extra ray --extra dev $(LOCKING) -o infra/locks/gpu.txt
+	grep -E '^[a-z0-9._-]+==' infra/locks/gpu.txt | sed 's/ .*//' | grep -v faiss > .venv/constraints.txt
+	$(BIN)/uv pip compile -q pyproject.toml --extra cpu --extra dev $(LOCKING) -c .venv/constraints.txt -o infra/locks/cpu.txt
+
+LOCKING := --python-platform x86_64-manylinux_2_28 --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header
