@@ -1,1 +1,16 @@
-""""""
+"""Where pictures come from. A new kind of corpus is one file here and one line in the union."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from tasks.corpora.folder import Folder
+from tasks.corpora.laion import Laion
+from tasks.corpora.world import World
+
+CorpusConfig = Annotated[Laion | Folder | World, Field(discriminator="kind")]
+
+Corpus = Laion | Folder
+"""A corpus that can be listed, read and read back; a `World` is one once it is rendered."""
+
+__all__ = ["Corpus", "CorpusConfig", "Folder", "Laion", "World"]

@@ -1,0 +1,39 @@
+"""The functions behind `active-zero corpus`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from flows import corpus
+from tasks.corpora import Folder, Laion
+from tasks.errors import UserError
+from tasks.retrieval import LibraryConfig
+from tasks.retrieval.clip import Clip
+from tests.fixtures.shards import ordinary_shards, picture
+from tests.fixtures.tiny_clip import write_tiny_clip
+
+
+def test_a_corpus_is_built_described_asked_and_read(tmp_path: Path) -> None:
+    library = LibraryConfig(clip=Clip(model=f"local-dir:{write_tiny_clip(tmp_path / 'clip')}"))
+    uri = str(tmp_path / "corpora" / "mine")
+    shards = corpus.source(str(ordinary_shards(tmp_path / "shards", pictures=6)))
+    corpus.build.fn(uri, shards, library)
+    assert corpus.info(uri).counters["kept"] == 12
+    (hits,) = corpus.query(uri, ["a clock"], k=3)
+    assert len(hits) == 3
+    assert corpus.image(uri, "00001/000010000") == picture(6)
+
+
+def test_an_address_means_shards_or_else_image_files(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.png").write_bytes(picture(1))
+    assert isinstance(corpus.source(str(tmp_path / "photos")), Folder)
+    assert isinstance(corpus.source(str(ordinary_shards(tmp_path / "shards"))), Laion)
+    assert isinstance(corpus.source("s3://bucket/shards"), Laion)
+
+
+def test_a_folder_without_shards_or_pictures_is_the_users_mistake(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no .tar shards"):
+        corpus.source(str(tmp_path)).listing()

@@ -1,0 +1,50 @@
+"""What a person would see, from whatever bytes."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tasks.corpora.decode import BadPicture, Limits, decode
+
+
+def encoded(image: Image.Image, form: str, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, form, **options)
+    return buffer.getvalue()
+
+
+def test_exif_orientation_is_applied() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    assert decode(encoded(Image.new("RGB", (40, 20)), "JPEG", exif=exif), Limits()).size == (20, 40)
+
+
+def test_transparency_is_laid_on_white() -> None:
+    assert decode(encoded(Image.new("RGBA", (4, 4), (0, 0, 0, 0)), "PNG"), Limits()).getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_sixteen_bit_grey_is_scaled_not_clipped() -> None:
+    grey = Image.fromarray(np.linspace(0, 65535, 16).reshape(4, 4).astype(np.uint16))
+    levels = np.asarray(decode(encoded(grey, "PNG"), Limits()))[..., 0].ravel()
+    assert len(set(levels.tolist())) == 16
+
+
+@pytest.mark.parametrize(("mode", "form"), [("CMYK", "JPEG"), ("L", "PNG"), ("P", "GIF"), ("1", "PNG"), ("LA", "PNG")])
+def test_every_mode_becomes_rgb(mode: str, form: str) -> None:
+    assert decode(encoded(Image.new(mode, (8, 8)), form), Limits()).mode == "RGB"
+
+
+def test_of_an_animation_the_first_frame_is_taken() -> None:
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    assert decode(data, Limits()).getpixel((0, 0)) == (255, 0, 0)
+
+
+def test_formats_that_run_or_read_other_things_are_not_tried() -> None:
+    with pytest.raises(BadPicture, match="known format"):
+        decode(encoded(Image.new("RGB", (8, 8)), "EPS"), Limits())

@@ -1,0 +1,49 @@
+"""Loose image files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tasks.corpora import Folder
+from tasks.corpora.sample import StaleShard
+from tasks.errors import UserError
+from tests.fixtures.shards import picture
+
+
+def photos(root: Path) -> Path:
+    folder = root / "photos"
+    (folder / "trip").mkdir(parents=True)
+    (folder / "cat.png").write_bytes(picture(1))
+    (folder / "cat.jpg").write_bytes(picture(2, form="JPEG"))
+    (folder / "cat.txt").write_text("a cat\n")
+    (folder / "bad.jpg").write_bytes(b"nothing")
+    (folder / "trip" / "sea.PNG").write_bytes(picture(3))
+    return folder
+
+
+def test_each_folder_is_a_shard_and_captions_lie_beside_the_pictures(tmp_path: Path) -> None:
+    corpus = Folder(path=str(photos(tmp_path)))
+    assert [shard.name for shard in corpus.listing()] == ["photos", "photos/trip"]
+    rows = {read.sample.key: read.sample for shard in corpus.listing() for read in corpus.read(shard.name)}
+    assert set(rows) == {"photos/bad.jpg", "photos/cat.jpg", "photos/cat.png", "photos/trip/sea.PNG"}
+    assert rows["photos/cat.png"].caption == "a cat"
+    assert (rows["photos/bad.jpg"].reason or "").startswith("broken")
+    assert corpus.pictures([rows["photos/trip/sea.PNG"]])[0].data == picture(3)
+
+
+def test_a_file_that_changed_is_noticed(tmp_path: Path) -> None:
+    corpus = Folder(path=str(photos(tmp_path)))
+    (sample,) = [read.sample for read in corpus.read("photos/trip")]
+    before = corpus.listing()
+    (tmp_path / "photos" / "trip" / "sea.PNG").write_bytes(picture(4))
+    with pytest.raises(StaleShard):
+        corpus.pictures([sample])
+    assert corpus.listing() != before
+
+
+def test_a_folder_without_pictures_is_the_users_mistake(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "missing"):
+        with pytest.raises(UserError, match="no pictures"):
+            Folder(path=str(path)).listing()

@@ -1,0 +1,212 @@
+"""Shards as they come: complete, damaged, hostile."""
+
+from __future__ import annotations
+
+import tracemalloc
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from tasks.corpora import Laion
+from tasks.corpora.decode import Limits
+from tasks.corpora.sample import Sample, StaleShard
+from tasks.errors import UserError
+from tests.fixtures.shards import bomb, ordinary_shards, picture, sample, tar_bytes, write_parquet, write_shard
+
+
+def rows(corpus: Laion, shard: str = "00000") -> list[Sample]:
+    return [read.sample for read in corpus.read(shard)]
+
+
+def by_key(corpus: Laion, shard: str = "00000") -> dict[str, Sample]:
+    return {row.key: row for row in rows(corpus, shard)}
+
+
+def kept(corpus: Laion, shard: str = "00000") -> list[Sample]:
+    return [row for row in rows(corpus, shard) if row.reason is None]
+
+
+def test_keys_are_shard_and_sample_key_and_rows_say_what_the_tar_holds(tmp_path: Path) -> None:
+    corpus = Laion(shards=str(ordinary_shards(tmp_path, shards=2, pictures=3)))
+    assert [shard.name for shard in corpus.listing()] == ["00000", "00001"]
+    first = rows(corpus)[0]
+    assert (first.key, first.member, first.width, first.height) == ("00000/000000000", "000000000.png", 112, 112)
+    assert (first.caption, first.size, first.reason) == ("scene 000000000", len(picture(0)), None)
+
+
+def test_pictures_come_back_byte_identical_in_the_order_asked_for(tmp_path: Path) -> None:
+    corpus = Laion(shards=str(ordinary_shards(tmp_path, shards=2, pictures=5)))
+    wanted = [*reversed(kept(corpus, "00001")), *kept(corpus)]
+    assert [found.data for found in corpus.pictures(wanted)] == [picture(seed) for seed in (9, 8, 7, 6, 5, 0, 1, 2, 3, 4)]
+
+
+def test_memory_and_file_urls_read_alike(tmp_path: Path) -> None:
+    ordinary_shards(tmp_path, shards=1, pictures=3)
+    memory = fsspec.filesystem("memory")
+    memory.pipe_file("/laion/00000.tar", (tmp_path / "00000.tar").read_bytes())
+    here, there = Laion(shards=tmp_path.as_uri()), Laion(shards="memory://laion")
+    assert rows(here) == rows(there)
+    assert here.listing() == there.listing()
+    assert there.pictures(kept(there))[2].data == picture(2)
+
+
+def test_metadata_is_joined_on_the_key_whatever_its_order_and_case(tmp_path: Path) -> None:
+    write_shard(tmp_path, "00000", [*sample("a", 1), *sample("b", 2)])
+    columns = {
+        "KEY": ["gone", "b", "a"],
+        "URL": ["http://g", "http://b", "http://a"],
+        "TEXT": ["not there", "second", "first"],
+        "status": ["failed_to_download", "success", "success"],
+        "error_message": ["404", None, None],
+    }
+    write_parquet(tmp_path, "00000", columns)
+    found = by_key(Laion(shards=str(tmp_path)))
+    assert (found["00000/a"].caption, found["00000/a"].url) == ("first", "http://a")
+    assert (found["00000/b"].caption, found["00000/b"].url) == ("second", "http://b")
+    assert found["00000/gone"].reason == "failed: 404"
+    assert found["00000/gone"].member is None
+
+
+def test_missing_stats_and_missing_parquet_do_not_matter(tmp_path: Path) -> None:
+    write_shard(tmp_path, "00000", sample("a", 1, "größer als zwölf ☃"), stats=False)
+    (row,) = rows(Laion(shards=str(tmp_path)))
+    assert (row.reason, row.caption) == (None, "größer als zwölf ☃")
+
+
+def test_a_parquet_that_cannot_be_read_is_named_and_the_pictures_stay(tmp_path: Path) -> None:
+    write_shard(tmp_path, "00000", sample("a", 1, "one"))
+    (tmp_path / "00000.parquet").write_bytes(b"PAR1 nothing of the kind")
+    found = by_key(Laion(shards=str(tmp_path)))
+    assert (found["00000/"].reason or "").startswith("damaged metadata: ")
+    assert found["00000/a"].reason is None
+
+
+@pytest.mark.parametrize("cut", [100, 600, 40_000, 3 * 38_400])
+def test_a_truncated_tar_is_named_and_what_came_before_is_kept(tmp_path: Path, cut: int) -> None:
+    tar = write_shard(tmp_path, "00000", [(f"{number:03d}.bmp", picture(number, form="BMP")) for number in range(3)])
+    tar.write_bytes(tar.read_bytes()[:cut])
+    *good, last = rows(Laion(shards=str(tmp_path)))
+    assert last.key == "00000/"
+    assert (last.reason or "").startswith("damaged shard: truncated")
+    assert len(good) == cut // 38_400
+    assert all(row.reason is None for row in good)
+
+
+def test_a_damaged_header_in_the_middle_is_named(tmp_path: Path) -> None:
+    tar = write_shard(tmp_path, "00000", [("a.bmp", picture(1, form="BMP")), ("b.bmp", picture(2, form="BMP"))])
+    data = bytearray(tar.read_bytes())
+    place = data.index(b"b.bmp")
+    data[place : place + 200] = bytes(range(200))
+    tar.write_bytes(data)
+    good, last = rows(Laion(shards=str(tmp_path)))
+    assert good.reason is None
+    assert (last.reason or "").startswith("damaged shard: damaged at byte")
+
+
+@pytest.mark.parametrize("data", [b"", b"no tar at all", b"\x1f\x8b" + bytes(2000)])
+def test_what_is_no_tar_is_named(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "00000.tar").write_bytes(data)
+    (row,) = rows(Laion(shards=str(tmp_path)))
+    assert (row.reason or "").startswith("damaged shard: ")
+
+
+def test_every_bad_picture_is_a_row_with_its_reason(tmp_path: Path) -> None:
+    members = [
+        ("half.jpg", picture(1, form="JPEG")[:900]),
+        ("empty.jpg", b""),
+        ("text.png", b"this is not a picture"),
+        ("bomb.png", bomb()),
+        ("small.png", picture(2, (9, 200))),
+        ("large.png", picture(3, (300, 300))),
+        ("heavy.bmp", picture(4, (120, 120), "BMP")),
+        ("words.txt", b"only a caption"),
+        ("good.png", picture(5)),
+    ]
+    write_shard(tmp_path, "00000", members)
+    corpus = Laion(shards=str(tmp_path), limits=Limits(max_pixels=50_000, min_side=10, max_bytes=40_000))
+    reasons = {row.key.removeprefix("00000/"): row.reason for row in rows(corpus)}
+    assert reasons.pop("good") is None
+    kinds = {key: (reason or "").partition(":")[0] for key, reason in reasons.items()}
+    broken, masked = dict.fromkeys(("half", "empty", "text", "words"), "broken"), ("bomb", "small", "large", "heavy")
+    assert kinds == broken | dict.fromkeys(masked, "masked")
+
+
+def test_a_bomb_is_refused_before_it_is_unfolded(tmp_path: Path) -> None:
+    write_shard(tmp_path, "00000", [("bomb.png", bomb())])
+    tracemalloc.start()
+    (row,) = rows(Laion(shards=str(tmp_path)))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (row.reason or "").startswith("masked: ")
+    assert peak < 50e6
+
+
+def test_of_a_key_that_comes_twice_the_first_picture_is_served(tmp_path: Path) -> None:
+    members = [("a.png", picture(1)), ("a.jpg", picture(2, form="JPEG")), ("b.png", picture(3)), ("a.png", picture(4))]
+    write_shard(tmp_path, "00000", members)
+    corpus = Laion(shards=str(tmp_path))
+    assert [row.reason for row in rows(corpus)] == [None, "masked: duplicate key", None, "masked: duplicate key"]
+    assert [found.data for found in corpus.pictures(kept(corpus))] == [picture(1), picture(3)]
+
+
+def test_a_name_that_leads_out_never_touches_the_disk(tmp_path: Path) -> None:
+    shards = tmp_path / "deep" / "shards"
+    write_shard(shards, "00000", [("../../x.png", picture(1)), ("/abs.png", picture(2)), ("ok.png", picture(3))])
+    before = sorted(tmp_path.rglob("*"))
+    assert [row.reason for row in rows(Laion(shards=str(shards)))] == ["masked: unsafe name", "masked: unsafe name", None]
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_long_and_unicode_names_are_read_and_read_back(tmp_path: Path) -> None:
+    names = ["folder/" + "n" * 150 + ".png", "schöne-ähre-☃.png", "dir/sub/c.PNG"]
+    write_shard(tmp_path, "00000", [(name, picture(seed)) for seed, name in enumerate(names)])
+    corpus = Laion(shards=str(tmp_path))
+    assert [row.member for row in kept(corpus)] == names
+    assert [found.data for found in corpus.pictures(kept(corpus))] == [picture(0), picture(1), picture(2)]
+    assert kept(corpus)[2].key == "00000/dir/sub/c"
+
+
+@pytest.mark.parametrize("change", ["shifted", "same size, other bytes", "cut", "gone"])
+def test_a_shard_that_changed_is_noticed_never_served(tmp_path: Path, change: str) -> None:
+    old = [("a.bmp", picture(1, form="BMP")), ("b.bmp", picture(2, form="BMP"))]
+    tar = write_shard(tmp_path, "00000", old)
+    corpus = Laion(shards=str(tmp_path))
+    wanted = kept(corpus)[1:]
+    match change:
+        case "shifted":
+            tar.write_bytes(tar_bytes([("new.txt", b"!"), *old]))
+        case "same size, other bytes":
+            tar.write_bytes(tar_bytes([old[0], ("b.bmp", picture(7, form="BMP"))]))
+        case "cut":
+            tar.write_bytes(tar.read_bytes()[:50_000])
+        case _:
+            tar.unlink()
+    with pytest.raises(StaleShard, match="build the corpus again"):
+        corpus.pictures(wanted)
+
+
+def test_a_shard_that_changed_has_another_version(tmp_path: Path) -> None:
+    ordinary_shards(tmp_path, shards=1, pictures=2)
+    before = Laion(shards=str(tmp_path)).listing()
+    write_parquet(tmp_path, "00000", {"key": ["000000000"], "caption": ["another caption"]})
+    assert Laion(shards=str(tmp_path)).listing() != before
+
+
+def test_a_folder_without_shards_is_the_users_mistake(tmp_path: Path) -> None:
+    for url in (str(tmp_path), str(tmp_path / "missing"), "memory://nothing/here", f"{tmp_path}/a*.tar"):
+        with pytest.raises(UserError, match="no .tar shards"):
+            Laion(shards=url).listing()
+
+
+def test_shards_that_would_share_keys_are_refused(tmp_path: Path) -> None:
+    for folder in ("one", "two"):
+        write_shard(tmp_path / folder, "00000", sample("a", 1))
+    with pytest.raises(UserError, match="one name"):
+        Laion(shards=f"{tmp_path}/*/*.tar").listing()
+
+
+def test_a_glob_picks_shards_and_reads_them_back(tmp_path: Path) -> None:
+    corpus = Laion(shards=f"{ordinary_shards(tmp_path, shards=3, pictures=2)}/0000[12].tar")
+    assert [shard.name for shard in corpus.listing()] == ["00001", "00002"]
+    assert corpus.pictures(kept(corpus, "00002"))[0].data == picture(4)

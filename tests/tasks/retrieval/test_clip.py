@@ -1,0 +1,96 @@
+"""open_clip's vectors, faster and known by what decides them."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tasks.errors import UserError
+from tasks.retrieval.clip import Clip, Preprocess
+from tests.fixtures.shards import picture
+from tests.fixtures.tiny_clip import write_tiny_clip
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Clip:
+    return Clip(model=f"local-dir:{write_tiny_clip(tmp_path_factory.mktemp('clip'))}")
+
+
+def images(count: int = 5) -> list[Image.Image]:
+    sizes = [(112, 112), (300, 200), (64, 128), (112, 112), (33, 17)]
+    return [Image.open(io.BytesIO(picture(seed, size))) for seed, size in zip(range(count), sizes, strict=False)]
+
+
+@pytest.mark.parametrize("mode", ["shortest", "longest", "squash"])
+def test_batched_preprocessing_is_open_clips_to_the_bit(mode: str) -> None:
+    settings = {"size": 112, "resize_mode": mode, "interpolation": "bicubic", "mean": (0.48, 0.45, 0.4)}
+    preprocess = Preprocess(settings)
+    assert torch.equal(preprocess(images()), torch.stack([preprocess.whole(image) for image in images()]))
+
+
+def test_vectors_are_the_models_own_of_unit_length(clip: Clip) -> None:
+    import open_clip
+
+    model, _, preprocess = open_clip.create_model_and_transforms(clip.model)
+    with torch.inference_mode():
+        expected = model.eval().encode_image(torch.stack([preprocess(image) for image in images()]), normalize=True)
+    vectors = clip.open().embed_images(iter(images()))
+    assert vectors.dtype == np.float16
+    np.testing.assert_allclose(vectors, expected.numpy(), atol=1e-3)
+    texts = clip.open().embed_texts(["a bar chart", "a clock"])
+    assert (texts.dtype, texts.shape) == (np.float32, (2, 32))
+    np.testing.assert_allclose(np.linalg.norm(texts, axis=1), 1, atol=1e-5)
+
+
+def test_case_and_white_space_do_not_change_a_query(clip: Clip) -> None:
+    one, other, different = clip.open().embed_texts(["A  Bar CHART", "a bar chart", "a clock"])
+    np.testing.assert_array_equal(one, other)
+    assert not np.array_equal(one, different)
+
+
+def test_a_long_query_is_cut_and_an_empty_one_embedded(clip: Clip) -> None:
+    assert np.isfinite(clip.open().embed_texts(["word " * 500, ""])).all()
+
+
+def test_nothing_gives_no_vectors(clip: Clip) -> None:
+    assert clip.open().embed_images([]).shape == (0, 32)
+    assert clip.open().embed_texts([]).shape == (0, 32)
+
+
+def test_the_fingerprint_follows_weights_and_normalisation_not_place_or_batch(clip: Clip, tmp_path: Path) -> None:
+    same = write_tiny_clip(tmp_path / "same")
+    assert Clip(model=f"local-dir:{same}", batch=3, threads=1).open().fingerprint == clip.open().fingerprint
+    other = write_tiny_clip(tmp_path / "other", seed=1)
+    assert Clip(model=f"local-dir:{other}").open().fingerprint != clip.open().fingerprint
+    config = same / "open_clip_config.json"
+    config.write_text(config.read_text().replace('"lower"', '"whitespace"'))
+    assert Clip(model=f"local-dir:{same}").open().fingerprint != clip.open().fingerprint
+
+
+def test_a_folder_without_a_model_is_the_users_mistake(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no embedding model in"):
+        Clip(model=f"local-dir:{tmp_path}").open()
+
+
+def test_a_folder_without_weights_is_the_users_mistake(tmp_path: Path) -> None:
+    folder = write_tiny_clip(tmp_path / "clip")
+    (folder / "open_clip_model.safetensors").unlink()
+    with pytest.raises(UserError, match="cannot be loaded"):
+        Clip(model=f"local-dir:{folder}").open()
+
+
+def test_an_unknown_name_is_the_users_mistake() -> None:
+    with pytest.raises(UserError, match="cannot be loaded"):
+        Clip(model="ViT-Z-99").open()
+
+
+def test_relative_folders_are_looked_for_from_the_repository(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    repository = Path(__file__).parents[3]
+    with pytest.raises(UserError, match=str(repository / "infra/nothing")):
+        Clip(model="local-dir:infra/nothing").open()

@@ -1,0 +1,180 @@
+"""From shards to a library: what is found, what is refused, what is done again."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import pytest
+
+from tasks.corpora import Folder, Laion, World
+from tasks.errors import UserError
+from tasks.index import build_corpus, corpus_place, open_library, part_of
+from tasks.retrieval import LibraryConfig
+from tasks.retrieval.clip import Clip
+from tasks.retrieval.index import IVF
+from tasks.store import Place, Store
+from tests.fixtures.shards import ordinary_shards, picture, sample, write_shard
+from tests.fixtures.tiny_clip import write_tiny_clip
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> LibraryConfig:
+    return LibraryConfig(clip=Clip(model=f"local-dir:{write_tiny_clip(tmp_path_factory.mktemp('clip'))}"))
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(Store(str(tmp_path / "store")), "corpora/test")
+
+
+def attempts(place: Place) -> dict[str, str]:
+    """Every stage's attempt: a new one means that it was played again."""
+    manifests = Path(place.store.root, place.prefix).rglob("manifest.json")
+    return {str(file.parent): file.read_text().partition('"attempt": "')[2][:8] for file in manifests}
+
+
+def test_a_built_corpus_is_searched_by_text_and_gives_bytes_and_vectors(
+    tmp_path: Path, place: Place, config: LibraryConfig
+) -> None:
+    build_corpus(place, Laion(shards=str(ordinary_shards(tmp_path / "shards"))), config)
+    library = open_library(place)
+    (hits,) = library.search(["a bar chart"], k=5)
+    assert len({hit.key for hit in hits}) == 5
+    assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+    assert library.pictures(["00001/000010003"])[0].data == picture(23)
+    vectors = library.embeddings([hit.key for hit in hits])
+    query = config.clip.open().embed_texts(["a bar chart"])[0]
+    np.testing.assert_allclose(vectors @ query, [hit.score for hit in hits], atol=1e-5)
+    assert len(library) == 40
+
+
+def test_each_text_has_its_own_answer_whatever_was_asked_before(
+    tmp_path: Path, place: Place, config: LibraryConfig
+) -> None:
+    build_corpus(place, Laion(shards=str(ordinary_shards(tmp_path / "shards"))), config)
+    library, texts = open_library(place), ["a clock", "a bar chart", "a clock", "three circles"]
+    together = library.search(texts, 3)
+    assert [[hit.key for hit in open_library(place).search([text], 3)[0]] for text in texts] == [
+        [hit.key for hit in hits] for hits in together
+    ]
+    assert library.search([], 3) == []
+
+
+def test_equal_bytes_are_found_once_and_still_served(tmp_path: Path, place: Place, config: LibraryConfig) -> None:
+    write_shard(tmp_path / "shards", "00000", [*sample("a", 1), *sample("b", 2)])
+    write_shard(tmp_path / "shards", "00001", [*sample("c", 1), *sample("d", 1)])
+    index = build_corpus(place, Laion(shards=str(tmp_path / "shards")), config)
+    assert (index.counters["kept"], index.counters["duplicate"]) == (2, 2)
+    library = open_library(place)
+    assert sorted(hit.key for hit in library.search(["anything"], 5)[0]) == ["00000/a", "00000/b"]
+    assert library.pictures(["00001/c"])[0].data == picture(1)
+    with pytest.raises(UserError, match="no picture 00001/c in the index"):
+        library.embeddings(["00001/c"])
+
+
+def test_bad_pictures_are_counted_never_found_and_refused_with_their_reason(
+    tmp_path: Path, place: Place, config: LibraryConfig
+) -> None:
+    tar = write_shard(tmp_path / "shards", "00000", [("bad.png", b"nothing"), *sample("good", 2)])
+    write_shard(tmp_path / "shards", "00001", sample("late", 3)).write_bytes(tar.read_bytes()[:700])
+    index = build_corpus(place, Laion(shards=str(tmp_path / "shards")), config)
+    assert {name: index.counters[name] for name in ("kept", "broken", "damaged shard")} == {
+        "kept": 1,
+        "broken": 1,
+        "damaged shard": 1,
+    }
+    library = open_library(place)
+    assert [hit.key for hit in library.search(["x"], 5)[0]] == ["00000/good"]
+    with pytest.raises(UserError, match="not served: broken"):
+        library.pictures(["00000/bad"])
+    with pytest.raises(UserError, match="no picture 7/7"):
+        library.pictures(["7/7"])
+
+
+def test_building_again_does_nothing_and_a_new_shard_costs_only_itself(
+    tmp_path: Path, place: Place, config: LibraryConfig
+) -> None:
+    corpus = Laion(shards=str(ordinary_shards(tmp_path / "shards", shards=2, pictures=4)))
+    first = build_corpus(place, corpus, config)
+    before = attempts(place)
+    assert build_corpus(place, corpus, config).identity == first.identity
+    assert attempts(place) == before
+    ordinary_shards(tmp_path / "shards", shards=1, pictures=4, first=2)
+    assert build_corpus(place, corpus, config).counters["kept"] == 12
+    same = {stage for stage, attempt in attempts(place).items() if before.get(stage) == attempt}
+    assert {Path(stage).parent.name for stage in same} >= {"00000", "00001"}
+    assert not any("index" in stage for stage in same)
+
+
+def test_moved_shards_are_the_same_corpus_in_another_place(tmp_path: Path, place: Place, config: LibraryConfig) -> None:
+    ordinary_shards(tmp_path / "old", shards=1, pictures=3)
+    first = build_corpus(place, Laion(shards=str(tmp_path / "old")), config)
+    os.rename(tmp_path / "old", tmp_path / "new")
+    assert build_corpus(place, Laion(shards=str(tmp_path / "new")), config).identity == first.identity
+    assert open_library(place).pictures(["00000/000000001"])[0].data == picture(1)
+
+
+def test_another_model_is_refused_for_queries(tmp_path: Path, place: Place, config: LibraryConfig) -> None:
+    build_corpus(place, Laion(shards=str(ordinary_shards(tmp_path / "shards", shards=1, pictures=3))), config)
+    other = LibraryConfig(clip=Clip(model=f"local-dir:{write_tiny_clip(tmp_path / 'other', seed=1)}"))
+    with pytest.raises(UserError, match="embedded by another model"):
+        open_library(place, other).search(["x"], 1)
+
+
+def test_recall_on_texts_is_measured_and_kept(tmp_path: Path, place: Place, config: LibraryConfig) -> None:
+    corpus = Laion(shards=str(ordinary_shards(tmp_path / "shards", shards=1, pictures=120)))
+    assert build_corpus(place, corpus, config).counters["text recall@5 /10000"] == 10_000
+    poor = config.model_copy(update={"index": IVF(lists=3, probes=1)})
+    counters = build_corpus(place, corpus, poor).counters
+    assert counters["recall queries"] == 120
+    assert counters["text recall@5 /10000"] < 10_000
+
+
+def test_a_store_in_memory_holds_a_corpus(tmp_path: Path, config: LibraryConfig) -> None:
+    ordinary_shards(tmp_path, shards=1, pictures=3)
+    fsspec.filesystem("memory").pipe_file("/in/00000.tar", (tmp_path / "00000.tar").read_bytes())
+    place = corpus_place("memory://store/corpora/small")
+    build_corpus(place, Laion(shards="memory://in"), config)
+    library = open_library(place)
+    assert library.pictures([library.search(["x"], 1)[0][0].key])
+
+
+def test_loose_images_are_a_corpus_too(tmp_path: Path, place: Place, config: LibraryConfig) -> None:
+    (tmp_path / "Some Photos").mkdir()
+    for seed in range(3):
+        (tmp_path / "Some Photos" / f"{seed}.jpg").write_bytes(picture(seed, (200, 150), "JPEG"))
+    build_corpus(place, Folder(path=str(tmp_path / "Some Photos")), config)
+    library = open_library(place)
+    assert library.pictures(["Some Photos/2.jpg"])[0].data == picture(2, (200, 150), "JPEG")
+    assert len(library.search(["x"], 3)[0]) == 3
+
+
+def test_the_micro_worlds_corpus_is_rendered_into_the_store_once(place: Place, config: LibraryConfig) -> None:
+    world = World(pictures=30, seed=3, per_shard=20, held_out=10)
+    build_corpus(place, world, config)
+    before = attempts(place)
+    build_corpus(place, world, config)
+    assert attempts(place) == before
+    library = open_library(place)
+    keys = [hit.key for hit in library.search(["a bar chart"], 5)[0]]
+    assert all((library.sample(key).url or "").startswith("world://") for key in keys)
+    assert {picture.image.size for picture in library.pictures(keys)} == {(112, 112)}
+
+
+def test_where_nothing_is_built_the_error_says_how(place: Place) -> None:
+    with pytest.raises(UserError, match="active-zero corpus build"):
+        open_library(place)
+
+
+def test_a_corpus_without_a_usable_picture_is_refused(tmp_path: Path, place: Place, config: LibraryConfig) -> None:
+    write_shard(tmp_path / "shards", "00000", [("bad.png", b"nothing")])
+    with pytest.raises(UserError, match="no usable picture"):
+        build_corpus(place, Laion(shards=str(tmp_path / "shards")), config)
+
+
+def test_every_shard_name_has_a_part_of_its_own(place: Place) -> None:
+    names = ["00000", "A", "a", "photos/trip", "photos-trip", "..", "ähre", "..x"]
+    assert len({part_of(place, name).prefix for name in names}) == len(names)
