@@ -1,0 +1,32 @@
+"""The micro world's own items: `heldout` is reported, `validation` decides on promotion."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tasks.benchmarks.item import Item
+from tasks.prompt import Picture
+from tasks.world import heldout
+
+
+class World(BaseModel):
+    """Items of a split of the micro world: domains and levels in turn."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    kind: Literal["world"] = "world"
+    split: heldout.Split
+    """Whose seeds the pictures are drawn from; neither split shares a picture with a corpus."""
+    count: int = Field(624, ge=1)
+    """How many items. 624 has each of the 16 domains 13 times at each of the 3 levels."""
+
+    def items(self) -> list[Item]:
+        """All items; the first n of them are the same whatever `count` is."""
+        return [_item(item) for item in heldout.items(self.split, self.count)]
+
+
+def _item(item: heldout.Item) -> Item:
+    query, picture = item.query, Picture(item.id, item.scene.png())
+    return Item(item.id, item.scene.domain, query.text, query.kind, query.solution.answer, picture)
