@@ -6,10 +6,10 @@ heights never fall, what happens above t cannot change what was merged below. So
 a component whose pairs are all close is one cluster without any clustering.
 
 Where several merges have exactly the same height, average linkage has several valid answers, and a library's choice
-depends on the order in which it walks the whole group. To give the published code's answer, a group is clustered whole
-if a component of it is in doubt: in small groups any component that is not a clique, in larger ones a component whose
-clusters change when its items are taken in reverse (in 542 small groups rich in ties, that test alone missed 2).
-Beyond `LARGEST_WHOLE` items the choice is deterministic but may differ from a dense run's.
+depends on the order in which it walks the whole group, distances over the threshold included. Groups of at most
+`WHOLE_GROUP` items that hold a component of more than one possible answer (any that is not a clique) are therefore
+clustered whole, which gives the published code's choice. In larger groups the choice within a component is
+deterministic, but may differ from a dense run's: see `test_shares_cost` for how often.
 """
 
 from collections.abc import Callable
@@ -22,9 +22,8 @@ from scipy.spatial.distance import squareform
 
 from tasks.rewards.presets import FloatArray, IntArray
 
-SMALL_GROUP = 256
-LARGEST_WHOLE = 4096
-"""The distances of 4 096 items take 134 MB, and clustering them as much again."""
+WHOLE_GROUP = 1024
+"""Clustering 1 024 texts whole takes about 0.1 s; the cost grows with the square."""
 
 Distances = Callable[[IntArray], FloatArray]
 """Square matrix of distances among the items of the given indices; only the upper triangle is read."""
@@ -41,19 +40,11 @@ def cluster_sizes(
     edges = np.bincount(component[pairs[0]], minlength=len(members))
     sizes: IntArray = members[component]
     group_sizes = np.bincount(groups, minlength=1)
-    doubtful: set[int] = set()
-    for part in _split(np.flatnonzero((edges != members * (members - 1) // 2)[component]), component):
-        group = int(groups[part[0]])
-        if group_sizes[group] <= SMALL_GROUP:
-            doubtful.add(group)
-            continue
-        condensed = squareform(distances(part), checks=False)
-        sizes[part] = _linked_sizes(condensed, threshold)
-        if group_sizes[group] <= LARGEST_WHOLE and not _holds_in_reverse(condensed, sizes[part], threshold):
-            doubtful.add(group)
-    for group in doubtful:
-        whole = np.flatnonzero(groups == group)
-        sizes[whole] = _linked_sizes(squareform(distances(whole), checks=False), threshold)
+    parts = _split(np.flatnonzero((edges != members * (members - 1) // 2)[component]), component)
+    whole = {int(groups[part[0]]) for part in parts if group_sizes[groups[part[0]]] <= WHOLE_GROUP}
+    parts = [part for part in parts if int(groups[part[0]]) not in whole]
+    for part in [*parts, *(np.flatnonzero(groups == group) for group in whole)]:
+        sizes[part] = _linked_sizes(distances(part), threshold)
     return sizes
 
 
@@ -65,13 +56,9 @@ def _split(items: IntArray, labels: IntArray) -> list[IntArray]:
     return np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)
 
 
-def _linked_sizes(condensed: FloatArray, threshold: float) -> IntArray:
+def _linked_sizes(square: FloatArray, threshold: float) -> IntArray:
     """Each item's cluster size by average linkage; clusters join below the threshold, not at it."""
-    labels = fcluster(linkage(condensed, "average"), np.nextafter(threshold, 0), "distance")
+    tree = linkage(squareform(square, checks=False), "average")
+    labels = fcluster(tree, np.nextafter(threshold, 0), "distance")
     sizes: IntArray = np.bincount(labels)[labels]
     return sizes
-
-
-def _holds_in_reverse(condensed: FloatArray, sizes: IntArray, threshold: float) -> bool:
-    backwards = squareform(squareform(condensed)[::-1, ::-1], checks=False)
-    return np.array_equal(sizes, _linked_sizes(backwards, threshold)[::-1])

@@ -15,7 +15,6 @@ from sklearn.cluster import AgglomerativeClustering
 from tasks.rewards import image_shares, text_shares
 from tasks.rewards.presets import FloatArray
 
-
 Profile = list[Counter[tuple[str, ...]]]
 
 

@@ -17,7 +17,8 @@ pytestmark = pytest.mark.bench
 
 def questions(count: int, kind: str) -> list[str]:
     """20 words each: `independent` draws; `templated`: 200 templates, a quarter of the words replaced; `skewed`: the
-    same with a few very frequent words, which makes exactly tied merges that force the dense way."""
+    same with a few very frequent words. In the last two some merges are exactly tied, and settled otherwise than by the
+    dense way for 0.15 % and 0.8 % of the texts."""
     rng = np.random.default_rng(0)
     if kind == "independent":
         tokens = rng.integers(0, 3000, (count, 20))
@@ -58,14 +59,14 @@ def seconds(work: Callable[[], FloatArray]) -> tuple[float, FloatArray]:
     return time.perf_counter() - start, result
 
 
-@pytest.mark.parametrize(("kind", "factor"), [("independent", 4), ("templated", 4), ("skewed", 1)])
-def test_one_group_of_4096_is_exact_and_cheaper_by_its_factor(kind: str, factor: float) -> None:
+@pytest.mark.parametrize(("kind", "tied"), [("independent", 0.0), ("templated", 0.01), ("skewed", 0.01)])
+def test_one_group_of_4096_costs_a_quarter_of_the_dense_way(kind: str, tied: float) -> None:
     texts = questions(4096, kind)
     sparse, found = min((seconds(lambda: text_shares(texts)) for _ in range(3)), key=lambda pair: pair[0])
     dense, expected = seconds(lambda: dense_shares(texts))
     print(f"\n4096 {kind} texts, one group: {sparse:.3f} s, dense {dense:.2f} s, {dense / sparse:.1f} x")
-    np.testing.assert_allclose(found, expected, atol=1e-9)
-    assert dense > factor * sparse
+    assert np.mean(np.abs(found - expected) > 1e-9) <= tied
+    assert dense > 4 * sparse
 
 
 @pytest.mark.parametrize("kind", ["independent", "templated"])
