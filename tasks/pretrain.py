@@ -40,16 +40,36 @@ IMAGE_TOKENS = (PIXELS // PATCH // MERGE) ** 2
 MEAN, DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
 
-class Pretraining(BaseModel):
-    """The recipe of the embedded base model."""
+class Phase(BaseModel):
+    """A part of the training with fresh optimisers, a warm-up, and a learning rate that falls to its end."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    steps: int = Field(2500, ge=1)
-    pictures: int = Field(32, ge=1)
+    steps: int = Field(ge=1)
+    pictures: int = Field(ge=1)
     """Fresh pictures a step."""
-    lessons: int = Field(3, ge=1)
+    lessons: int = Field(ge=1)
     """Questions to the Solver for each picture; the Questioner gets one lesson for every second picture."""
+    muon_rate: float = Field(gt=0)
+    adam_rate: float = Field(gt=0)
+    last: float = Field(ge=0, le=1)
+    """Share of the rates that is left at the phase's end; on the way they fall in a straight line."""
+
+
+FIRST = Phase(steps=600, pictures=32, lessons=3, muon_rate=0.02, adam_rate=3e-3, last=1.0)
+SECOND = Phase(steps=2100, pictures=48, lessons=2, muon_rate=0.006, adam_rate=1.2e-3, last=0.0)
+
+
+class Pretraining(BaseModel):
+    """The recipe of the embedded base model.
+
+    Reading pictures is learned in the second phase: at the first one's rates the loss stood still at the level of
+    language without a picture, and fell at once when they were cut to a third.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    phases: tuple[Phase, ...] = (FIRST, SECOND)
     queries: int = Field(4, ge=0)
     """Lessons of the Searcher a step."""
     chunk: int = Field(56, ge=1)
@@ -57,13 +77,16 @@ class Pretraining(BaseModel):
     width: int = 128
     text_layers: int = 4
     vision_layers: int = 4
-    muon_rate: float = Field(0.02, gt=0)
-    adam_rate: float = Field(3e-3, gt=0)
     warmup: int = Field(50, ge=0)
     weight_decay: float = Field(0.02, ge=0)
     save_every: int = Field(200, ge=1)
     """Steps between two saves of the model, so that a long run can be looked at."""
     seed: int = 0
+
+    @property
+    def steps(self) -> int:
+        """Of all phases."""
+        return sum(phase.steps for phase in self.phases)
 
 
 def build_tokenizer(texts: Iterator[str]) -> PreTrainedTokenizerFast:
@@ -169,9 +192,11 @@ def encode(lessons: Sequence[Lesson], pictures: Sequence[int] | None, tokenizer:
     return Chunk(ids, targets, torch.tensor(pictures) if pictures is not None else None)
 
 
-def step_chunks(scenes: Sequence[Scene], recipe: Pretraining, tokenizer: PreTrainedTokenizerFast, rng: Random) -> list[Chunk]:
+def step_chunks(
+    scenes: Sequence[Scene], phase: Phase, recipe: Pretraining, tokenizer: PreTrainedTokenizerFast, rng: Random
+) -> list[Chunk]:
     """All lessons of one step: sorted by length, in chunks; the Searcher's apart, since they have no picture."""
-    asked = [(solver_lesson(scene, rng), i) for i, scene in enumerate(scenes) for _ in range(recipe.lessons)]
+    asked = [(solver_lesson(scene, rng), i) for i, scene in enumerate(scenes) for _ in range(phase.lessons)]
     asked += [(questioner_lesson(scene, rng), i) for i, scene in enumerate(scenes) if i % 2 == 0]
     asked.sort(key=lambda pair: len(pair[0].prompt) + len(pair[0].reply))
     parts = [asked[i : i + recipe.chunk] for i in range(0, len(asked), recipe.chunk)]
@@ -180,10 +205,10 @@ def step_chunks(scenes: Sequence[Scene], recipe: Pretraining, tokenizer: PreTrai
     return [*chunks, encode(queries, None, tokenizer)] if queries else chunks
 
 
-def draw_scenes(recipe: Pretraining, step: int) -> list[Scene]:
+def draw_scenes(pictures: int, seed: int, step: int) -> list[Scene]:
     """The step's pictures: domains and levels by lot, seeds from the range that belongs to pretraining alone."""
-    rng = Random(f"pretraining/{recipe.seed}/{step}")
-    return [Scene(rng.choice(DOMAINS), rng.randint(1, 3), PRETRAINING.draw(rng)) for _ in range(recipe.pictures)]
+    rng = Random(f"pretraining/{seed}/{step}")
+    return [Scene(rng.choice(DOMAINS), rng.randint(1, 3), PRETRAINING.draw(rng)) for _ in range(pictures)]
 
 
 # Learning -----------------------------------------------------------------------------------------------------------
@@ -269,7 +294,7 @@ def learn_step(model: Qwen2_5_VLForConditionalGeneration, scenes: Sequence[Scene
     return loss
 
 
-def optimizers(model: Qwen2_5_VLForConditionalGeneration, recipe: Pretraining) -> list[torch.optim.Optimizer]:
+def optimizers(model: Qwen2_5_VLForConditionalGeneration, phase: Phase, decay: float) -> list[torch.optim.Optimizer]:
     """Muon for the layers' matrices, AdamW for the rest.
 
     The merger's 512 x 512 matrix would cost Muon as much as all others together, so AdamW has it too.
@@ -281,14 +306,15 @@ def optimizers(model: Qwen2_5_VLForConditionalGeneration, recipe: Pretraining) -
         matrix = parameter.ndim == 2 and ("layers" in name or "blocks" in name)
         (hidden if matrix else rest).append(parameter)
     return [
-        torch.optim.Muon(hidden, lr=recipe.muon_rate, weight_decay=recipe.weight_decay, adjust_lr_fn="original"),
-        torch.optim.AdamW(rest, lr=recipe.adam_rate, weight_decay=0.0, betas=(0.9, 0.98)),
+        torch.optim.Muon(hidden, lr=phase.muon_rate, weight_decay=decay, adjust_lr_fn="original"),
+        torch.optim.AdamW(rest, lr=phase.adam_rate, weight_decay=0.0, betas=(0.9, 0.98)),
     ]
 
 
-def rate(step: int, recipe: Pretraining) -> float:
-    """Warm-up, then a constant, then a straight line to zero over the last 40 % of the steps."""
-    return min(1.0, (step + 1) / max(1, recipe.warmup), (recipe.steps - step) / (0.4 * recipe.steps))
+def rate(step: int, phase: Phase, warmup: int) -> float:
+    """Share of the phase's rates at one of its steps: a warm-up, then a straight line to `last`."""
+    done = step / phase.steps
+    return min(1.0, (step + 1) / max(1, warmup)) * (1 - done + done * phase.last)
 
 
 def pretrain(recipe: Pretraining, folder: Path, on_step: Callable[[int, float], None]) -> None:
@@ -296,29 +322,47 @@ def pretrain(recipe: Pretraining, folder: Path, on_step: Callable[[int, float], 
     import torch
 
     torch.manual_seed(recipe.seed)
-    rng = Random(f"lessons/{recipe.seed}")
     tokenizer = build_tokenizer(_texts(recipe))
     model = build_model(tokenizer, recipe)
-    steppers = optimizers(model, recipe)
-    rates = [stepper.param_groups[0]["lr"] for stepper in steppers]
-    for step in range(recipe.steps):
+    done = 0
+    for number, phase in enumerate(recipe.phases, 1):
+        rng = Random(f"lessons/{recipe.seed}/{number}")
+        for loss in learn_phase(model, tokenizer, recipe, phase, done, rng):
+            done += 1
+            on_step(done, loss)
+            if done % recipe.save_every == 0 or done == recipe.steps:
+                save_model(folder, model, tokenizer)
+
+
+def learn_phase(
+    model: Qwen2_5_VLForConditionalGeneration,
+    tokenizer: PreTrainedTokenizerFast,
+    recipe: Pretraining,
+    phase: Phase,
+    start: int,
+    rng: Random,
+) -> Iterator[float]:
+    """The losses of the phase's steps, each yielded after the model has learned it."""
+    import torch
+
+    steppers = optimizers(model, phase, recipe.weight_decay)
+    rates = (phase.muon_rate, phase.adam_rate)
+    for step in range(phase.steps):
         for stepper, full in zip(steppers, rates, strict=True):
-            stepper.param_groups[0]["lr"] = full * rate(step, recipe)
-        scenes = draw_scenes(recipe, step)
-        loss = learn_step(model, scenes, step_chunks(scenes, recipe, tokenizer, rng))
+            stepper.param_groups[0]["lr"] = full * rate(step, phase, recipe.warmup)
+        scenes = draw_scenes(phase.pictures, recipe.seed, start + step)
+        loss = learn_step(model, scenes, step_chunks(scenes, phase, recipe, tokenizer, rng))
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for stepper in steppers:
             stepper.step()
             stepper.zero_grad()
-        on_step(step, loss)
-        if (step + 1) % recipe.save_every == 0 or step + 1 == recipe.steps:
-            save_model(folder, model, tokenizer)
+        yield loss
 
 
 def _texts(recipe: Pretraining) -> Iterator[str]:
     """Text for the tokenizer to learn its words from."""
     rng = Random(recipe.seed)
     for step in range(60):
-        for scene in draw_scenes(recipe, step):
+        for scene in draw_scenes(32, recipe.seed, step):
             for lesson in (solver_lesson(scene, rng), questioner_lesson(scene, rng), searcher_lesson(scene, rng)):
                 yield from (lesson.prompt, lesson.reply)
