@@ -19,8 +19,8 @@ settings.load_profile("shared-machine")
 
 @pytest.fixture(scope="session")
 def prefect_server() -> Iterator[None]:
-    """A Prefect server of the test session's own, with an empty database; starting one takes 20 s and more."""
+    """A Prefect server of the test session's own, with an empty database; starting takes 20 s or minutes."""
     from prefect.testing.utilities import prefect_test_harness
 
-    with prefect_test_harness(server_startup_timeout=120):
+    with prefect_test_harness(server_startup_timeout=300):
         yield

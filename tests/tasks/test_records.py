@@ -5,7 +5,7 @@ from typing import Any, get_args
 
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -28,6 +28,7 @@ def _every_field(row_type: type[Row]) -> dict[str, Any]:
     return {name: st.from_type(info.annotation) for name, info in row_type.model_fields.items()}  # type: ignore[arg-type]
 
 
+@settings(max_examples=50)
 @given(row_lists())
 def test_every_row_survives_parquet_unchanged(case: tuple[type[Row], list[Row]]) -> None:
     row_type, rows = case

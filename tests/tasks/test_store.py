@@ -152,7 +152,7 @@ spec.loader.exec_module(tests)
 place = tests.Place.round(tests.Store({str(tmp_path / "store")!r}), "default", 3)
 tests.commit(place, 9, tests.KilledAfterData({{"report.md": Path({str(tmp_path / "x")!r})}}))
 """
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "TMPDIR": str(tmp_path)}
     assert subprocess.run([sys.executable, "-c", program], env=environment).returncode == -signal.SIGKILL
     place = Place.round(Store(str(tmp_path / "store")), "default", 3)
     assert len(stored(place)) == 2  # the data were there
