@@ -16,6 +16,7 @@ with an adapter gets a frozen copy of it named `ref` when beta > 0.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -149,7 +150,7 @@ class GRPO(GRPOTrainer):
             loss, kl = loss + share, kl + divergence
         if not np.isfinite(loss):
             raise Diverged(f"the loss is {loss} at update {self.state.global_step + 1}: lower the learning rate.")
-        self._measured["kl"] = kl / max(update.tokens, 1)
+        self._measured["kl"] += kl / max(update.tokens, 1) / self._layout.updates
         return torch.tensor(loss, device=self.args.device)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
@@ -206,7 +207,9 @@ class GRPO(GRPOTrainer):
             num_generations=n,
         )
         drawn = [
-            Sample(row, [float("nan" if first[0] is None else first[0]) for first in logs], row[-1] in self.eos_token_ids)
+            Sample(
+                row, [float("nan" if first[0] is None else first[0]) for first in logs], row[-1] in self.eos_token_ids
+            )
             for row, logs in zip(ids, logprobs, strict=True)
         ]
         return [drawn[i : i + n] for i in range(0, len(drawn), n)]
@@ -320,9 +323,7 @@ def prompts_of(examples: Sequence[Example], step: int, prompts: int, seed: int) 
     return [examples[i] for i in sorted(np.concatenate(orders)[start : start + prompts])]
 
 
-def split(
-    groups: Sequence[Sequence[Trajectory]], share: int, tokens: int
-) -> Iterator[list[list[Trajectory]]]:
+def split(groups: Sequence[Sequence[Trajectory]], share: int, tokens: int) -> Iterator[list[list[Trajectory]]]:
     """Groups in rows of at most `share` rollouts, rows of like length together, at most `tokens` padded tokens each."""
     rows = [list(group[i : i + share]) for group in groups for i in range(0, len(group), share)]
     batch: list[list[Trajectory]] = []
@@ -359,6 +360,7 @@ def measurements(
     """What a generation says of itself, by the names of `Step`'s columns."""
     names = sorted({name for reward in earned for name in reward.parts})
     return {
+        "kl": 0.0,
         "reward": float(rewards.mean()),
         "reward_sd": float(rewards.std()),
         "tokens": float(np.mean([len(sample.ids) for group in groups for sample in group])),

@@ -4,7 +4,7 @@ Settings are stated in full, none is left to TRL, because its defaults differ fr
 
 | | method (published code) | TRL's default | here |
 |---|---|---|---|
-| steps x prompts x rollouts | 10-30 x 512 x 8, 4 updates a step | 1 update, 8 rollouts | `steps`, `prompts`, `rollouts`, `updates` |
+| steps x prompts x rollouts | 10-30 x 512 x 8, 4 updates each | 8 rollouts, 1 update | `steps`, `prompts`, ... |
 | clip, dual clip | 0.2/0.3 (Solver 0.2/0.28), 3 | 0.2/0.2, none | 0.2/0.28, 3 |
 | KL to the round's start | k3, 0.01 | none; k3 times the ratio (`use_bias_correction_kl`) | k3 plain, 0.01 |
 | loss | mean over tokens of an update | mean over tokens of a generation (`dapo`) | mean over tokens of an update |
@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from tasks.engines.model_folder import check_adapter, check_model
 from tasks.engines.request import Adapter, Sampling
 from tasks.errors import UserError
 from tasks.identity import Execution
@@ -102,7 +103,7 @@ class TRL(BaseModel):
     """Leave out groups without a spread of rewards, and groups of 0/1 rewards whose mean is outside 0.01-0.99."""
 
     temperature: Annotated[float, Field(gt=0)] = 1.0
-    """Sampling temperature of the rollouts, and of the probabilities in the loss. Nothing else cuts the distribution."""
+    """Sampling temperature of the rollouts, and of the loss's probabilities. Nothing else cuts the distribution."""
     max_tokens: Annotated[int, Field(ge=1)] = 64
     """Longest completion in tokens."""
 
@@ -146,12 +147,15 @@ class TRL(BaseModel):
     ) -> list[Step]:
         """Train on from `start` (or from a fresh adapter), write the result into the folder `out`, return its steps.
 
-        `out` is a PEFT adapter (safetensors), or with `lora=None` a whole model folder, as `start` must then be.
+        `out` is a PEFT adapter (safetensors), or with `lora=None` a whole model folder; `start` must then be None.
         `UserError` for no examples, a folder without weights, or an adapter of another shape; `Diverged` when a number
         is no longer finite, and then nothing is written.
         """
         if not examples:
             raise UserError("there is nothing to train on: the stage before kept no example; loosen its filter.")
+        check_model(model)
+        if start is not None:
+            check_adapter(start)
         with _quiet(), _threads(self.threads), tempfile.TemporaryDirectory() as scratch:
             trainer = self._trainer(model, start, examples, reward, Path(scratch), seed, on_step)
             trainer.train()
@@ -169,7 +173,7 @@ class TRL(BaseModel):
         on_step: Callable[[Step], None] | None,
     ) -> GRPO:
         from datasets import Dataset
-        from transformers import AutoProcessor, PrinterCallback
+        from transformers import PrinterCallback
 
         from tasks.trainers.grpo import GRPO
 
@@ -250,14 +254,17 @@ class TRL(BaseModel):
 
     def _policy(self, model: str, start: Adapter | None, seed: int) -> tuple[Any, Any]:
         """The model to train, its frozen parts frozen, and its processor."""
-        source = str(start.path) if start and not self.lora else model
-        base = _load(source, "bfloat16" if self.lora and self.precision == "bfloat16" else "float32")
-        base.requires_grad_(False)
-        if self.lora is None:
-            base.model.language_model.requires_grad_(True)
-            base.lm_head.requires_grad_(True)
-        policy = _adapted(base, self.lora, start, seed) if self.lora else base
-        return policy, _processor(source)
+        from tasks.engines.transformers import load
+
+        if self.lora is None and start is not None:
+            raise UserError(f"trainer.lora is null, but {start.path} is an adapter: set lora, or start from a model.")
+        base, processor = load(model, self._device(), self.precision if self.lora else "float32")
+        processor.tokenizer.padding_side = "left"
+        if self.lora is not None:
+            return _adapted(base, self.lora, start, seed), processor
+        base.model.language_model.requires_grad_(True)
+        base.lm_head.requires_grad_(True)
+        return base, processor
 
     def _device(self) -> str:
         import torch
@@ -271,24 +278,6 @@ _SCHEDULES = {"constant": "constant_with_warmup", "linear": "linear", "cosine": 
 
 _CORRECTION = 2.0
 """Bound on the ratio of the trained model's probability of a token to vLLM's."""
-
-
-def _load(folder: str, precision: str) -> Any:
-    """The model in `folder`, or by its name on the hub."""
-    from transformers import AutoModelForImageTextToText
-
-    if Path(folder).is_dir() and not any(Path(folder).glob("*.safetensors")):
-        raise UserError(f"{folder} holds no weights (*.safetensors): give the folder of a whole model.")
-    try:
-        return AutoModelForImageTextToText.from_pretrained(folder, dtype=precision)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{folder} cannot be loaded as a model: {_line(error)}") from error
-
-
-def _processor(folder: str) -> Any:
-    from transformers import AutoProcessor
-
-    return AutoProcessor.from_pretrained(folder, padding_side="left")
 
 
 def _adapted(base: Any, lora: LoRA, start: Adapter | None, seed: int) -> Any:
@@ -313,8 +302,6 @@ def _check_shape(lora: LoRA, start: Adapter) -> None:
     """An adapter goes on in its own shape: rank, alpha and targets cannot change on the way."""
     from peft import PeftConfig
 
-    if not (start.path / "adapter_model.safetensors").is_file():
-        raise UserError(f"{start.path} holds no adapter (adapter_model.safetensors).")
     held = PeftConfig.from_pretrained(str(start.path))
     for name, wanted, found in (
         ("rank", lora.rank, held.r),

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tasks.engines.decode import encode
+from tasks.engines.inputs import VisionCache, messages
+from tasks.engines.request import Request, Sampling
+from tasks.trainers.example import Example
+from tasks.trainers.packing import Context, Row, context, pack, score
+
+COMPLETIONS = ((15, 19, 11), (40, 41, 42, 43, 44, 45, 2), (17,), (300, 301))
+TEMPERATURE = 0.7
+
+
+@pytest.fixture(scope="module")
+def loaded(model: Path) -> tuple[Any, Any]:
+    from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration
+
+    return Qwen2_5_VLForConditionalGeneration.from_pretrained(model).eval(), AutoProcessor.from_pretrained(model)
+
+
+@pytest.fixture(scope="module")
+def contexts(loaded: tuple[Any, Any], examples: list[Example]) -> list[Context]:
+    model, processor = loaded
+    requests = [Request(e.prompt, e.picture, None, Sampling(1)) for e in examples[:3]]
+    with torch.no_grad():
+        return [context(model, one) for one in encode(model, processor, requests, VisionCache())]
+
+
+def rows(contexts: list[Context], share: int) -> list[Row]:
+    """Every context with all completions, `share` to a row; completions are numbered context by context."""
+    made, n = [], len(COMPLETIONS)
+    for number, prompt in enumerate(contexts):
+        for start in range(0, n, share):
+            some = tuple(torch.tensor(ids) for ids in COMPLETIONS[start : start + share])
+            made.append(Row(prompt, some, tuple(range(number * n + start, number * n + start + len(some)))))
+    return made
+
+
+def alone(model: Any, processor: Any, example: Example, completion: tuple[int, ...]) -> torch.Tensor:
+    """Log-probabilities by transformers' own forward pass over one sequence and its picture."""
+    chat = messages(example.prompt, picture=example.picture is not None)
+    text = processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
+    images = None if example.picture is None else [example.picture.image]
+    inputs = processor(text=[text], images=images, return_tensors="pt")
+    ids = torch.cat([inputs["input_ids"], torch.tensor([completion])], dim=1)
+    inputs |= {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    inputs["mm_token_type_ids"] = (ids == model.config.image_token_id).int()
+    logits = model(**inputs).logits[0, -len(completion) - 1 : -1]
+    return (logits / TEMPERATURE).log_softmax(-1).gather(-1, torch.tensor(completion)[:, None])[:, 0]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("share", [1, 3, 4])
+def test_sharing_a_prompt_gives_the_log_probabilities_of_separate_sequences(
+    loaded: tuple[Any, Any], contexts: list[Context], examples: list[Example], share: int
+) -> None:
+    logps, _ = score(loaded[0], pack(rows(contexts, share)), TEMPERATURE)
+    for number, example in enumerate(examples[:3]):
+        for place, completion in enumerate(COMPLETIONS):
+            row = logps[number * len(COMPLETIONS) + place]
+            assert torch.allclose(row[: len(completion)], alone(*loaded, example, completion), atol=2e-4)
+            assert (row[len(completion) :] == 0).all()
+
+
+def test_sharing_a_prompt_gives_the_gradients_of_separate_sequences(
+    loaded: tuple[Any, Any], contexts: list[Context]
+) -> None:
+    weight = loaded[0].model.language_model.layers[0].self_attn.k_proj.weight
+    shared, separate = (
+        torch.autograd.grad(score(loaded[0], pack(rows(contexts, share)), 1.0)[0].sum(), weight)[0] for share in (4, 1)
+    )
+    assert torch.allclose(shared, separate, rtol=1e-3, atol=1e-4)
+
+
+@torch.no_grad()
+def test_entropy_is_that_of_the_distribution(loaded: tuple[Any, Any], contexts: list[Context]) -> None:
+    _, entropies = score(loaded[0], pack(rows(contexts, 4)), 1e4)
+    assert torch.allclose(entropies[0, 0], torch.tensor(float(loaded[0].config.get_text_config().vocab_size)).log())
+
+
+@torch.no_grad()
+def test_scores_in_slices_of_the_head_are_the_same(
+    loaded: tuple[Any, Any], contexts: list[Context], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = score(loaded[0], pack(rows(contexts, 4)), 1.0)
+    monkeypatch.setattr("tasks.trainers.packing.HEAD_TOKENS", 5)
+    for once, sliced in zip(whole, score(loaded[0], pack(rows(contexts, 4)), 1.0), strict=True):
+        assert torch.allclose(once, sliced, atol=1e-5)

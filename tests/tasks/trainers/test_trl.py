@@ -1,0 +1,240 @@
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from tasks.engines.request import Adapter, Request, Sampling
+from tasks.engines.transformers import Transformers
+from tasks.errors import UserError
+from tasks.identity import identity_of
+from tasks.records import Step
+from tasks.trainers import TRL, LoRA
+from tasks.trainers.example import Example, Reward, Rollout
+from tasks.trainers.grpo import Diverged, prompts_of
+
+Weights = dict[str, Any]
+
+QUICK = TRL(
+    steps=2, prompts=4, rollouts=4, max_tokens=6, learning_rate=1e-2, beta=0.0, lora=LoRA(rank=4, alpha=8), device="cpu"
+)
+
+
+def early(rollouts: Sequence[Rollout]) -> list[Reward]:
+    """Letters of the first half of the alphabet, as a share of the text."""
+    return [Reward(_share(one.text, "abcdefghijklm"), {"letters": _share(one.text, "xyz")}) for one in rollouts]
+
+
+def equal(rollouts: Sequence[Rollout]) -> list[Reward]:
+    return [Reward(0.5) for _ in rollouts]
+
+
+def _share(text: str, letters: str) -> float:
+    return sum(letter in letters for letter in text) / max(len(text), 1)
+
+
+def weights(folder: Path) -> Weights:
+    from safetensors.torch import load_file
+
+    return load_file(folder / "adapter_model.safetensors")
+
+
+def same(one: Weights, other: Weights) -> bool:
+    return one.keys() == other.keys() and all(bool((one[name] == other[name]).all()) for name in one)
+
+
+@pytest.fixture(scope="session")
+def trained(model: Path, examples: list[Example], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Step]]:
+    """An adapter of ten steps."""
+    out = tmp_path_factory.mktemp("trained")
+    config = QUICK.model_copy(update={"steps": 10, "rollouts": 16, "learning_rate": 3e-2})
+    return out, config.train(str(model), None, examples, early, out, seed=1)
+
+
+def test_a_learnable_reward_rises(trained: tuple[Path, list[Step]]) -> None:
+    rewards = [step.reward for step in trained[1]]
+    assert sum(rewards[-3:]) / 3 > sum(rewards[:2]) / 2 + 0.2
+
+
+def test_steps_hold_what_was_measured(trained: tuple[Path, list[Step]]) -> None:
+    steps = trained[1]
+    assert [step.step for step in steps] == list(range(1, 11))
+    assert all(step.learning_rate == 3e-2 and step.grad_norm > 0 and 0 < step.tokens <= 6 for step in steps)
+    assert all(0 < step.active <= 1 and step.seconds > 0 and step.kl == 0 for step in steps)
+    assert steps[0].parts == ("letters",) and len(steps[0].part_means) == 1
+
+
+def test_the_adapter_loads_in_peft_and_in_the_engine(
+    model: Path, examples: list[Example], trained: tuple[Path, list[Step]]
+) -> None:
+    from peft import PeftModel
+    from transformers import Qwen2_5_VLForConditionalGeneration
+
+    base = Qwen2_5_VLForConditionalGeneration.from_pretrained(model)
+    loaded = PeftModel.from_pretrained(base, str(trained[0]))
+    assert loaded.peft_config["default"].r == 4
+    engine = Transformers(device="cpu").open(str(model))
+    adapter = Adapter("trained", trained[0])
+    asked = [Request(e.prompt, e.picture, adapter, Sampling(6), n=16, seed=i) for i, e in enumerate(examples)]
+    texts = [done.text for group in engine.generate(asked) for done in group]
+    engine.close()
+    assert sum(_share(text, "abcdefghijklm") for text in texts) / len(texts) > trained[1][0].reward + 0.2
+
+
+def test_the_adapter_touches_the_language_model_alone(trained: tuple[Path, list[Step]]) -> None:
+    names = list(weights(trained[0]))
+    assert names and all("language_model.layers" in name for name in names)
+
+
+def test_an_adapter_names_no_place_of_this_machine(model: Path, trained: tuple[Path, list[Step]]) -> None:
+    assert str(model.parent) not in (trained[0] / "adapter_config.json").read_text()
+    assert {file.name for file in trained[0].iterdir()} == {"adapter_config.json", "adapter_model.safetensors"}
+
+
+def test_the_same_seed_gives_the_same_rewards_and_another_one_others(
+    model: Path, examples: list[Example], tmp_path: Path
+) -> None:
+    one, again, other = (
+        QUICK.train(str(model), None, examples, early, tmp_path / name, seed=seed)
+        for name, seed in (("one", 1), ("again", 1), ("other", 2))
+    )
+    assert [step.reward for step in one] == [step.reward for step in again]
+    assert same(weights(tmp_path / "one"), weights(tmp_path / "again"))
+    assert [step.reward for step in one] != [step.reward for step in other]
+
+
+def test_training_goes_on_from_the_start_and_the_kl_is_measured_from_it(
+    model: Path, examples: list[Example], trained: tuple[Path, list[Step]], tmp_path: Path
+) -> None:
+    start = Adapter("trained", trained[0])
+    config = QUICK.model_copy(update={"steps": 3, "beta": 0.05, "learning_rate": 1e-3})
+    steps = config.train(str(model), start, examples, early, tmp_path, seed=3)
+    assert abs(steps[0].kl) < 1e-6
+    assert steps[-1].kl > 1e-6
+    assert steps[0].reward > trained[1][0].reward + 0.2
+    before, after = weights(trained[0]), weights(tmp_path)
+    assert before.keys() == after.keys() and not same(before, after)
+    assert all((before[name] - after[name]).abs().max() < 0.02 for name in before)
+
+
+def test_groups_of_equal_rewards_change_nothing(model: Path, examples: list[Example], tmp_path: Path) -> None:
+    config = QUICK.model_copy(update={"beta": 0.1, "weight_decay": 0.1})
+    steps = config.train(str(model), None, examples, equal, tmp_path, seed=1)
+    assert [(step.active, step.loss, step.grad_norm) for step in steps] == [(0.0, 0.0, 0.0)] * 2
+    assert all((tensor == 0).all() for name, tensor in weights(tmp_path).items() if "lora_B" in name)
+
+
+def test_how_rollouts_are_batched_does_not_change_what_is_learned(
+    model: Path, examples: list[Example], tmp_path: Path
+) -> None:
+    import torch
+
+    for loss_type in ("dapo", "grpo"):
+        results = []
+        for split in ({}, {"micro_batch": 1, "share_prompt": 2}):
+            config = QUICK.model_copy(update={"steps": 1, "loss_type": loss_type, "beta": 0.01, **split})
+            out = tmp_path / f"{loss_type}{len(split)}"
+            steps = config.train(str(model), None, examples, early, out, seed=1)
+            results.append((steps[0].loss, steps[0].grad_norm))
+        assert torch.allclose(*map(torch.tensor, results), rtol=1e-3, atol=1e-6)
+
+
+def test_resources_do_not_affect_identity() -> None:
+    moved = QUICK.model_copy(update={"threads": 7, "device": "cuda", "micro_batch": 9, "share_prompt": 3})
+    assert identity_of(moved) == identity_of(QUICK)
+
+
+def test_several_updates_a_step_measure_the_kl_and_clip(model: Path, examples: list[Example], tmp_path: Path) -> None:
+    config = QUICK.model_copy(update={"updates": 2, "beta": 0.01})
+    steps = config.train(str(model), None, examples, early, tmp_path, seed=1)
+    assert len(steps) == 2 and steps[0].kl > 0
+
+
+def test_full_fine_tuning_leaves_a_model_whose_vision_tower_is_unchanged(
+    model: Path, examples: list[Example], tmp_path: Path
+) -> None:
+    from safetensors.torch import load_file
+
+    config = QUICK.model_copy(update={"lora": None, "beta": 0.01, "learning_rate": 1e-3})
+    steps = config.train(str(model), None, examples, early, tmp_path, seed=1)
+    before, after = (load_file(folder / "model.safetensors") for folder in (model, tmp_path))
+    changed = {name for name in before if not (before[name] == after[name]).all()}
+    assert any("layers.0.mlp" in name for name in changed)
+    assert not any("visual" in name for name in changed)
+    assert abs(steps[0].kl) < 1e-6 < steps[1].kl
+    Transformers(device="cpu").open(str(tmp_path)).close()
+
+
+def test_a_run_that_diverges_writes_nothing(model: Path, examples: list[Example], tmp_path: Path) -> None:
+    config = QUICK.model_copy(update={"learning_rate": 1e38, "steps": 4})
+    with pytest.raises(Diverged, match="lower the learning rate|gradient is"):
+        config.train(str(model), None, examples, early, tmp_path / "out", seed=1)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_reward_that_is_no_number_is_an_error(model: Path, examples: list[Example], tmp_path: Path) -> None:
+    def broken(rollouts: Sequence[Rollout]) -> list[Reward]:
+        return [Reward(math.nan) for _ in rollouts]
+
+    with pytest.raises(ValueError, match="not finite"):
+        QUICK.train(str(model), None, examples, broken, tmp_path / "out", seed=1)
+
+
+def test_training_is_silent(
+    model: Path, examples: list[Example], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    QUICK.train(str(model), None, examples, early, tmp_path, seed=1)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda model, examples, adapter: (model, None, []), "nothing to train on"),
+        (lambda model, examples, adapter: (model.parent / "none", None, examples), "no model folder"),
+        (lambda model, examples, adapter: (adapter, None, examples), "weights"),
+        (lambda model, examples, adapter: (model, Adapter("a", model), examples), "adapter"),
+    ],
+)
+def test_what_cannot_be_trained_is_one_line(
+    model: Path,
+    examples: list[Example],
+    tmp_path: Path,
+    spoil: Callable[[Path, list[Example], Path], tuple[Path, Adapter | None, list[Example]]],
+    message: str,
+) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    (empty / "config.json").write_text("{}")
+    source, start, some = spoil(model, examples, empty)
+    with pytest.raises(UserError, match=message) as caught:
+        QUICK.train(str(source), start, some, early, tmp_path / "out", seed=1)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_adapter_of_another_rank_is_one_line(
+    model: Path, examples: list[Example], trained: tuple[Path, list[Step]], tmp_path: Path
+) -> None:
+    config = QUICK.model_copy(update={"lora": LoRA(rank=8, alpha=8)})
+    with pytest.raises(UserError, match="rank is 8, the adapter .* has 4"):
+        config.train(str(model), Adapter("trained", trained[0]), examples, early, tmp_path, seed=1)
+
+
+def test_prompts_that_do_not_split_into_updates_are_refused() -> None:
+    with pytest.raises(ValidationError, match="multiple of updates"):
+        TRL(prompts=10, updates=4)
+
+
+def test_every_example_comes_up_as_often_as_any_other(examples: list[Example]) -> None:
+    drawn = [example.id for step in range(9) for example in prompts_of(examples, step, 4, seed=5)]
+    assert {drawn.count(example.id) for example in examples} == {6}
+    assert [e.id for e in prompts_of(examples[:1], 0, 3, seed=5)] == ["q0"] * 3
+
+
+def test_settings_survive_json() -> None:
+    assert TRL.model_validate(json.loads(QUICK.model_dump_json())) == QUICK
