@@ -16,18 +16,22 @@ with an adapter gets a frozen copy of it named `ref` when beta > 0.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from peft import set_peft_model_state_dict
+from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader
+from transformers import TrainerCallback
+from transformers.trainer_utils import get_last_checkpoint
 from trl import GRPOTrainer
 from trl.trainer.utils import use_adapter
 
@@ -133,6 +137,13 @@ class GRPO(GRPOTrainer):
     def steps(self) -> list[Step]:
         """Every step so far, those before a checkpoint included."""
         return [_step(entry, number) for number, entry in enumerate(filter(_is_step, self.state.log_history), 1)]
+
+    def go_on(self, checkpoints: Path) -> None:
+        """Train to the end, from the last checkpoint in the folder if there is one."""
+        last = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
+        if last is not None and hasattr(self.model, "peft_config"):
+            self.add_callback(_Restored(Path(last)))
+        self.train(resume_from_checkpoint=last)
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """The numbers of the updates: each knows its prompts by the seed, so a resumed run sees the same ones."""
@@ -309,6 +320,16 @@ class GRPO(GRPOTrainer):
         """The Qwen2.5-VL inside; adapter layers live in its linear layers."""
         model = self.accelerator.unwrap_model(self.model)
         return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+class _Restored(TrainerCallback):  # type: ignore[misc]
+    """Puts a checkpoint's adapter back: transformers restores only the reference where there are two."""
+
+    def __init__(self, checkpoint: Path) -> None:
+        self._weights = load_file(checkpoint / "adapter_model.safetensors")
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **parts: Any) -> None:
+        set_peft_model_state_dict(parts["model"], self._weights, adapter_name="default")
 
 
 def prompts_of(examples: Sequence[Example], step: int, prompts: int, seed: int) -> list[Example]:

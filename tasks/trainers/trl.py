@@ -20,6 +20,7 @@ are cut by length here, so it is left out.
 from __future__ import annotations
 
 import copy
+import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -32,7 +33,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from tasks.engines.model_folder import check_adapter, check_model
 from tasks.engines.request import Adapter, Sampling
 from tasks.errors import UserError
-from tasks.identity import Execution
+from tasks.identity import Execution, digest
 from tasks.records import Step
 from tasks.trainers.example import Example, RewardFunction
 
@@ -126,8 +127,10 @@ class TRL(BaseModel):
     """Recompute activations in the backward pass: less memory, a third more time."""
     vllm_memory: Annotated[float, Field(gt=0, lt=1), Execution] = 0.3
     """Share of the GPU's memory for vLLM."""
-    save_steps: Annotated[int, Field(ge=0), Execution] = 0
-    """Write a checkpoint beside the output every so many steps and go on from it after a crash; 0: none."""
+    checkpoints: Annotated[Path | None, Execution] = None
+    """A folder that outlives a crash: training goes on from its last checkpoint there. Without one there are none."""
+    save_steps: Annotated[int, Field(ge=1), Execution] = 5
+    """Steps between checkpoints."""
 
     @model_validator(mode="after")
     def _parts_are_whole(self) -> TRL:
@@ -156,11 +159,23 @@ class TRL(BaseModel):
         check_model(model)
         if start is not None:
             check_adapter(start)
-        with _quiet(), _threads(self.threads), tempfile.TemporaryDirectory() as scratch:
-            trainer = self._trainer(model, start, examples, reward, Path(scratch), seed, on_step)
-            trainer.train()
+        work = digest([self, Path(model) if Path(model).is_dir() else model, start and start.path, seed,
+                       [example.id for example in examples]])  # fmt: skip
+        with _quiet(), _threads(self.threads), self._scratch(work) as scratch:
+            trainer = self._trainer(model, start, examples, reward, scratch, seed, on_step)
+            trainer.go_on(scratch)
             _write(trainer, Path(model).name, out)
             return trainer.steps
+
+    @contextmanager
+    def _scratch(self, work: str) -> Iterator[Path]:
+        """A folder for checkpoints of this very work, kept only when it fails."""
+        if self.checkpoints is None:
+            with tempfile.TemporaryDirectory() as folder:
+                yield Path(folder)
+            return
+        yield self.checkpoints / work
+        shutil.rmtree(self.checkpoints / work, ignore_errors=True)
 
     def _trainer(
         self,
@@ -245,8 +260,8 @@ class TRL(BaseModel):
             optim="adamw_torch",
             logging_steps=self.updates,
             logging_nan_inf_filter=False,
-            save_strategy="steps" if self.save_steps else "no",
-            save_steps=max(1, self.save_steps) * self.updates,
+            save_strategy="steps" if self.checkpoints else "no",
+            save_steps=self.save_steps * self.updates,
             save_total_limit=1,
             report_to="none",
             disable_tqdm=True,

@@ -17,7 +17,8 @@ FIXTURES = Path(__file__).parents[2] / "fixtures"
 
 def _fixtures(name: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, FIXTURES / f"{name}.py")
-    assert spec and spec.loader
+    assert spec
+    assert spec.loader
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     spec.loader.exec_module(module)

@@ -68,4 +68,5 @@ def test_the_samplers_log_probabilities_are_those_of_the_trained_model(trainer: 
 
 def test_nothing_but_the_adapter_is_trained(trainer: Any) -> None:
     trained = {name for name, parameter in trainer.model.named_parameters() if parameter.requires_grad}
-    assert trained and all("language_model" in name and "lora_" in name for name in trained)
+    assert trained
+    assert all("language_model" in name and "lora_" in name for name in trained)
