@@ -7,15 +7,17 @@ from dataclasses import dataclass
 from prefect import flow
 
 from tasks.config import RunConfig
-from tasks.evaluate import evaluate_solver
+from tasks.evaluate import evaluate_solver, open_exams
 from tasks.filter import filter_questions
 from tasks.probe import probe_frontier
 from tasks.promote import promote
 from tasks.records import Decision
+from tasks.report import report_round
+from tasks.reporting.facts import Band
 from tasks.search import search_images
 from tasks.shelf import Shelf
 from tasks.standing import standing, team_of
-from tasks.store import Place, Store
+from tasks.store import Artifact, Place, Store
 from tasks.synthesize import synthesize_questions
 from tasks.team import seed_of
 from tasks.train import train_questioner, train_searcher, train_solver
@@ -28,6 +30,7 @@ class Round:
     run: str
     number: int
     decision: Decision
+    report: Artifact[Band]
 
 
 @flow(name="round", flow_run_name="{run}-{number}")
@@ -36,7 +39,8 @@ def play_round(config: RunConfig, run: str, number: int, store: str) -> Round:
     home, seed = Store(store), seed_of(config.seed, number)
     here, origin = Place.round(home, run, number), standing(home, run, before=number).origin
     team = team_of(config, home, run, origin)
-    shelf, domains, train, pay = Shelf.stock(home, config), config.domains, config.train, config.rewards
+    domains, train, pay, exams = config.domains, config.train, config.rewards, open_exams(config.evaluate)
+    shelf = Shelf.stock(home, config)
 
     frontier = probe_frontier(here, config.probe, team, shelf, domains, seed)
     searcher = train_searcher(here, train.searcher, pay, team, frontier, shelf, domains, seed)
@@ -46,7 +50,11 @@ def play_round(config: RunConfig, run: str, number: int, store: str) -> Round:
     curriculum = filter_questions(here, config.filter, team, questions, shelf, seed)
     solver = train_solver(here, train.solver, pay, team, curriculum, shelf, seed)
 
-    before = evaluate_solver(Place.round(home, run, origin), config.evaluate, team.solver_alone(), config.seed)
-    after = evaluate_solver(here, config.evaluate, team.having(solver=solver).solver_alone(), config.seed)
+    before = evaluate_solver(Place.round(home, run, origin), config.evaluate, exams, team.solver_alone(), config.seed)
+    after = evaluate_solver(here, config.evaluate, exams, team.having(solver=solver).solver_alone(), config.seed)
     decision = promote(here, config.promote, before, after, config.evaluate.gate, seed)
-    return Round(run, number, decision.read()[0])
+    report = report_round(
+        here, config.promote, shelf, frontier, searcher, pool, questioner, questions, curriculum, solver,
+        before, after, decision, seed,
+    )  # fmt: skip
+    return Round(run, number, decision.read()[0], report)

@@ -12,8 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tasks.benchmarks import open_benchmark
-from tasks.benchmarks.item import Item
+from tasks.benchmarks import BenchmarkConfig, Item, open_benchmark
 from tasks.config import Draw, EvaluateConfig
 from tasks.grading import equal, vote
 from tasks.records import Score
@@ -42,7 +41,7 @@ def score(benchmark: str, item: Item, greedy: str | None, samples: Answers) -> S
 
 def correct(answer: str | None, target: str) -> bool:
     """Whether an answer equals the target."""
-    return answer is not None and equal(answer, target)
+    return answer is not None and equal(answer, target).equal
 
 
 def examine(cast: Cast, benchmark: str, items: Sequence[Item], samples: int) -> list[Score]:
@@ -53,8 +52,15 @@ def examine(cast: Cast, benchmark: str, items: Sequence[Item], samples: int) -> 
     return [score(benchmark, item, first, rest) for item, (first,), rest in zip(items, greedy, drawn, strict=True)]
 
 
+def open_exams(config: EvaluateConfig) -> tuple[BenchmarkConfig, ...]:
+    """The benchmarks in the order of `config.benchmarks`. UserError for a name that is none."""
+    return tuple(open_benchmark(name) for name in config.benchmarks)
+
+
 @stage("8-evaluate", Score)
-def evaluate_solver(place: Place, config: EvaluateConfig, team: Team, seed: int) -> Output[Score]:
+def evaluate_solver(
+    place: Place, config: EvaluateConfig, exams: tuple[BenchmarkConfig, ...], team: Team, seed: int
+) -> Output[Score]:
     """Scores of a team's Solver on the gate and on what is reported. Hand in `team.solver_alone()`.
 
     The seed is the run's, not the round's: before and after answer with common random numbers, which narrows the
@@ -63,7 +69,7 @@ def evaluate_solver(place: Place, config: EvaluateConfig, team: Team, seed: int)
     with team.open(seed_of(seed, "evaluate")) as cast:
         rows = [
             row
-            for name in config.benchmarks
-            for row in examine(cast, name, open_benchmark(name).items()[: config.items], config.samples)
+            for name, exam in zip(config.benchmarks, exams, strict=True)
+            for row in examine(cast, name, exam.items()[: config.items], config.samples)
         ]
     return Output(rows, Counter(row.benchmark for row in rows))

@@ -14,7 +14,7 @@ from tasks.store import Artifact, Place, Store
 from tasks.team import Role, Team
 
 TRAINED: dict[Role, str] = {"searcher": "2-train-searcher", "questioner": "4-train-questioner", "solver": "7-train-solver"}
-DECIDED = "9-promote"
+DECIDED, LAST = "9-promote", "10-report"
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,9 @@ def _decided(store: Store, run: str, before: int | None) -> Iterator[tuple[int, 
     """Rounds up to the first that is not complete."""
     number = 1
     while before is None or number < before:
-        found = Place.round(store, run, number).find(DECIDED, Decision)
-        if found is None:
+        place = Place.round(store, run, number)
+        found = place.find(DECIDED, Decision)
+        if found is None or place.manifest(LAST) is None:
             return
         (decision,) = found.read()
         yield number, decision

@@ -90,7 +90,7 @@ class PaySearcher:
         """float32 [n, d]; a row of zeros where there is no picture."""
         found = [number for number, key in enumerate(keys) if key is not None]
         vectors = self.library.embeddings([key for key in keys if key is not None])
-        rows = np.zeros((len(keys), vectors.shape[1] if found else 1), np.float32)
+        rows = np.zeros((len(keys), vectors.shape[1]), np.float32)
         rows[found] = vectors
         return rows
 
@@ -133,7 +133,7 @@ class PaySolver:
 
     def _gives_label(self, rollout: Rollout) -> bool:
         answer = solver.parse(rollout.text)
-        return not isinstance(answer, Reject) and equal(answer, self.labels[rollout.example.id])
+        return not isinstance(answer, Reject) and equal(answer, self.labels[rollout.example.id]).equal
 
 
 def agreements_on(
