@@ -1,0 +1,13 @@
+"""Are two answers the same, what did a text answer, and what did several answers agree on.
+
+`equal` is symmetric and never raises; what it cannot decide counts as not equal, with the reason in the verdict.
+"""
+
+from tasks.grading.equality import Verdict, equal
+from tasks.grading.extraction import extract_answer
+from tasks.grading.options import choose_option
+from tasks.grading.voting import Vote, vote
+
+equivalent = equal
+
+__all__ = ["Verdict", "Vote", "choose_option", "equal", "equivalent", "extract_answer", "vote"]

@@ -1,0 +1,295 @@
+"""From an answer's text to its typed canonical form: the first reader that understands the text decides.
+
+Readers go from the narrow to the wide, each on the text in one notation (see `notation`): no answer, choice letter,
+yes or no, quantity, time of day, ratio, span, interval, collection, named value, expression, words.
+"""
+
+import re
+from collections.abc import Callable
+from fractions import Fraction
+from functools import lru_cache
+
+from tasks.grading.forms import (
+    Brackets,
+    Choice,
+    Clock,
+    Expression,
+    Form,
+    Interval,
+    Named,
+    Nothing,
+    Ratio,
+    Span,
+    Text,
+    Truth,
+    collection,
+)
+from tasks.grading.notation import plain, unified
+from tasks.grading.quantities import read_number, read_quantity
+from tasks.grading.symbolic import LONGEST
+from tasks.grading.words import ARTICLES, plain_word
+
+DEEPEST = 4
+"""Collections within collections; what is nested deeper is text."""
+
+_NOTHING = frozenset({"", "none", "nan", "null", "n/a", "undefined answer", "no answer"})
+_TRUTHS = {"yes": True, "true": True, "yeah": True, "yep": True, "no": False, "false": False, "nope": False}
+_LETTER = re.compile(r"(?:(?i:option|choice)\s+)?[(\[]?([A-Ja-j])[)\]]?")
+_LETTER_WITH_TEXT = re.compile(r"(?:(?i:option|choice)\s+)?(?:\(([A-Ja-j])\)|([A-J])[.):])\s*(\S.*)|([A-J]) - (\S.*)")
+_TRUTH_WITH_TEXT = re.compile(r"(yes|no|true|false)\s*[,;:.-]\s+\S", re.IGNORECASE)
+_CLOCK = re.compile(
+    r"(?:at\s+)?(\d{1,2})(?:[:.h](\d{2})(?::(\d{2}))?)?\s*(?:o'?\s?clock)?\s*(a\.?m\.?|p\.?m\.?)?(?:\s*o'?\s?clock)?",
+    re.IGNORECASE,
+)
+_SPOKEN_CLOCK = re.compile(
+    r"(?:(?P<minutes>[\w ]+?)\s*(?:minutes?\s+)?(?P<side>past|after|to|before)\s+)?(?P<hour>\w+)(?:\s+o'?\s?clock)?"
+    r"(?:\s*(?P<half>a\.?m\.?|p\.?m\.?))?",
+    re.IGNORECASE,
+)
+_SPOKEN_MINUTES = {"half": Fraction(30), "quarter": Fraction(15), "a quarter": Fraction(15)}
+_RATIO = re.compile(r"[\d.]+(?:\s*(?::|\bto\b)\s*[\d.]+)+")
+_SPAN = re.compile(r"(?:between\s+|from\s+)?([\d.,]+%?)\s*(?:-|\bto\b|\band\b|~)\s*([\d.,]+\s*\D*)", re.IGNORECASE)
+_INTERVAL = re.compile(r"(?:[a-zA-Z]\s*∈\s*)?([(\[])([^,;()\[\]]+)[,;]([^,;()\[\]]+)([)\]])")
+_INEQUALITY = re.compile(r"(?:([^<>≤≥=]+)(<=?|>=?|≤|≥))?([^<>≤≥=]+)(<=?|>=?|≤|≥)([^<>≤≥=]+)")
+_INFINITE = re.compile(r"([+-]?)\s*(?:∞|inf(?:inity|ty)?)", re.IGNORECASE)
+_NAMED = re.compile(r"(?:[a-zA-Z]\s*∈\s*)|([a-zA-Zα-ω](?:_?\w)?|[A-Z]{2,3})\s*=\s*(?=[^=])")
+_SEPARATOR = re.compile(r"\s*[,;]\s*(?:and\s+|or\s+)?|\s+(?:and|or|&)\s+", re.IGNORECASE)
+_FUNCTIONS = frozenset(
+    "sqrt frac sin cos tan cot sec csc log ln exp arcsin arccos arctan pi theta alpha beta gamma delta lambda mu sigma "
+    "omega phi rho cup cap pm mp infty inf begin end pmatrix bmatrix vmatrix matrix array cases overline vec hat mod "
+    "emptyset le ge neq ne to mathbb mathcal setminus partial deg circ angle triangle max min".split()
+)
+_WORD = re.compile(r"[^\W\d_]{2,}")
+_OPERATOR = re.compile(r"[\\^*+=√π∞<>≤≥/|±∪∩θ]|\d\s*[a-zA-Z(]|\)\s*\(|[a-zA-Z]\(|\w\s*-\s*\w")
+_ORDINAL = re.compile(r"\d(?:st|nd|rd|th)\b", re.IGNORECASE)
+_JUNK = re.compile(r"[.,;:!?'\"()\[\]{}⦃⦄_\-\s…\\]+")
+_QUICK_WORD = re.compile(r"[a-z]{3,24}")
+_STATEMENT = re.compile(
+    r"^(?:it\s+is|it's|its|they\s+are|they're|there\s+(?:is|are)|this\s+is)\s+(?=\S)", re.IGNORECASE
+)
+
+
+def canonical(text: str) -> Form:
+    """The form of an answer. Texts of more than 256 characters are compared by their words alone."""
+    return _canonical(text) if len(text) <= LONGEST else _words(unified(text[: 1 << 16])) if text.strip() else Nothing()
+
+
+@lru_cache(maxsize=1 << 15)
+def _canonical(text: str) -> Form:
+    return read(plain(unified(text)), 0)
+
+
+def read(text: str, depth: int) -> Form:
+    """The form of a text in plain notation."""
+    for reader in _READERS:
+        form = reader(text)
+        if form is not None:
+            return form
+    if depth < DEEPEST:
+        form = _read_named(text, depth) or _read_collection(text, depth)
+        if form is not None:
+            return form
+    return Expression(text.replace(" ", "")) if _looks_symbolic(text) else _words(text)
+
+
+def _read_nothing(text: str) -> Form | None:
+    return Nothing() if text.lower() in _NOTHING or not text.strip("?-. \t\n") else None
+
+
+def _read_choice(text: str) -> Form | None:
+    letter = _LETTER.fullmatch(text)
+    if letter:
+        return Choice(letter[1].upper())
+    found = _LETTER_WITH_TEXT.fullmatch(text)
+    if found is None:
+        return None
+    option = read(found[3] or found[5], DEEPEST)
+    return Choice((found[1] or found[2] or found[4]).upper(), option)
+
+
+def _read_truth(text: str) -> Form | None:
+    lower = text.lower()
+    if lower not in _TRUTHS:
+        statement = _TRUTH_WITH_TEXT.match(lower)
+        if statement is None:
+            return None
+        lower = statement[1]
+    return Truth(_TRUTHS[lower])
+
+
+def _read_clock(text: str) -> Form | None:
+    if text.lower() in ("noon", "midday"):
+        return Clock(12 * 3600, True)
+    if text.lower() == "midnight":
+        return Clock(0, True)
+    found = _CLOCK.fullmatch(text)
+    if found is None:
+        return _read_spoken_clock(text)
+    said = found[4] is not None or "clock" in text.lower()
+    if not said and (found[2] is None or "." in text):
+        return None
+    return _clock(int(found[1]), Fraction(int(found[2] or 0)), int(found[3] or 0), found[4])
+
+
+def _read_spoken_clock(text: str) -> Form | None:
+    if not re.search(r"past|after|to|before|clock|[ap]\.?m", text, re.IGNORECASE):
+        return None
+    found = _SPOKEN_CLOCK.fullmatch(text)
+    if found is None or not (found["minutes"] or found["half"] or "clock" in text.lower()):
+        return None
+    hour = read_number(found["hour"])
+    spoken = (found["minutes"] or "zero").lower()
+    minutes = _SPOKEN_MINUTES.get(spoken) or read_number(spoken)
+    if hour is None or minutes is None or not 1 <= hour <= 12 or not 0 <= minutes < 60:
+        return None
+    if text[:1].isdigit() and found["side"] == "to" and not found["half"]:
+        return None  # `3 to 5` is a span
+    before = found["side"] is not None and found["side"].lower() in ("to", "before")
+    past = hour * 60 + (-minutes if before else minutes)
+    return _clock(int(past // 60) or 12, past % 60, 0, found["half"])
+
+
+def _clock(hour: int, minutes: Fraction, seconds: int, half: str | None) -> Form | None:
+    if hour > 23 or minutes >= 60 or seconds >= 60 or (half and not 1 <= hour <= 12):
+        return None
+    if half:
+        hour = hour % 12 + (12 if half[0] in "pP" else 0)
+    return Clock(int(hour * 3600 + minutes * 60 + seconds), half is not None or hour > 12 or hour == 0)
+
+
+def _read_ratio(text: str) -> Form | None:
+    if not _RATIO.fullmatch(text) or (":" not in text):
+        return None
+    terms = [read_number(term) for term in text.split(":")]
+    if any(term is None for term in terms):
+        return None
+    numbers = [term for term in terms if term is not None]
+    first = next((number for number in numbers if number), Fraction(1))
+    return Ratio(tuple(number / first for number in numbers))
+
+
+def _read_span(text: str) -> Form | None:
+    found = _SPAN.fullmatch(text)
+    if found is None or (" and " in text.lower() and not text.lower().startswith("between")):
+        return None
+    low, high = read_quantity(found[1]), read_quantity(found[2])
+    return Span(low, high) if low is not None and high is not None else None
+
+
+def _read_interval(text: str) -> Form | None:
+    found = _INTERVAL.fullmatch(text)
+    if found is not None:
+        low, high = found[2].strip(), found[3].strip()
+        mixed = (found[1] == "[") != (found[4] == "]")
+        infinite = _INFINITE.fullmatch(low) or _INFINITE.fullmatch(high)
+        if mixed or infinite or "∈" in text:
+            return _interval(low, high, found[1] == "[", found[4] == "]")
+    return _read_inequality(text)
+
+
+def _read_inequality(text: str) -> Form | None:
+    found = _INEQUALITY.fullmatch(text)
+    if found is None:
+        return None
+    first, left_sign, middle, right_sign, last = (part.strip() if part else "" for part in found.groups())
+    if first:
+        if not re.fullmatch(r"[a-zA-Z]", middle) or left_sign[0] not in "<≤" or right_sign[0] not in "<≤":
+            return None
+        return _interval(first, last, left_sign != "<", right_sign != "<")
+    if re.fullmatch(r"[a-zA-Z]", last):
+        middle, last, right_sign = last, middle, right_sign.translate(str.maketrans("<>≤≥", "><≥≤"))
+    if not re.fullmatch(r"[a-zA-Z]", middle):
+        return None
+    closed = right_sign not in ("<", ">")
+    return _interval("-∞", last, False, closed) if right_sign[0] in "<≤" else _interval(last, "∞", closed, False)
+
+
+def _interval(low: str, high: str, low_closed: bool, high_closed: bool) -> Interval:
+    ends = [None if _INFINITE.fullmatch(end) else read(end, DEEPEST) for end in (low, high)]
+    return Interval(ends[0], ends[1], low_closed and ends[0] is not None, high_closed and ends[1] is not None)
+
+
+def _read_named(text: str, depth: int) -> Form | None:
+    found = _NAMED.match(text)
+    if found is None or "=" in text[found.end() :] or not text[found.end() :].strip():
+        return None
+    value = read(text[found.end() :], depth + 1)
+    return value if found[1] is None or isinstance(value, Named) else Named(found[1].replace("_", ""), value)
+
+
+def _read_collection(text: str, depth: int) -> Form | None:
+    body, brackets = _opened(text)
+    parts = _parts(body, and_too=not brackets)
+    if len(parts) < 2:
+        return read(body, depth + 1) if brackets and body and _OPERATOR.search(body) is None else None
+    if len(parts) == 2 and not brackets and _looks_symbolic(text) and "," not in text:
+        return None
+    return collection(tuple(read(part, depth + 1) for part in parts), brackets)
+
+
+def _opened(text: str) -> tuple[str, Brackets]:
+    """The text inside the brackets that enclose all of it."""
+    pairs: dict[str, Brackets] = {"()": "()", "[]": "[]", "{}": "{}", "⦃⦄": "{}"}
+    brackets = pairs.get(text[:1] + text[-1:]) if len(text) > 1 else None
+    if brackets is None or _closes_early(text):
+        return text, ""
+    return text[1:-1].strip(), brackets
+
+
+def _closes_early(text: str) -> bool:
+    depth = 0
+    for position, character in enumerate(text):
+        depth += (character in "([{⦃") - (character in ")]}⦄")
+        if depth <= 0 and position < len(text) - 1:
+            return True
+    return depth != 0
+
+
+def _parts(body: str, and_too: bool) -> list[str]:
+    """The text split at separators that stand outside of brackets; [] if a part is empty."""
+    depths, depth = [], 0
+    for character in body:
+        depth += (character in "([{⦃") - (character in ")]}⦄")
+        depths.append(depth)
+    parts, start = [], 0
+    for found in _SEPARATOR.finditer(body):
+        if depths[found.start()] == 0 and (and_too or found[0].strip()[0] in ",;"):
+            parts.append(body[start : found.start()].strip())
+            start = found.end()
+    parts.append(body[start:].strip())
+    return parts if all(parts) else []
+
+
+def _looks_symbolic(text: str) -> bool:
+    """Signs of algebra, and no word that is not the name of a function."""
+    if _OPERATOR.search(text) is None or _ORDINAL.search(text) is not None:
+        return False
+    return all(len(word) < 3 or word.lower() in _FUNCTIONS for word in _WORD.findall(text))
+
+
+def _words(text: str) -> Form:
+    lower = _STATEMENT.sub("", text.casefold().replace("'s ", " ").replace("’s ", " "))
+    words = [word for word in _JUNK.sub(" ", lower).split() if word]
+    kept = [plain_word(word) for word in words if word not in ARTICLES] or words
+    return Text(" ".join(kept) or lower)
+
+
+def _read_quick_word(text: str) -> Form | None:
+    """A single lower-case word, the commonest answer, without a walk through the other readers."""
+    if not _QUICK_WORD.fullmatch(text) or text in _TRUTHS or text in ("noon", "midday", "midnight"):
+        return None
+    number = read_number(text)
+    return None if number is not None else Text(plain_word(text))
+
+
+_READERS: tuple[Callable[[str], Form | None], ...] = (
+    _read_nothing,
+    _read_quick_word,
+    read_quantity,
+    _read_choice,
+    _read_truth,
+    _read_clock,
+    _read_ratio,
+    _read_span,
+    _read_interval,
+)

@@ -1,0 +1,43 @@
+"""Whether two answers are the same, in layers: notation, typed canonical forms, then algebra.
+
+The forms decide nearly every pair at the cost of a dictionary look-up; only where one side is symbolic and no form
+decides is math-verify asked (see `symbolic`). Unknown counts as not equal, and the reason says so.
+"""
+
+from typing import NamedTuple
+
+from tasks.grading.canonical import canonical
+from tasks.grading.forms import Nothing, alike
+from tasks.grading.notation import latex, unified
+from tasks.grading.symbolic import ask
+
+
+class Verdict(NamedTuple):
+    """`reason` is `same form`, `alike`, `different`, `no answer`, or `algebra: ...` with its outcome."""
+
+    equal: bool
+    reason: str
+
+    def __bool__(self) -> bool:
+        """So that `if equal(a, b)` means what it says: a tuple of two would always be true."""
+        return self.equal
+
+
+_SAME = Verdict(True, "same form")
+_ALIKE = Verdict(True, "alike")
+_DIFFERENT = Verdict(False, "different")
+_NO_ANSWER = Verdict(False, "no answer")
+
+
+def equal(a: str, b: str) -> Verdict:
+    """Whether two answers say the same. Symmetric; an empty answer, `None` and NaN equal nothing."""
+    first, second = canonical(a), canonical(b)
+    if isinstance(first, Nothing) or isinstance(second, Nothing):
+        return _NO_ANSWER
+    if first == second:
+        return _SAME
+    verdict = alike(first, second)
+    if verdict is not None:
+        return _ALIKE if verdict else _DIFFERENT
+    outcome = ask(latex(unified(a)), latex(unified(b)))
+    return Verdict(outcome == "equal", f"algebra: {outcome}")

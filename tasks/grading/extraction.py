@@ -1,0 +1,37 @@
+"""The answer that a text puts in a box."""
+
+import re
+
+_TOKEN = re.compile(r"\\(?:boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)
+_BARE = re.compile(r"\\boxed\s+([^\s{}$\\]+)")
+
+
+def extract_answer(text: str) -> str | None:
+    r"""What stands in the last complete `\boxed{...}`, nested braces included; None without one or if it is empty."""
+    content = _last_box(text)
+    if content is None:
+        bare = _BARE.findall(text)
+        return bare[-1].rstrip(".,;") or None if bare else None
+    inner = content.strip()
+    while inner.startswith(r"\boxed") and (nested := _whole_box(inner)) is not None:
+        inner = nested.strip()
+    return inner or None
+
+
+def _last_box(text: str) -> str | None:
+    """Content of the box that closes last: of nested ones the outer, and a box that never closes is passed over."""
+    opened: list[int | None] = []
+    content = None
+    for token in _TOKEN.finditer(text):
+        if token[0] == "}":
+            start = opened.pop() if opened else None
+            if start is not None:
+                content = text[start : token.start()]
+        elif token[0].endswith("{") and token[0] != r"\{":
+            opened.append(token.end() if token[0].startswith("\\") else None)
+    return content
+
+
+def _whole_box(text: str) -> str | None:
+    content = _last_box(text)
+    return content if content is not None and re.fullmatch(r"\\boxed\s*\{" + re.escape(content) + r"\}", text) else None

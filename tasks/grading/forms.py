@@ -1,0 +1,218 @@
+"""The typed canonical forms of an answer, and when two of them say the same.
+
+Forms compare by value: two answers with equal forms are the same answer. `alike` is wider in one respect: what one
+answer leaves out, the question supplies. So `30` is alike to `30°`, `5` to `5 cm`, `3:05` to `3:05 pm`, `x = 5` to `5`,
+`B` to `B. cat`, and a list without brackets to an ordered or an unordered one. Two answers that both say it must agree
+(`5 cm` is not `5 mm`). Being alike is symmetric but not transitive, which `vote` takes into account.
+
+Deliberate: a percentage is the number it denotes (`50%` = 0.5 = 1/2), and the sign may be left out as a unit may
+(`50%` is alike to `50`); 0.5 and 50 stay different. Quantities of one dimension compare by value (`2 days` = `48 h`).
+A list without brackets is unordered, as math-verify takes it to be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Literal
+
+MINUTES_OF_HALF_A_DAY = 720
+
+
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    """No answer: empty, `None`, NaN. Equal to nothing, itself included."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The letter of an option, with the option's text where it was given."""
+
+    letter: str
+    text: Form | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """Yes or no, true or false."""
+
+    value: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """An exact number in base units. `stated` is the number as written, `bare` says that no unit was."""
+
+    value: Fraction
+    dimension: str = ""
+    stated: Fraction | None = field(default=None, compare=False)
+    bare: bool = field(default=True, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """A time of day in seconds; without am or pm, on a dial of twelve hours."""
+
+    seconds: int
+    certain: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """a : b : ..., in lowest terms."""
+
+    terms: tuple[Fraction, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """From one number to another, as in `10-15`."""
+
+    low: Form
+    high: Form
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A set of numbers between two ends; None is infinity."""
+
+    low: Form | None
+    high: Form | None
+    low_closed: bool
+    high_closed: bool
+
+
+Brackets = Literal["()", "[]", "{}", ""]
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """Several answers: ordered in () and [], unordered in {} and without brackets (items sorted there)."""
+
+    items: tuple[Form, ...]
+    brackets: Brackets
+    written: tuple[Form, ...] = field(default=(), compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """`x = 5`."""
+
+    name: str
+    value: Form
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """Something symbolic that no canonical form covers."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Words, without case, articles, plurals and punctuation."""
+
+    text: str
+
+
+Form = Nothing | Choice | Truth | Quantity | Clock | Ratio | Span | Interval | Collection | Named | Expression | Text
+
+
+def collection(items: tuple[Form, ...], brackets: Brackets) -> Collection:
+    """A collection whose unordered items are sorted; those of a set are also distinct."""
+    if brackets in ("()", "[]"):
+        return Collection(items, brackets, items)
+    ordered = tuple(sorted(set(items) if brackets == "{}" else items, key=repr))
+    return Collection(ordered, brackets, items)
+
+
+def alike(a: Form, b: Form) -> bool | None:
+    """Whether two forms say the same; None where only algebra could tell."""
+    match a, b:
+        case (Nothing(), _) | (_, Nothing()):
+            return False
+        case (Named(), Named()):
+            return a.name == b.name and alike(a.value, b.value)
+        case (Named(_, value), other) | (other, Named(_, value)):
+            return alike(value, other)
+        case (Choice(), Choice()):
+            return a.letter == b.letter and (a.text is None or b.text is None or alike(a.text, b.text))
+        case (Choice(_, text), other) | (other, Choice(_, text)):
+            return text is not None and alike(text, other)
+        case (Quantity(), Quantity()):
+            return a == b or ((a.bare or b.bare) and a.stated == b.stated)
+        case (Clock(), Clock()):
+            dial = (a.seconds - b.seconds) % (MINUTES_OF_HALF_A_DAY * 60) == 0
+            return a == b or (dial and not (a.certain and b.certain))
+        case (Ratio(terms), Quantity() as number) | (Quantity() as number, Ratio(terms)):
+            return number.bare and len(terms) == 2 and terms[1] != 0 and terms[0] / terms[1] == number.value
+        case (Collection(), Collection()):
+            return _alike_collections(a, b)
+        case (Interval() as interval, Collection() as pair) | (Collection() as pair, Interval() as interval):
+            return _is_the_interval(pair, interval)
+        case (Interval(), Interval()):
+            return _alike_intervals(a, b)
+        case (Expression(), Text() | Truth() | Clock()) | (Text() | Truth() | Clock(), Expression()):
+            return False
+        case (Expression(), _) | (_, Expression()):
+            return True if a == b else None
+        case _:
+            return a == b
+
+
+def _alike_collections(a: Collection, b: Collection) -> bool | None:
+    if a == b:
+        return True
+    if a.brackets and b.brackets and a.brackets != b.brackets:
+        return False
+    if len(a.items) != len(b.items):
+        return None if any(isinstance(item, Expression) for item in a.items + b.items) else False
+    if {"()", "[]"} & {a.brackets, b.brackets}:
+        return _all(alike(x, y) for x, y in zip(a.written, b.written, strict=True))
+    return _matched(list(a.items), list(b.items))
+
+
+def _matched(left: list[Form], right: list[Form]) -> bool | None:
+    """Whether the items can be paired off; equal ones first, then the first alike one."""
+    rest = list(right)
+    unsettled = []
+    for item in left:
+        if item in rest:
+            rest.remove(item)
+        else:
+            unsettled.append(item)
+    undecided = False
+    for item in unsettled:
+        verdicts = [alike(item, other) for other in rest]
+        if True in verdicts:
+            rest.pop(verdicts.index(True))
+        elif None in verdicts:
+            undecided = True
+        else:
+            return False
+    return None if undecided else True
+
+
+def _all(verdicts: Iterator[bool | None]) -> bool | None:
+    found = list(verdicts)
+    return False if False in found else None if None in found else True
+
+
+def _alike_intervals(a: Interval, b: Interval) -> bool | None:
+    if (a.low_closed, a.high_closed) != (b.low_closed, b.high_closed):
+        return False
+    return _all(_alike_ends(x, y) for x, y in ((a.low, b.low), (a.high, b.high)))
+
+
+def _alike_ends(a: Form | None, b: Form | None) -> bool | None:
+    return a is b if a is None or b is None else alike(a, b)
+
+
+def _is_the_interval(pair: Collection, interval: Interval) -> bool | None:
+    """`(1, 2)` may be read as an open interval where the other answer is one."""
+    if pair.brackets not in ("()", "[]") or len(pair.written) != 2:
+        return False
+    closed = pair.brackets == "[]"
+    return _alike_intervals(Interval(*pair.written, low_closed=closed, high_closed=closed), interval)

@@ -1,0 +1,221 @@
+"""Which option a text in prose chooses, or None: an unsure reading is no reading.
+
+Evidence in order: a box; a text that is nothing but a letter or an option; letters that prose claims (`the answer is
+B`, `答案是B`); a single letter that is mentioned and not denied; a single option whose words occur and are not denied.
+Evidence for two options at one level ends the search, unless the text revises itself (`wait`, `therefore`).
+"""
+
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from tasks.grading.equality import equal
+from tasks.grading.extraction import extract_answer
+from tasks.grading.words import ARTICLES, plain_word
+
+_LETTER = re.compile(r"(?<![A-Za-z0-9'_\\])([(\[{\"'*]{0,3})([A-Ja-j])([)\]}\"'*]{0,3})(?![A-Za-z0-9_]|'[a-z])")
+_ALONE = re.compile(
+    r"(?:(?:the\s+)?(?:final\s+|correct\s+)?answer\s*(?:is)?\s*:?\s*)?(?:(?:option|choice)\s+)?"
+    r"[(\[]?([A-Ja-j])(?:[)\]]?[.:)]?|[)\]])(?:\s+(.+))?",
+    re.IGNORECASE | re.DOTALL,
+)
+_NAMES_A_LETTER = (
+    r"(?:the\s+)?(?:(?:correct|right|best|final)\s+)?(?:option|choice|letter|answer|选项)?\s*(?:is\s+|:\s*)?"
+)
+_CLAIM_BEFORE = re.compile(
+    r"(?:\banswer\b[^.;\n?]{0,40}?(?:\b(?:is|be|was)\b|[:=])\s*"
+    r"|\b(?:correct|right|best)\s+\w+[^.;,\n?]{0,25}?(?:\b(?:is|be)\b|[:=])\s*"
+    r"|\b(?:choos(?:e|ing)|chose|pick(?:ed|ing)?|select(?:ed|ing)?|go(?:ing)?\s+with|went\s+with|conclude|opt\s+for)\s+"
+    r"|\banswer\s+|\b(?:therefore|thus|hence|so)[,:]?\s+(?:it(?:'s|\s+is)\s+|it\s+must\s+be\s+)?"
+    r"|\b(?:it(?:'s|\s+is|\s+must\s+be)|that(?:'s|\s+is))\s+"
+    r"|(?:答案|正确选项|正确答案|结果)(?:应该|应当|应)?(?:是|为|选)?\s*:?\s*|(?:应选|故选|因此选|所以选|选择|应该选|选)\s*:?\s*"
+    r"|而是\s*)" + _NAMES_A_LETTER + r"$",
+    re.IGNORECASE,
+)
+_CLAIM_AFTER = re.compile(
+    r"^\s*(?:(?:is|seems|looks|appears|must\s+be|would\s+be)\s+(?:to\s+be\s+)?(?:clearly\s+|definitely\s+|the\s+)*"
+    r"(?:only\s+)?(?:correct|right|best|answer|most\s+likely)|(?:是|为)?(?:正确|对的|正确答案|答案))",
+    re.IGNORECASE,
+)
+_DENIAL_BEFORE = re.compile(
+    r"(?:\bnot|n't|\bnever|\bneither|\bnor|\brather\s+than|\binstead\s+of|\bexcept|\bunlike|\bexclud(?:e|es|ing)|\bwithout"
+    r"|\beliminat(?:e|es|ed|ing)|\brul(?:e|es|ed|ing)\s+out|\breject(?:s|ed|ing)?|\bcannot\s+be|不是|不选|不可能是|排除|并非|不应选)"
+    r"\s*(?:be\s+|necessarily\s+|simply\s+|both\s+|either\s+)?" + _NAMES_A_LETTER + r"$",
+    re.IGNORECASE,
+)
+_DENIAL_AFTER = re.compile(
+    r"^\s*(?:(?:is|are|was|were|can|does|do|would|could|must|seems?|looks?)\s*(?:clearly|both|all|also|definitely|obviously)?"
+    r"\s*(?:not\b|n't|wrong|incorrect|false|impossible|ruled\s+out|eliminated|out\b|too\b)|\b(?:isn't|aren't|can't|cannot|"
+    r"doesn't|don't|wasn't|won't)|(?:是|都|均)?(?:不对|错误|错的|不正确|不是|错))",
+    re.IGNORECASE,
+)
+_LIST = re.compile(r"\s*(?:,|,?\s*(?:and|or|nor|&)|和|或|、|/)\s*(?:option|choice)?\s*", re.IGNORECASE)
+_REVISION = re.compile(
+    r"\b(?:wait|actually|correction|instead|final(?:ly)?|therefore|thus|hence|so|but|on\s+second\s+thought|however|no,)"
+    r"|所以|因此|最终|但|不对",
+    re.IGNORECASE,
+)
+_ARTICLE_OR_PRONOUN = re.compile(
+    r"^\s+(?!(?:is|are|and|or|but|because|since|as|seems|looks|appears|must|would|with)\b)[a-z]"
+)
+_DENYING_WORDS = frozenset(
+    {"not", "no", "never", "neither", "nor", "isnt", "arent", "wasnt", "without", "cannot", "than"}
+)
+
+
+@dataclass(frozen=True)
+class _Mention:
+    letter: str
+    start: int
+    end: int
+    claimed: bool
+    denied: bool
+
+
+def choose_option(text: str, options: Mapping[str, str] | Sequence[str]) -> str | None:
+    """The letter of the option that the text chooses. A sequence of options is lettered A, B, C ..."""
+    lettered = _lettered(options)
+    prose = unicodedata.normalize("NFKC", text).replace("**", "").replace("。", ".").replace("’", "'").strip()
+    boxed = extract_answer(prose)
+    if boxed is not None:
+        return _whole(re.sub(r"\\(?:text|mathrm|textbf)\s*\{([^{}]*)\}", r"\1", boxed), lettered) or None
+    whole = _whole(prose, lettered)
+    if whole is not None:
+        return whole or None
+    mentions = _mentions(prose, lettered)
+    claimed = [mention for mention in mentions if mention.claimed and not mention.denied]
+    if claimed:
+        return _settled(claimed, prose)
+    open_letters = {mention.letter for mention in mentions if not mention.denied}
+    if open_letters:
+        return open_letters.pop() if len(open_letters) == 1 else None
+    return _by_words(prose, lettered) if not mentions else None
+
+
+def _lettered(options: Mapping[str, str] | Sequence[str]) -> dict[str, str]:
+    if isinstance(options, Mapping):
+        return {letter.upper(): text for letter, text in options.items()}
+    return {chr(ord("A") + position): text for position, text in enumerate(options)}
+
+
+def _whole(text: str, options: Mapping[str, str]) -> str | None:
+    """The option that a short text is: its letter, its letter and text, or its text; "" if letter and text disagree."""
+    text = text.strip().strip("*\"'$").strip()
+    same = [letter for letter, option in options.items() if len(text) <= 256 and equal(text, option).equal]
+    found = _ALONE.fullmatch(text)
+    if found is None or found[1].upper() not in options or (found[2] and not _separated(text, found)):
+        return same[0] if len(same) == 1 else None
+    letter = found[1].upper()
+    if found[2] is None:
+        return letter
+    if len(found[2]) > 100:
+        return None
+    named = [other for other, option in options.items() if equal(found[2], option).equal]
+    if named and letter not in named:
+        return ""
+    return letter if named or (_LETTER.search(found[2]) is None and len(found[2].split()) <= 12) else None
+
+
+def _separated(text: str, found: re.Match[str]) -> bool:
+    """Whether a sign parts the letter from what follows: `A. cat`, not `A cat`."""
+    return re.match(r"[)\]]?[.:)]|[)\]]", text[found.end(1) :]) is not None
+
+
+def _mentions(text: str, options: Mapping[str, str]) -> list[_Mention]:
+    found: list[_Mention] = []
+    for match in _LETTER.finditer(text):
+        before, after = _clause_before(text, match.start()), text[match.end() :][:60]
+        claimed = _CLAIM_BEFORE.search(before) is not None or _CLAIM_AFTER.match(after) is not None
+        letter = match[2].upper()
+        if letter not in options or not _is_a_letter(match, before, after, claimed) or _asks(text, match.end()):
+            continue
+        denied = _DENIAL_BEFORE.search(before) is not None or _DENIAL_AFTER.match(after) is not None
+        found.append(_Mention(letter, match.start(), match.end(), claimed, denied))
+    return _denied_together(found, text)
+
+
+def _clause_before(text: str, position: int) -> str:
+    return re.split(r"[.;\n?!](?=\s|$)", text[max(0, position - 90) : position])[-1]
+
+
+def _is_a_letter(match: re.Match[str], before: str, after: str, claimed: bool) -> bool:
+    """Not an article, a pronoun, or a lower-case letter that merely stands alone."""
+    enclosed = bool(match[1]) and bool(match[3])
+    named = re.search(r"\b(?:option|choice|letter|answer)\s*(?:is\s+|:\s*)?$", before, re.IGNORECASE) is not None
+    if enclosed or (named and not _ARTICLE_OR_PRONOUN.match(after)):
+        return True
+    if match[2].islower():
+        return match[2] != "a" and claimed and not _ARTICLE_OR_PRONOUN.match(after)
+    return match[2] not in "AI" or not _ARTICLE_OR_PRONOUN.match(after)
+
+
+def _asks(text: str, position: int) -> bool:
+    end = re.search(r"[.;!?\n]", text[position : position + 300])
+    return end is not None and end[0] == "?"
+
+
+def _denied_together(mentions: list[_Mention], text: str) -> list[_Mention]:
+    """A denial before a list (`not A or B`) or after it (`A and C are wrong`) holds for all of it; alternatives that
+    share one claim (`the answer is A or B`) are both claimed."""
+    result = list(mentions)
+    for k in range(1, len(result)):
+        first, second = result[k - 1], result[k]
+        between = text[first.end : second.start]
+        if _LIST.fullmatch(between) is None:
+            continue
+        if first.denied and not second.claimed:
+            result[k] = replace(second, denied=True)
+        elif first.claimed and not first.denied and not second.denied:
+            result[k] = replace(second, claimed=True)
+    for k in range(len(result) - 1, 0, -1):
+        first, second = result[k - 1], result[k]
+        denied_after = second.denied and _DENIAL_BEFORE.search(_clause_before(text, second.start)) is None
+        if denied_after and _LIST.fullmatch(text[first.end : second.start]):
+            result[k - 1] = replace(first, denied=True)
+    return [replace(m, claimed=True) if _chosen_over(text, m) else m for m in result]
+
+
+def _chosen_over(text: str, mention: _Mention) -> bool:
+    """`not A but B`, `B rather than A`, `B, not A`."""
+    before, after = text[max(0, mention.start - 40) : mention.start], text[mention.end : mention.end + 40]
+    return (
+        re.search(r"(?:\bnot|n't|不是)\s[^.;]*\b(?:but|rather)\s+(?:rather\s+)?(?:option\s+)?$", before, re.IGNORECASE)
+        is not None
+        or re.match(r"\s*,?\s*(?:rather\s+than|instead\s+of|(?:and\s+)?not)\s+(?:option\s+)?[(]?[A-J]\b", after)
+        is not None
+    )
+
+
+def _settled(claims: list[_Mention], text: str) -> str | None:
+    """The claimed letter; of different ones the last, if the text says that it changes its mind."""
+    last = claims[-1]
+    earlier = [mention for mention in claims if mention.letter != last.letter]
+    if not earlier:
+        return last.letter
+    between = text[earlier[-1].end : last.start]
+    return last.letter if _REVISION.search(between) and len({m.letter for m in earlier}) == 1 else None
+
+
+def _by_words(text: str, options: Mapping[str, str]) -> str | None:
+    """The only option whose words occur in the text, longer options first; None if it is denied."""
+    words = _words(text)
+    found: list[str] = []
+    for letter, option in sorted(options.items(), key=lambda item: -len(_words(item[1]))):
+        wanted = _words(option)
+        for start in range(len(words) - len(wanted) + 1 if wanted else 0):
+            if words[start : start + len(wanted)] == wanted:
+                if not _DENYING_WORDS & set(_after_but(words[max(0, start - 3) : start])):
+                    found.append(letter)
+                words[start : start + len(wanted)] = [""] * len(wanted)
+    return found[0] if len(set(found)) == 1 and not text.rstrip().endswith("?") else None
+
+
+def _after_but(words: list[str]) -> list[str]:
+    return _after_but(words[words.index("but") + 1 :]) if "but" in words else words
+
+
+def _words(text: str) -> list[str]:
+    lower = text.casefold().replace("n't", "nt").replace("'", "")
+    tokens = re.findall(r"-?\d+(?:[.,:/]\d+)*%?|[^\W\d_]+|[^\s\w.,;:!?()\"-]", lower)
+    return [plain_word(token) for token in tokens if token not in ARTICLES]
