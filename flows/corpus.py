@@ -12,7 +12,7 @@ from pathlib import Path
 from prefect import flow
 from pydantic import BaseModel, ConfigDict
 
-from tasks.corpora import CorpusConfig, Folder, Laion
+from tasks.corpora import Corpus, CorpusConfig, Folder, Laion
 from tasks.corpora.decode import EXTENSIONS
 from tasks.corpora.sample import Sample
 from tasks.index import build_corpus, built_index, corpus_place, open_library
@@ -40,7 +40,7 @@ def build(uri: str, corpus: CorpusConfig, library: LibraryConfig) -> Artifact[Sa
     return build_corpus(corpus_place(uri), corpus, library)
 
 
-def source(shards: str) -> CorpusConfig:
+def source(shards: str) -> Corpus:
     """What a person means by an address: tar shards, or else a local folder of image files."""
     folder = Path(shards.removeprefix("file://")).expanduser()
     loose = folder.is_dir() and not any(folder.glob("*.tar"))

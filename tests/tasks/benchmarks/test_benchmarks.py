@@ -43,8 +43,10 @@ def test_world_items_carry_the_oracles_answers_and_their_own_picture() -> None:
 
 def test_heldout_has_at_least_600_items_evenly_over_domains_and_shares_none_with_validation() -> None:
     heldout, validation = open_benchmark("world:heldout"), open_benchmark("world:validation")
-    assert isinstance(heldout, World) and isinstance(validation, World)
-    assert heldout.count >= 600 and heldout.count % 48 == 0
+    assert isinstance(heldout, World)
+    assert isinstance(validation, World)
+    assert heldout.count >= 600
+    assert heldout.count % 48 == 0
     pictures = {item.picture.data for item in validation.model_copy(update={"count": 96}).items()}
     assert not pictures & {item.picture.data for item in heldout.model_copy(update={"count": 96}).items()}
 
@@ -65,7 +67,8 @@ def test_an_open_question_stands_alone_and_a_number_is_asked_for_as_one(tmp_path
 def test_rows_may_share_the_picture_of_another(tmp_path: Path) -> None:
     again = {**RED, "index": "1", "image": "0"}
     first, second = Tsv(path=write(tmp_path / "a.tsv", RED, again)).items()
-    assert first.picture.data == second.picture.data and first.id != second.id
+    assert first.picture.data == second.picture.data
+    assert first.id != second.id
 
 
 def test_an_option_that_reads_none_is_an_option(tmp_path: Path) -> None:

@@ -1,0 +1,325 @@
+"""`active-zero ...`: what can be typed, and what is said when it goes wrong.
+
+Only signatures and help are here, and nothing heavy is imported until a command runs: help answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from flows import cli_work
+from flows.console import complain, say, say_json, say_table
+from tasks.errors import UserError
+
+USER, FAILURE, INTERRUPTED = 2, 1, 130
+
+app = typer.Typer(
+    name="active-zero",
+    help="Self-play rounds for vision-language models: search, ask, filter, learn, measure.",
+    epilog="The store is where ACTIVE_ZERO_STORE says (any fsspec URL), else artifacts/ in the working folder.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+corpus = typer.Typer(help="Build a searchable corpus, and ask it.", no_args_is_help=True)
+app.add_typer(corpus, name="corpus")
+
+
+def _examples(*lines: str) -> str:
+    return "\n\n".join(["Examples:", *lines])
+
+
+def _be_verbose(value: bool) -> None:
+    cli_work.verbose = value
+
+
+Config = Annotated[str, typer.Option("--config", metavar="F", help="A file, or a name in configs/.")]
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="a.b=c", help="Override a setting; may be repeated.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output, and nothing else there.")]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", callback=_be_verbose, help="Show all logs, and errors with their traceback.")
+]
+Out = Annotated[Path | None, typer.Option("--out", metavar="F", help="Write there instead of standard output.")]
+CorpusUri = Annotated[str, typer.Option("--corpus", metavar="URI", help="Where the corpus was built.")]
+
+DEFAULT = "embedded.yaml"
+
+
+@app.command(
+    epilog=_examples(
+        "active-zero iterate",
+        "active-zero iterate --run mine --rounds 3 --set filter.low=0.5",
+        "active-zero iterate --config qwen2.5-vl-7b --set corpus.at=s3://bucket/corpora/web",
+    )
+)
+def iterate(
+    config: Config = DEFAULT,
+    run: Annotated[str, typer.Option(metavar="NAME", help="Which run to play on, or to begin.")] = "default",
+    rounds: Annotated[int, typer.Option(min=1, metavar="N", help="How many rounds at most.")] = 1,
+    overrides: Set = None,
+    verbose: Verbose = False,
+) -> None:
+    """Play rounds on from where the run stands; what is complete already is reused."""
+    from flows import cli_iterate
+
+    cli_iterate.iterate(config, run, rounds, overrides or [])
+
+
+@app.command(
+    epilog=_examples(
+        "active-zero runs",
+        "active-zero runs --json",
+    )
+)
+def runs(json: Json = False) -> None:
+    """The runs in the store: rounds, which were promoted, and what comes next."""
+    from flows import cli_runs
+
+    records = cli_runs.runs(cli_runs.existing_store())
+    _give(records, ["run", "rounds", "promoted", "team", "accuracy", "state"], "No runs yet.", json)
+
+
+@app.command(
+    epilog=_examples(
+        "active-zero show default",
+        "active-zero show default --round 2 --stage 6-filter --json",
+    )
+)
+def show(
+    run: Annotated[str, typer.Argument(metavar="RUN")],
+    number: Annotated[int | None, typer.Option("--round", metavar="N", help="Only this round.")] = None,
+    stage: Annotated[str | None, typer.Option(metavar="S", help="Only this stage, such as 6-filter.")] = None,
+    json: Json = False,
+) -> None:
+    """A run's stages: state, fingerprint, rows, seconds. Round 0 holds the base model's score."""
+    from flows import cli_runs
+
+    records = cli_runs.stages(cli_runs.existing_store(), run, number, stage)
+    if json:
+        say_json(records)
+        return
+    short = [{**record, "fingerprint": (record["fingerprint"] or "-")[:12]} for record in records]
+    say_table(short, ["round", "stage", "state", "fingerprint", "rows", "seconds", "counters"], "No stages yet.")
+
+
+@app.command(
+    epilog=_examples(
+        "active-zero curriculum default --round 1",
+        "active-zero curriculum default --round 1 --all --format html --out curriculum.html",
+    )
+)
+def curriculum(
+    run: Annotated[str, typer.Argument(metavar="RUN")],
+    number: Annotated[int | None, typer.Option("--round", metavar="N", help="The last one that has it.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Rejected questions too, with their reasons.")] = False,
+    form: Annotated[Literal["table", "jsonl", "parquet", "html"], typer.Option("--format")] = "table",
+    out: Out = None,
+    config: Annotated[str, typer.Option(metavar="F", help="Says which corpus has the pictures (html only).")] = DEFAULT,
+) -> None:
+    """The questions that trained the Solver in a round: text, label, agreement."""
+    from flows import cli_curriculum
+
+    cli_curriculum.curriculum(run, number, everything, form, out, config)
+
+
+@corpus.command(
+    "build",
+    epilog=_examples(
+        "active-zero corpus build laion/ --out artifacts/corpora/laion",
+        "active-zero corpus build photos/ --out s3://bucket/corpora/photos --config qwen2.5-vl-7b",
+    ),
+)
+def corpus_build(
+    shards: Annotated[str, typer.Argument(metavar="SHARDS_OR_FOLDER", help="Tar shards, or a folder of pictures.")],
+    out: Annotated[str, typer.Option("--out", metavar="URI", help="Where to build it: any fsspec URL.")],
+    config: Config = DEFAULT,
+    overrides: Set = None,
+    json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Embed and index shards or a folder of pictures; shards that were done before are reused."""
+    from flows import cli_corpus
+
+    cli_corpus.build(shards, out, config, overrides or [])
+    _tell_corpus(out, json)
+
+
+@corpus.command(
+    "info",
+    epilog=_examples(
+        "active-zero corpus info artifacts/corpora/micro-world",
+    ),
+)
+def corpus_info(uri: Annotated[str, typer.Argument(metavar="URI")], json: Json = False) -> None:
+    """What a corpus holds: rows by reason, and how well its index recalls."""
+    _tell_corpus(uri, json)
+
+
+@corpus.command(
+    "query",
+    epilog=_examples(
+        'active-zero corpus query "a bar chart" --corpus artifacts/corpora/micro-world -k 3',
+    ),
+)
+def corpus_query(
+    text: Annotated[str, typer.Argument(metavar="TEXT")],
+    uri: CorpusUri,
+    k: Annotated[int, typer.Option("-k", min=1, help="How many pictures.")] = 5,
+    json: Json = False,
+) -> None:
+    """The pictures that fit a text best."""
+    from flows import cli_corpus
+
+    _give(cli_corpus.query(uri, text, k), ["rank", "score", "key"], "Nothing found.", json)
+
+
+@corpus.command(
+    "image",
+    epilog=_examples(
+        "active-zero corpus image 00000/000000012 --corpus artifacts/corpora/micro-world --out it.png",
+    ),
+)
+def corpus_image(
+    key: Annotated[str, typer.Argument(metavar="KEY")],
+    uri: CorpusUri,
+    out: Annotated[Path, typer.Option("--out", metavar="F", help="The file to write.")],
+) -> None:
+    """A picture's original bytes."""
+    from flows import cli_corpus
+    from flows.cli_curriculum import write
+
+    write(out, cli_corpus.image(uri, key))
+
+
+@app.command(
+    epilog=_examples(
+        "active-zero evaluate infra/models/vlm --benchmark world:heldout",
+        "active-zero evaluate run:default@2 --benchmark MathVista_MINI.tsv --json",
+    )
+)
+def evaluate(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Folder, hub name, run:NAME or run:NAME@ROUND.")],
+    benchmark: Annotated[str, typer.Option(metavar="NAME|FILE.tsv", help="world:heldout, or a VLMEvalKit file.")],
+    config: Config = DEFAULT,
+    overrides: Set = None,
+    json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Score a model: greedy, the mean of k samples at temperature 1, and their majority, with 95 % intervals."""
+    from flows import cli_evaluate
+
+    card = cli_evaluate.evaluate(model, benchmark, config, overrides or [])
+    if json:
+        say_json(card.model_dump())
+    else:
+        say_table(*cli_evaluate.table(card))
+
+
+@app.command(
+    context_settings={"ignore_unknown_options": True},
+    epilog=_examples(
+        "active-zero grade 1/2 0.5",
+        "active-zero grade '\\boxed{7 apples}' 7",
+    ),
+)
+def grade(
+    prediction: Annotated[str, typer.Argument(metavar="PREDICTION")],
+    target: Annotated[str, typer.Argument(metavar="TARGET")],
+    json: Json = False,
+) -> None:
+    """Whether an answer, or a reply that ends in \\boxed{...}, is the same as the target: `right` or `wrong`."""
+    from flows.cli_evaluate import graded
+
+    right = graded(prediction, target)
+    if json:
+        say_json({"prediction": prediction, "target": target, "right": right})
+    else:
+        say("right" if right else "wrong")
+
+
+@app.command(
+    epilog=_examples(
+        "active-zero doctor",
+        "active-zero doctor --config qwen2.5-vl-7b --json",
+    )
+)
+def doctor(config: Config = DEFAULT, overrides: Set = None, json: Json = False) -> None:
+    """Is this machine ready? Packages, memory, store, model, corpus: pass, warn or fail, and what to do."""
+    from dataclasses import asdict
+
+    from flows.cli_doctor import examine
+    from tasks.config import load_config
+    from tasks.store import Store
+
+    checks = examine(load_config(config, overrides or []), Store.from_environment())
+    if json:
+        say_json([asdict(check) for check in checks])
+    else:
+        for check in checks:
+            say(f"{check.state}  {check.name}: {check.told}")
+    if any(check.state == "fail" for check in checks):
+        raise typer.Exit(FAILURE)
+
+
+def main() -> None:
+    """The console script."""
+    sys.exit(command(sys.argv[1:]))
+
+
+def command(arguments: Sequence[str]) -> int:
+    """Run one command; the exit code. 2: the user's mistake. 1: a failure. Either is one line on standard error."""
+    try:
+        return int(app(args=list(arguments), standalone_mode=False) or 0)
+    except UserError as error:
+        complain(str(error))
+        return USER
+    except typer.Exit as end:
+        return end.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        complain("stopped; stages that are complete are kept, so the same command goes on from there")
+        return INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+    except Exception as error:  # the last resort: whatever it is, it is told in one line
+        return _failed(error)
+
+
+def _failed(error: Exception) -> int:
+    if isinstance(error, typer.exceptions.TyperException):
+        complain(error.format_message())
+        return USER
+    if cli_work.verbose:
+        raise error
+    seen = f"see {cli_work.log_file}" if cli_work.log_file else "repeat with --verbose if the command has it"
+    complain(f"failed: {type(error).__name__}: {error} ({seen})")
+    return FAILURE
+
+
+def _give(records: Sequence[dict[str, object]], columns: Sequence[str], nothing: str, json: bool) -> None:
+    """Records as JSON or as a table."""
+    if json:
+        say_json(records)
+    else:
+        say_table(records, columns, nothing)
+
+
+def _tell_corpus(uri: str, json: bool) -> None:
+    from flows import cli_corpus
+
+    info = cli_corpus.info(uri)
+    if json:
+        say_json(info)
+    else:
+        for name, value in info.items():
+            say(f"{name}: {value}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""`active-zero corpus ...`: what the corpus programs do, with mistakes found before anything starts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from flows.cli_work import working
+from tasks.config import load_config
+from tasks.store import Place, Store
+
+
+def build(shards: str, out: str, config: str, overrides: Sequence[str]) -> None:
+    """Build or bring up to date. UserError before any work where there is nothing to build from."""
+    settings = load_config(config, overrides)
+    with working("corpus-build"):
+        from flows import corpus
+
+        source = corpus.source(shards)
+        source.listing()
+        corpus.build(out, source, settings.retrieval)
+
+
+def info(uri: str) -> dict[str, Any]:
+    """What was built there."""
+    from flows import corpus
+
+    return corpus.info(uri).model_dump()
+
+
+def query(uri: str, text: str, k: int) -> list[dict[str, Any]]:
+    """Records of the k best pictures."""
+    from flows import corpus
+
+    (hits,) = corpus.query(uri, [text], k)
+    return [{"rank": rank, "score": hit.score, "key": hit.key} for rank, hit in enumerate(hits, 1)]
+
+
+def image(uri: str, key: str) -> bytes:
+    """A picture's original bytes."""
+    from flows import corpus
+
+    return corpus.image(uri, key)
+
+
+def place_of(store: Store, at: str) -> Place:
+    """Where a run's `corpus.at` leads: a name below the store's `corpora/`, or an address of its own."""
+    from tasks.index import corpus_place
+
+    return corpus_place(at) if "/" in at else Place(store, f"corpora/{at}")

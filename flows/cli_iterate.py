@@ -1,0 +1,50 @@
+"""`active-zero iterate`: all that can be wrong is checked, then rounds are played, watched and summed up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flows.cli_work import working
+from flows.console import say
+from tasks.config import RunConfig, load_config
+from tasks.engines.model_folder import check_model
+from tasks.reporting.facts import Band
+from tasks.store import Artifact, Place, Store
+from tasks.team import base_model
+
+if TYPE_CHECKING:
+    from flows.round import Round
+
+
+def iterate(config: str, run: str, rounds: int, overrides: Sequence[str]) -> None:
+    """Play rounds on from where the run stands, and print what became of each."""
+    settings, store = load_config(config, overrides), Store.from_environment()
+    Place.round(store, run, 1)  # refuses a name that cannot be one
+    checked_model(settings)
+    with working("iterate"):
+        from flows.selfplay import play_rounds
+
+        played = play_rounds(settings, run, rounds, store.url)
+    for one in played:
+        for line in ending(one):
+            say(line)
+
+
+def checked_model(settings: RunConfig) -> Path | str:
+    """The base model. UserError where it is neither a hub name nor a folder with all that a model needs."""
+    model = base_model(settings.model)
+    check_model(str(model))
+    return model
+
+
+def ending(played: Round) -> list[str]:
+    """The last lines of a round."""
+    summary = played.report.file("summary.txt").read_text().splitlines()
+    return ["", f"Run {played.run}, round {played.number}", *summary, f"report: {address(played.report)}"]
+
+
+def address(report: Artifact[Band]) -> str:
+    """Where a person opens the report: a path where the store is on this disk."""
+    return f"{report.uri}/{report.manifest.attempt}/report.md".removeprefix("file://")

@@ -1,0 +1,83 @@
+"""How long work is watched: bars on a terminal, a line now and then elsewhere. Both follow `tasks.progress`."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from tasks.progress import LogLines, Snapshot, duration, listen
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
+
+STAGES = 10
+"""Stages of a round; a stage's name begins with its number."""
+QUIET_SECONDS = 30.0
+"""Between two lines about progress where nobody watches."""
+
+
+@contextmanager
+def watching(console: Console) -> Iterator[None]:
+    """Show all work tracked inside this block."""
+    if console.is_terminal:
+        with _bars(console) as progress, listen(Bars(progress)):
+            yield
+    else:
+        with listen(LogLines(logging.getLogger(__name__), every=QUIET_SECONDS)):
+            yield
+
+
+class Bars:
+    """A listener that keeps one bar for each piece of work under way."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._tasks: dict[int, TaskID] = {}
+
+    def __call__(self, snapshot: Snapshot) -> None:
+        if snapshot.finished:
+            self._end(snapshot.key)
+            return
+        if snapshot.key not in self._tasks:
+            self._tasks[snapshot.key] = self._progress.add_task(named(snapshot), total=snapshot.total, figures="")
+        task = self._tasks[snapshot.key]
+        self._progress.update(task, completed=snapshot.done, figures=figures(snapshot))
+
+    def _end(self, key: int) -> None:
+        task = self._tasks.pop(key, None)
+        if task is not None:
+            self._progress.remove_task(task)
+
+
+def named(snapshot: Snapshot) -> str:
+    """`stage 6 of 10  filter` for a stage of a round, else what it is, indented under what it belongs to."""
+    what, depth = snapshot.path[-1], len(snapshot.path) - 1
+    numbered = re.fullmatch(r"(\d+)-(.+)", what)
+    text = f"stage {numbered[1]} of {STAGES}  {numbered[2]}" if numbered else what
+    return "  " * depth + text
+
+
+def figures(snapshot: Snapshot) -> str:
+    """`120/640  reward 0.41  2 min 10 s left`."""
+    counted = f"{snapshot.done}/{snapshot.total}" if snapshot.total else (str(snapshot.done) if snapshot.done else "")
+    values = [f"{name} {value:.3g}" for name, value in snapshot.figures.items()]
+    left = "" if snapshot.left is None else f"{duration(snapshot.left)} left"
+    return "  ".join(part for part in (counted, *values, left) if part)
+
+
+def _bars(console: Console) -> Progress:
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=24),
+        TextColumn("{task.fields[figures]}", markup=False),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+    )

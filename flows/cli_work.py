@@ -1,0 +1,97 @@
+"""Long work under the command line: its log in a file, its progress on standard error, Prefect kept quiet.
+
+Prefect reads its settings from the environment when it is imported, so `working` sets them first; what a person has set
+already stays. With `PREFECT_API_URL` runs appear in that server (`make ui`); without it Prefect starts one for the time
+of the work.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flows.cli_live import watching
+from flows.console import errors
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+ENVIRONMENT = {
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # its lines go to the log file and to the server
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",  # a fresh database takes longer than the default 20 s
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "DO_NOT_TRACK": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TQDM_DISABLE": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "TOKENIZERS_PARALLELISM": "false",  # warns whenever a process forks
+}
+OURS = (str(Path(__file__).parents[1] / "flows"), str(Path(__file__).parents[1] / "tasks"))
+
+verbose = False
+"""`--verbose`: everything that is logged is shown, and errors with their traceback."""
+log_file: Path | None = None
+"""The log of the work that was started last."""
+
+
+@contextmanager
+def working(command: str) -> Iterator[None]:
+    """Around everything that takes more than moments. Standard output is kept for results."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    console = errors()
+    with logging_to(_new_log(command), console), redirect_stdout(sys.stderr), watching(console):
+        yield
+
+
+@contextmanager
+def logging_to(path: Path, console: Console) -> Iterator[None]:
+    """Everything to the file; our own lines (all, if verbose) to the console."""
+    import prefect  # noqa: F401  # closes all handlers when it is imported, so it comes first
+
+    file, lines = logging.FileHandler(path, encoding="utf-8"), Lines(console)
+    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
+    root = logging.getLogger()
+    for handler in (file, lines):
+        root.addHandler(handler)
+    for name in ("flows", "tasks"):
+        logging.getLogger(name).setLevel(logging.INFO)
+    logging.captureWarnings(True)
+    try:
+        yield
+    finally:
+        logging.captureWarnings(False)
+        for handler in (file, lines):
+            root.removeHandler(handler)
+            handler.close()
+
+
+class Lines(logging.Handler):
+    """Our own log lines, as they are, above the bars. The place that a stage's line ends in stays in the log file."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(logging.INFO)
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if verbose or record.pathname.startswith(OURS):
+            self._console.print(_short(record.getMessage()), markup=False)
+
+
+def _short(message: str) -> str:
+    return message if verbose else re.sub(r" at \w+://\S+$", "", message)
+
+
+def _new_log(command: str) -> Path:
+    global log_file
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "active-zero" / "logs"
+    folder.mkdir(parents=True, exist_ok=True)
+    log_file = folder / f"{command}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.getpid()}.log"
+    return log_file

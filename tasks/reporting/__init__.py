@@ -1,0 +1,1 @@
+"""How a round is told: figures, a chart, Markdown, and a page of the curriculum with its pictures."""
