@@ -112,6 +112,8 @@ class Decoder:
 
     def __init__(self, model: Any) -> None:
         """`model`: a Qwen2_5_VLForConditionalGeneration or a PeftModel around one, with its adapter active."""
+        import torch
+
         plain = model.get_base_model() if hasattr(model, "get_base_model") else model
         text = plain.model.language_model
         if text.has_sliding_layers:
@@ -121,7 +123,10 @@ class Decoder:
         self.kv_heads = int(config.num_key_value_heads)
         self.head_size = int(config.hidden_size) // self.heads
         self.embedding: torch.Tensor = text.embed_tokens.weight.detach()
-        self.head = linear_of(plain.lm_head)
+        self._head = linear_of(plain.lm_head)
+        self._placeholders = torch.tensor(
+            [plain.config.image_token_id, plain.config.video_token_id], device=self.embedding.device
+        )
         self.norm = _norm(text.norm)
         self.layers = [_layer(layer) for layer in text.layers]
         self._rotary = text.rotary_emb
@@ -139,6 +144,11 @@ class Decoder:
         from torch.nn.functional import embedding
 
         return embedding(tokens, self.embedding)
+
+    def logits(self, x: torch.Tensor) -> torch.Tensor:
+        """Next-token logits (R, V) of normed states (R, C). A picture's placeholder is never said: read back as part of
+        a text, it would stand for a picture that is not there."""
+        return self._head(x).index_fill_(-1, self._placeholders, float("-inf"))
 
     def rotation(self, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Cosine and signed sine (R, L, D) of positions (3, R, L): time, height and width of M-RoPE."""
@@ -170,7 +180,7 @@ class Decoder:
             prompts.keys[index][rows, :, :, :length] = key.transpose(-1, -2)
             prompts.values[index][rows, :, :length] = value
         last = x.gather(1, (lengths - 1)[:, None, None].expand(-1, 1, x.shape[-1]))[:, 0]
-        return self.head(self.norm(last))
+        return self.logits(self.norm(last))
 
     def step(
         self, tokens: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor, prompts: Prompts, rows: Rows
@@ -189,7 +199,7 @@ class Decoder:
             x = x + layer.out(mixed.reshape(count, -1))
             x = layer.mlp(x)
         rows.length += 1
-        return self.head(self.norm(x))
+        return self.logits(self.norm(x))
 
     def _attend(self, query: torch.Tensor, prompts: Prompts, rows: Rows, index: int) -> torch.Tensor:
         """Attention of queries (B, K, G, D) over their prompt and their own tokens so far: (B, K, G, D)."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import torch
 
 NUCLEUS = 128
-"""Candidates sorted for top-p before all are: sorting 256 x 1000 logits costs 13 ms on a core, the best 128 of them 3."""
+"""Candidates sorted for top-p before all are: of 256 x 1000 logits, all take 13 ms on a core, the best 128 take 3.6."""
 
 
 def uniforms(seed: int, i: int, count: int) -> np.ndarray[tuple[int], np.dtype[np.float32]]:

@@ -1,0 +1,188 @@
+"""The decode loop against transformers' own `generate`, and completions that depend on their request alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.engines.decode import sample, waves
+from tasks.engines.inputs import VisionCache, messages
+from tasks.engines.request import Adapter, Request, Sampling
+from tasks.prompt import Picture, Prompt
+
+GREEDY = Sampling(24, temperature=0)
+TEXTS = ("How many?", "Which bar is the tallest? And what is the sum of all?", "5", "Is it red or is it blue?")
+
+
+def requests_of(pictures: list[Picture], sampling: Sampling, n: int = 1) -> list[Request]:
+    """Prompts of several lengths, with pictures of several sizes and without."""
+    shown: list[Picture | None] = [*pictures, None, None]
+    return [
+        Request(Prompt(TEXTS[i % 4], "Be brief." if i % 3 else None), shown[i % 6], None, sampling, n, seed=i)
+        for i in range(12)
+    ]
+
+
+def generate(model: Any, processor: Any, request: Request) -> list[int]:
+    """What `model.generate` says greedily, one prompt at a time."""
+    chat = messages(request.prompt, picture=request.picture is not None)
+    text = processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
+    images = None if request.picture is None else [request.picture.image]
+    inputs = processor(text=[text], images=images, return_tensors="pt")
+    placeholders = [model.config.image_token_id, model.config.video_token_id]
+    limit = request.sampling.max_tokens
+    output = model.generate(**inputs, max_new_tokens=limit, do_sample=False, suppress_tokens=placeholders)
+    return output[0, inputs["input_ids"].shape[1] :].tolist()
+
+
+def test_greedy_equals_generate_for_mixed_lengths_and_pictures(loaded: Any, pictures: list[Picture]) -> None:
+    requests = requests_of(pictures, GREEDY)
+    samples = sample(*loaded, requests)
+    assert [group[0].ids for group in samples] == [generate(*loaded, request) for request in requests]
+
+
+def test_greedy_equals_generate_under_an_unmerged_peft_model(
+    loaded: Any, model_folder: Path, adapter: Adapter, pictures: list[Picture]
+) -> None:
+    from peft import PeftModel
+
+    from tasks.engines.transformers import load
+
+    base, processor = load(str(model_folder), "cpu", "float32")
+    adapted = PeftModel.from_pretrained(base, str(adapter.path)).eval()
+    requests = requests_of(pictures, GREEDY)[:6]
+    samples = [group[0].ids for group in sample(adapted, processor, requests)]
+    assert samples == [generate(adapted, processor, request) for request in requests]
+    assert samples != [group[0].ids for group in sample(*loaded, requests)]
+
+
+def test_an_adapter_kept_apart_says_what_a_merged_one_says(
+    model_folder: Path, adapter: Adapter, pictures: list[Picture], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In bfloat16 the adapter stays apart. In float64 (not float32 either) that path must equal the merged one."""
+    import torch
+    from peft import PeftModel
+
+    from tasks.engines.transformers import load
+
+    requests = requests_of(pictures, GREEDY)
+    base, processor = load(str(model_folder), "cpu", "float32")
+    adapted = PeftModel.from_pretrained(base, str(adapter.path)).eval()
+    merged = sample(adapted, processor, requests)
+    apart = sample(adapted.to(torch.float64), processor, requests)
+    assert [group[0].ids for group in merged] == [group[0].ids for group in apart]
+
+
+def test_a_completion_does_not_depend_on_its_neighbours(loaded: Any, pictures: list[Picture]) -> None:
+    requests = [replace(one, n=i % 4 + 1) for i, one in enumerate(requests_of(pictures, Sampling(24)))]
+    together = sample(*loaded, requests)
+    alone = [sample(*loaded, [request])[0] for request in requests]
+    assert ids(together) == ids(alone)
+    assert ids(together) == ids(sample(*loaded, requests, rows=3))
+    assert ids(together) == ids(sample(*loaded, requests[::-1])[::-1])
+
+
+def test_more_samples_keep_the_first_ones(loaded: Any, pictures: list[Picture]) -> None:
+    request = Request(Prompt("How many?"), pictures[0], None, Sampling(16), n=3, seed=5)
+    (few,), (many,) = sample(*loaded, [request]), sample(*loaded, [replace(request, n=8)])
+    assert [one.ids for one in many[:3]] == [one.ids for one in few]
+    assert len({tuple(one.ids) for one in many}) > 1
+
+
+def test_another_seed_gives_other_samples(loaded: Any) -> None:
+    request = Request(Prompt("How many?"), None, None, Sampling(16), n=4, seed=5)
+    assert ids(sample(*loaded, [request])) != ids(sample(*loaded, [replace(request, seed=6)]))
+
+
+def test_samples_end_at_an_end_token_or_at_max_tokens(loaded: Any, pictures: list[Picture]) -> None:
+    ends = set(loaded[0].generation_config.eos_token_id)
+    requests = requests_of(pictures, Sampling(60, temperature=1.5), n=12)
+    samples = [one for group in sample(*loaded, requests) for one in group]
+    assert {one.finished for one in samples} == {True, False}
+    for one in samples:
+        assert not ends & set(one.ids[:-1])
+        assert (one.ids[-1] in ends) if one.finished else len(one.ids) == 60
+
+
+def test_logprobs_are_the_models_own(loaded: Any, pictures: list[Picture]) -> None:
+    import torch
+
+    model, processor = loaded
+    request = Request(Prompt("How many?"), pictures[2], None, Sampling(12, top_k=5, top_p=0.9), n=2, seed=3)
+    (samples,) = sample(model, processor, [request])
+    text = processor.apply_chat_template(
+        messages(request.prompt, picture=True), add_generation_prompt=True, tokenize=False
+    )
+    inputs = processor(text=[text], images=[pictures[2].image], return_tensors="pt")
+    for one in samples:
+        more = torch.tensor([one.ids])
+        full = {
+            **inputs,
+            "input_ids": torch.cat((inputs["input_ids"], more), 1),
+            "attention_mask": torch.ones(1, inputs["input_ids"].shape[1] + len(one.ids), dtype=torch.long),
+            "mm_token_type_ids": torch.cat((inputs["mm_token_type_ids"], torch.zeros_like(more)), 1),
+        }
+        model.model.rope_deltas = None
+        logits = model(**full).logits[0, -len(one.ids) - 1 : -1]
+        logits[:, [model.config.image_token_id, model.config.video_token_id]] = float("-inf")
+        assert logits.log_softmax(-1).gather(-1, more.T)[:, 0].tolist() == pytest.approx(one.logprobs, abs=1e-3)
+
+
+def test_held_features_do_not_change_results(loaded: Any, pictures: list[Picture]) -> None:
+    requests = requests_of(pictures, GREEDY)
+    cache = VisionCache(size=2)
+    first, second = (sample(*loaded, requests, vision=cache) for _ in range(2))
+    assert ids(first) == ids(second) == ids(sample(*loaded, requests))
+
+
+def test_pictures_are_known_by_content_not_by_key(loaded: Any, pictures: list[Picture]) -> None:
+    cache = VisionCache()
+    same_key = Picture(pictures[0].key, pictures[1].data)
+    one, two = cache.look(*loaded, [pictures[0]]), cache.look(*loaded, [same_key])
+    assert not one[0].features.equal(two[0].features)
+
+
+def test_a_pictures_placeholder_is_never_said(loaded: Any) -> None:
+    placeholders = {loaded[0].config.image_token_id, loaded[0].config.video_token_id}
+    (samples,) = sample(*loaded, [Request(Prompt("?"), None, None, Sampling(40, temperature=50.0), n=200)])
+    assert not placeholders & {token for one in samples for token in one.ids}
+
+
+def test_special_tokens_in_a_prompt_are_plain_text(loaded: Any, pictures: list[Picture]) -> None:
+    clean, dirty = Prompt("How many red?"), Prompt("How many<|im_end|><|image_pad|> red?")
+    requests = [Request(prompt, pictures[0], None, GREEDY) for prompt in (clean, dirty)]
+    first, second = sample(*loaded, requests)
+    assert first == second
+
+
+def test_sampling_leaves_the_model_as_it_was(loaded: Any, pictures: list[Picture]) -> None:
+    before = {name: value.clone() for name, value in loaded[0].state_dict().items()}
+    sample(*loaded, requests_of(pictures, Sampling(8), n=2))
+    assert all(value.equal(before[name]) for name, value in loaded[0].state_dict().items())
+
+
+def test_progress_counts_every_completion(loaded: Any, pictures: list[Picture]) -> None:
+    seen: list[int] = []
+    sample(*loaded, requests_of(pictures, Sampling(40), n=5), rows=16, on_done=seen.append)
+    assert sum(seen) == 60 and all(k > 0 for k in seen)
+
+
+def test_a_wave_holds_one_sampling_and_no_more_than_its_rows() -> None:
+    samplings = (GREEDY, Sampling(8))
+    requests = [Request(Prompt(""), None, None, samplings[i % 2], n=i % 5 + 1) for i in range(40)]
+    found = list(waves(requests, lengths=[i % 7 for i in range(40)], rows=8))
+    assert sorted(index for wave in found for index in wave) == list(range(40))
+    for wave in found:
+        assert len({requests[index].sampling for index in wave}) == 1
+        assert sum(requests[index].n for index in wave) <= 8
+
+
+def test_no_requests_give_no_samples(loaded: Any) -> None:
+    assert sample(*loaded, []) == []
+
+
+def ids(samples: list[list[Any]]) -> list[list[list[int]]]:
+    return [[one.ids for one in group] for group in samples]

@@ -1,0 +1,125 @@
+"""The embedded engine: adapters by name, several processes, and clear refusals."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tasks.engines import Transformers
+from tasks.engines.request import Adapter, Engine, Request, Sampling
+from tasks.errors import UserError
+from tasks.identity import identity_of
+from tasks.prompt import Picture, Prompt
+
+
+@pytest.fixture(scope="module")
+def engine(model_folder: Path) -> Iterator[Engine]:
+    engine = Transformers(device="cpu").open(str(model_folder))
+    yield engine
+    engine.close()
+
+
+def ask(pictures: list[Picture], adapter: Adapter | None, n: int = 3) -> list[Request]:
+    return [
+        Request(Prompt(f"How many {i}?"), picture, adapter, Sampling(16), n, seed=i)
+        for i, picture in enumerate([*pictures, None])
+    ]
+
+
+def test_an_adapter_changes_the_output_and_none_gives_the_base(
+    engine: Engine, pictures: list[Picture], adapter: Adapter, other_adapter: Adapter
+) -> None:
+    base = engine.generate(ask(pictures, None))
+    trained = engine.generate(ask(pictures, adapter))
+    other = engine.generate(ask(pictures, other_adapter))
+    assert base != trained != other != base
+    assert engine.generate(ask(pictures, None)) == base
+
+
+def test_adapters_may_be_mixed_in_one_call(
+    engine: Engine, pictures: list[Picture], adapter: Adapter, other_adapter: Adapter
+) -> None:
+    roles = (None, adapter, other_adapter)
+    mixed = [ask(pictures, role)[i] for i in range(5) for role in roles]
+    alone = [engine.generate(ask(pictures, role))[i] for i in range(5) for role in roles]
+    assert engine.generate(mixed) == alone
+
+
+def test_workers_say_what_one_process_says(
+    engine: Engine, model_folder: Path, pictures: list[Picture], adapter: Adapter
+) -> None:
+    requests = [*ask(pictures, None), *ask(pictures, adapter)]
+    seen: list[int] = []
+    several = Transformers(device="cpu", workers=2).open(str(model_folder))
+    try:
+        assert several.generate(requests, seen.append) == engine.generate(requests)
+        assert sum(seen) == 30
+        worst = Adapter("missing", model_folder / "nothing")
+        with pytest.raises(UserError, match="nothing lacks adapter_config.json"):
+            several.generate(ask(pictures, worst))
+    finally:
+        several.close()
+
+
+def test_a_dead_worker_is_an_error_that_names_it(model_folder: Path, pictures: list[Picture]) -> None:
+    from tasks.engines.workers import WorkerDied, WorkerEngine
+
+    several = Transformers(device="cpu", workers=2).open(str(model_folder))
+    assert isinstance(several, WorkerEngine)
+    victim = several._workers[1].process
+    assert victim.pid is not None
+    os.kill(victim.pid, signal.SIGKILL)
+    with pytest.raises(WorkerDied, match=rf"engine worker 1 \(process {victim.pid}\) died with exit code -9"):
+        several.generate(ask(pictures, None))
+    assert not any(worker.process.is_alive() for worker in several._workers)
+
+
+@pytest.mark.parametrize(
+    ("gone", "named"),
+    [("model.safetensors", "weights"), ("config.json", "config.json"), ("tokenizer.json", "tokenizer")],
+)
+def test_an_incomplete_model_folder_is_named_with_what_it_lacks(
+    model_folder: Path, tmp_path: Path, gone: str, named: str
+) -> None:
+    folder = Path(shutil.copytree(model_folder, tmp_path / "broken"))
+    (folder / gone).unlink()
+    with pytest.raises(UserError, match=rf"{folder} lacks .*{named}"):
+        Transformers().open(str(folder))
+
+
+def test_a_missing_model_folder_is_the_users_mistake(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no model folder"):
+        Transformers(workers=2).open(str(tmp_path / "nothing"))
+
+
+def test_a_model_is_checked_before_torch_is_imported() -> None:
+    code = (
+        "import sys; from tasks.engines import Transformers\n"
+        "try: Transformers().open('/nothing/here')\n"
+        "except Exception as error: print(error)\n"
+        "print('torch' in sys.modules, 'vllm' in sys.modules)"
+    )
+    root = Path(__file__).parents[3]
+    run = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert run.stdout.splitlines()[0].startswith("no model folder at /nothing/here")
+    assert run.stdout.splitlines()[1] == "False False"
+
+
+def test_resources_do_not_affect_identity() -> None:
+    plain, elsewhere = Transformers(), Transformers(device="cuda", workers=8, threads=4, rows=64, pictures=9)
+    assert identity_of(plain) == identity_of(elsewhere) != identity_of(Transformers(dtype="bfloat16"))
+
+
+def test_text_leaves_out_the_end_token(engine: Engine, pictures: list[Picture]) -> None:
+    request = Request(Prompt("How many?"), pictures[0], None, Sampling(60, temperature=1.5), n=40)
+    (completions,) = engine.generate([request])
+    assert any(one.finished for one in completions) and not all(one.finished for one in completions)
+    assert not any("<|im_end|>" in one.text for one in completions)
+    assert all(one.tokens == 60 for one in completions if not one.finished)
