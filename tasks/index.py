@@ -35,6 +35,7 @@ from tasks.store import Artifact, Output, Place, Store
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from PIL import Image
 
 VECTORS = "embeddings.npy"
 INDEX = "index.faiss"
@@ -55,7 +56,7 @@ def embed(reads: Iterable[Read], embedder: Embedder) -> tuple[list[Sample], NDAr
     """All rows of a stream, and float16 [kept, d] of those without a reason, in their order."""
     samples: list[Sample] = []
 
-    def images() -> Iterator[object]:
+    def images() -> Iterator[Image.Image]:
         with track(None, "pictures") as progress:
             for sample, image in reads:
                 samples.append(sample)

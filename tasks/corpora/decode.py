@@ -64,7 +64,7 @@ def examine(sample: Sample, data: bytes | None, limits: Limits) -> Read:
 
 def decode(data: bytes, limits: Limits) -> Image.Image:
     """The picture's first frame, upright, in RGB. BadPicture says why not."""
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     if not data:
         raise BadPicture("broken: no bytes")
@@ -78,7 +78,7 @@ def decode(data: bytes, limits: Limits) -> Image.Image:
         raise
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         raise BadPicture(f"masked: more than {limits.max_pixels} pixels") from None
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         raise BadPicture("broken: not a picture in a known format") from None
     except Exception as error:  # hostile bytes make decoders raise anything: OSError, struct.error, SyntaxError, ...
         raise BadPicture(f"broken: {(str(error) or type(error).__name__)[:120]}") from None

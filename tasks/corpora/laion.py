@@ -95,11 +95,11 @@ class Laion(BaseModel):
         caption, url = _text(texts, "caption", "text"), _text(texts, "url")
         if not found:
             kinds = ", ".join(sorted({_extension(member) or "no extension" for member in group}))
-            yield Read(Sample(key=key, shard=shard, caption=caption, url=url, reason=f"broken: no picture, only {kinds}"))
+            reason = f"broken: no picture, only {kinds}"
+            yield Read(Sample(key=key, shard=shard, caption=caption, url=url, reason=reason))
         for number, member in enumerate(found):
-            sample = Sample(
-                key=key, shard=shard, member=member.name, offset=member.offset, size=member.size, caption=caption, url=url
-            )
+            place = {"member": member.name, "offset": member.offset, "size": member.size}
+            sample = Sample.model_validate({"key": key, "shard": shard, "caption": caption, "url": url} | place)
             if _leads_out(member.name):
                 yield Read(sample.model_copy(update={"reason": "masked: unsafe name"}))
             elif repeated or number:
@@ -206,7 +206,7 @@ def _texts(group: list[Member]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for member in group:
         if _extension(member) == "json" and member.data:
-            found = {name.lower(): value for name, value in _json_object(member.data).items() if value is not None} | found
+            found = _json_object(member.data) | found
         elif _extension(member) == "txt" and member.data:
             found["caption"] = member.data.decode("utf-8", "replace")
     return found
@@ -217,7 +217,7 @@ def _json_object(data: bytes) -> dict[str, Any]:
         value = json.loads(data)
     except ValueError:
         return {}
-    return value if isinstance(value, dict) else {}
+    return {name.lower(): item for name, item in value.items() if item is not None} if isinstance(value, dict) else {}
 
 
 def _text(values: Mapping[str, Any], *names: str) -> str | None:

@@ -45,7 +45,9 @@ def members(stream: IO[bytes], largest: int) -> Iterator[Member]:
             override |= _extended(info.type, reader.padded(_sane(size)))
             continue
         keep = info.isreg() and size <= largest
-        offset, data = reader.position, reader.padded(size) if keep else reader.skip(size)
+        offset, data = reader.position, reader.padded(size) if keep else None
+        if not keep:
+            reader.skip(size)
         if info.isreg():
             yield Member(override.get("path", info.name), offset, size, data)
         override = {}

@@ -144,8 +144,9 @@ def save_clip(
 ) -> None:
     """Write a folder that `local-dir:` reads. `tokenizer` is a transformers tokenizer (or None for CLIP's own).
 
-    `model_cfg` is what the model was built from: `open_clip.CLIP(**model_cfg)`. `preprocess_cfg` holds what differs from
-    open_clip's defaults among mean, std, interpolation, resize_mode. Texts are lower-cased unless `model_cfg` says so.
+    `model_cfg` is what the model was built from: `open_clip.CLIP(**model_cfg)`. `preprocess_cfg` holds what differs
+    from open_clip's defaults among mean, std, interpolation, resize_mode. Texts are lower-cased unless `model_cfg` says
+    otherwise.
     """
     from safetensors.torch import save_file
 

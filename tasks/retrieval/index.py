@@ -16,8 +16,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from tasks.identity import Execution
-
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray

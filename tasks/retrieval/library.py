@@ -52,7 +52,7 @@ class Hit:
 
 
 class Library:
-    """What the Searcher searches. Opening it reads the row table and maps the index; the model loads with the first query.
+    """What the Searcher searches. Opening it reads the row table and maps the index; the first query loads the model.
 
     `samples` are all rows of the corpus; vector i of `index` belongs to the i-th row without a `reason`.
     """

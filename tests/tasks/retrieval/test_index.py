@@ -71,4 +71,6 @@ def test_answers_do_not_depend_on_the_rest_of_the_batch() -> None:
     index, queries = Exact().build(points(300)), points(30, seed=1).astype(np.float32)
     together = index.search_distinct(queries, 5, 0.98, 4)
     alone = [index.search_distinct(query[None], 5, 0.98, 4)[0] for query in queries]
-    assert [[number for number, _ in found] for found in together] == [[number for number, _ in found] for found in alone]
+    assert [[number for number, _ in found] for found in together] == [
+        [number for number, _ in found] for found in alone
+    ]
