@@ -1,0 +1,122 @@
+"""A whole round through Prefect: the scripted engine answers, CLIP and TRL are real but tiny."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.selfplay import play_rounds
+from tasks.config import RunConfig, load_config
+from tasks.errors import UserError
+from tasks.standing import standing, team_of
+from tasks.store import Place, Store
+from tests.fixtures.tiny_clip import write_tiny_clip
+from tests.fixtures.tiny_vlm import write_tiny_vlm
+
+STAGES = [
+    "1-probe", "2-train-searcher", "3-search", "4-train-questioner", "5-synthesize", "6-filter", "7-train-solver",
+    "8-evaluate", "9-promote", "10-report",
+]  # fmt: skip
+
+SCRIPT = [
+    {
+        "prompt": "^\\s*search : (?P<domain>.*)$",
+        "texts": ["<type>chart</type><query>\\g<domain></query>", "<type>photo</type><query>a view</query>", "none"],
+    },
+    {
+        "prompt": "^\\s*ask$",
+        "texts": [
+            "<think>t</think><type>numeric_value</type><question>how many bars ?</question><answer>3</answer>",
+            "<think>t</think><type>numeric_value</type><question>how many slices ?</question><answer>3</answer>",
+            "I would rather not",
+        ],
+    },
+    {"prompt": "bars", "texts": ["\\boxed{3}", "3 \\boxed{3}", "\\boxed{4}"]},
+    {"prompt": "slices", "texts": ["\\boxed{5}"]},
+    {"texts": ["\\boxed{1}", "\\boxed{2}"]},
+]
+"""Questions about bars are near the frontier, those about slices are too easy."""
+
+TINY_TRAINER = {"steps": 1, "prompts": 2, "rollouts": 2, "max_tokens": 4, "lora": {"rank": 2}}
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> RunConfig:
+    folder = tmp_path_factory.mktemp("models")
+    clip = write_tiny_clip(folder / "clip")
+    settings: dict[str, Any] = {
+        "model": write_tiny_vlm(folder / "vlm"),
+        "engine": {"kind": "scripted", "rules": SCRIPT},
+        "corpus.source": {"kind": "world", "pictures": 60, "per_shard": 30},
+        "retrieval.clip.model": f"local-dir:{clip}",
+        "train": {role: TINY_TRAINER for role in ("searcher", "questioner", "solver")},
+        "probe": {"pictures": 2, "answers": 4},
+        "rewards.answers": 2,
+        "search.queries": 24,
+        "filter": {"answers": 9, "low": 0.3, "high": 0.8, "max_share": 0.5},
+        "evaluate": {"samples": 2, "items": 16},
+        "promote.patience": 1,
+    }
+    return load_config("embedded", [f"{key}={_flow_style(value)}" for key, value in settings.items()])
+
+
+def _flow_style(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return Store(str(tmp_path_factory.mktemp("store")))
+
+
+@pytest.mark.usefixtures("prefect_server")
+@pytest.mark.timeout(300)
+class TestRounds:
+    """Played in order, on one store: a first round, a second one, then one that is interrupted."""
+
+    def test_a_round_leaves_every_stage_complete_and_browsable(self, config: RunConfig, store: Store) -> None:
+        (played,) = play_rounds(config, "r", 1, store.url)
+        assert [name for name, manifest in store.stages("r", 1) if manifest] == STAGES
+        assert played.number == 1 and not played.decision.promoted  # a scripted Solver cannot get better
+        assert [name for name, _ in store.stages("r", 0)] == ["8-evaluate"]
+
+    def test_the_curriculum_lies_in_the_window_and_rejects_stay_with_their_reasons(self, store: Store) -> None:
+        stages = dict(store.stages("r", 1))
+        questions, verdicts = stages["5-synthesize"], stages["6-filter"]
+        assert questions and questions.counters["no question"] > 0
+        assert verdicts and verdicts.counters["kept"] > 0 and verdicts.counters["too easy"] > 0
+        assert sum(verdicts.counters.values()) == verdicts.rows == questions.counters["kept"]
+
+    def test_a_rolled_back_round_leaves_the_base_to_play_on(self, config: RunConfig, store: Store) -> None:
+        stands = standing(store, "r")
+        assert (stands.next, stands.origin, stands.rolled_back) == (2, 0, 1)
+        assert team_of(config, store, "r", stands.origin).solver is None
+
+    def test_played_again_it_goes_on_with_the_next_round_and_stops_when_patience_ends(
+        self, config: RunConfig, store: Store
+    ) -> None:
+        played = play_rounds(config, "r", 3, store.url)
+        assert [one.number for one in played] == [2]
+
+    def test_an_interrupted_round_reuses_what_is_complete_and_measures_no_solver_twice(
+        self, config: RunConfig, store: Store
+    ) -> None:
+        created = {name: manifest.created for name, manifest in store.stages("r", 2) if manifest}
+        base = dict(store.stages("r", 0))["8-evaluate"]
+        for stage in STAGES[6:]:
+            (Path(store.root) / "runs/r/round-002" / stage / "manifest.json").unlink()
+        play_rounds(config, "r", 1, store.url)
+        after = {name: manifest.created for name, manifest in store.stages("r", 2) if manifest}
+        assert [name for name in STAGES if after[name] == created[name]] == STAGES[:6]
+        assert dict(store.stages("r", 0))["8-evaluate"] == base
+
+    def test_a_run_does_not_go_on_from_another_base_model(
+        self, config: RunConfig, store: Store, tmp_path: Path
+    ) -> None:
+        other = config.model_copy(update={"model": str(write_tiny_vlm(tmp_path / "other", seed=1))})
+        assert Place.round(store, "r", 1).manifest("7-train-solver")
+        with pytest.raises(UserError, match="another base model"):
+            team_of(other, store, "r", 1)

@@ -1,0 +1,206 @@
+"""What each role is paid for, measured by a frozen team on the scripted engine and a real, tiny library."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from tasks.config import Prompts, RewardConfig, load_config
+from tasks.corpora import World
+from tasks.engines import Scripted
+from tasks.engines.request import Completion, Engine, Request
+from tasks.engines.scripted import Rule
+from tasks.index import build_corpus, corpus_place, open_library
+from tasks.prompt import Picture, Prompt
+from tasks.records import Estimate, Verdict
+from tasks.retrieval import Library, LibraryConfig
+from tasks.retrieval.clip import Clip
+from tasks.roles.searcher import Domain
+from tasks.team import Cast, Engines, Posed, Team
+from tasks.train import PayQuestioner, PaySearcher, PaySolver, searcher_examples, solver_examples
+from tasks.trainers.example import Example, Rollout
+from tests.fixtures.tiny_clip import write_tiny_clip
+
+PAY = RewardConfig(preset="safe", answers=6, top_k=3)
+QUESTION = "<think>t</think><type>numeric_value</type><question>{} ?</question><answer>1</answer>"
+QUERY = "<type>chart</type><query>{}</query>"
+SCRIPT = Scripted(
+    rules=(
+        Rule(prompt="^\\s*ask$", texts=(QUESTION.format("even"),)),
+        Rule(prompt="sure", texts=("\\boxed{1}",)),
+        Rule(prompt="even", texts=("\\boxed{1}", "\\boxed{2}")),
+    )
+)
+
+
+class Recording:
+    """The scripted engine, with the requests that it was given."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine, self.requests = engine, list[Request]()
+
+    def generate(
+        self, requests: Sequence[Request], on_done: Callable[[int], None] | None = None
+    ) -> list[list[Completion]]:
+        self.requests += requests
+        return self.engine.generate(requests, on_done)
+
+    def close(self) -> None:
+        self.engine.close()
+
+
+@pytest.fixture
+def prompts() -> Prompts:
+    return load_config("embedded").prompts
+
+
+@pytest.fixture
+def team(prompts: Prompts) -> Team:
+    return Team(model="nobody/nothing", engine=SCRIPT, prompts=prompts)
+
+
+@pytest.fixture
+def engine() -> Recording:
+    return Recording(SCRIPT.open(""))
+
+
+class Only(Engines):
+    """One engine, whatever the model."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    def of(self, model: str) -> Engine:
+        return self.engine
+
+
+@pytest.fixture
+def cast(team: Team, engine: Recording) -> Cast:
+    return Cast(team, Only(engine), seed=0)
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Library:
+    folder = tmp_path_factory.mktemp("library")
+    place = corpus_place(str(folder / "corpora" / "world"))
+    settings = LibraryConfig(clip=Clip(model=f"local-dir:{write_tiny_clip(folder / 'clip')}"))
+    build_corpus(place, World(pictures=12, per_shard=12), settings)
+    return open_library(place, settings)
+
+
+def picture(number: int) -> Picture:
+    return Picture(f"00000/{number}", b"")
+
+
+def about(number: int, text: str) -> Rollout:
+    """A Questioner's rollout about a picture."""
+    return Rollout(Example(f"00000/{number}", Prompt("ask"), picture(number)), text)
+
+
+def sought(number: int, text: str) -> Rollout:
+    """A Searcher's rollout in the domain of maps."""
+    return Rollout(Example(f"maps#{number}", Prompt("search : maps"), None), text)
+
+
+def test_a_question_at_the_frontier_earns_more_than_one_that_is_always_answered_alike(cast: Cast) -> None:
+    even, sure, broken = PayQuestioner(cast, PAY)(
+        [about(1, QUESTION.format("even")), about(2, QUESTION.format("sure")), about(3, "no tags")]
+    )
+    assert even.total > sure.total > broken.total == 0
+    assert sure.parts["difficulty"] == 0 and even.parts["format"] == 1
+
+
+def test_the_same_question_about_the_same_picture_is_answered_once_and_paid_alike(
+    cast: Cast, engine: Recording
+) -> None:
+    rollouts = [about(1, QUESTION.format("even"))] * 4 + [about(2, QUESTION.format("even"))]
+    rewards = PayQuestioner(cast, PAY)(rollouts)
+    assert len(engine.requests) == 2
+    assert len({reward.parts["difficulty"] for reward in rewards[:4]}) == 1
+
+
+def test_a_step_played_again_earns_the_same(cast: Cast) -> None:
+    rollouts = [about(number, QUESTION.format("even")) for number in range(8)]
+    pay = PayQuestioner(cast, PAY)
+    assert pay(rollouts) == pay(rollouts[::-1])[::-1]
+
+
+def test_repeated_questions_cost_their_share_of_the_batch(cast: Cast) -> None:
+    long = QUESTION.format("even when all the bars of the chart are added up")
+    other = QUESTION.format("even if nobody counts the small blue squares")
+    first, second, third = PayQuestioner(cast, PAY)([about(1, long), about(2, long), about(3, other)])
+    assert first.parts["text share"] == second.parts["text share"] == pytest.approx(2 / 3)
+    assert third.parts["text share"] == pytest.approx(1 / 3)
+
+
+def test_a_query_is_paid_for_the_question_that_its_picture_leads_to(
+    cast: Cast, library: Library, engine: Recording
+) -> None:
+    rewards = PaySearcher(cast, library, PAY)([sought(0, QUERY.format("a map")), sought(1, "nothing")])
+    asked = [request for request in engine.requests if request.prompt.user == "ask"]
+    assert len(asked) == 1 and asked[0].picture and asked[0].picture.key in {hit.key for hit in library.search(["a map"], 3)[0]}
+    assert rewards[0].parts["difficulty"] > 0 and rewards[1].total == 0
+    assert set(rewards[0].parts) == {"difficulty", "format", "text share", "image share"}
+
+
+def test_queries_that_all_fail_are_no_error(cast: Cast, library: Library) -> None:
+    assert [reward.total for reward in PaySearcher(cast, library, PAY)([sought(0, "x"), sought(1, "y")])] == [0, 0]
+
+
+def test_rollouts_with_one_query_do_not_all_draw_the_same_picture(
+    cast: Cast, library: Library, engine: Recording
+) -> None:
+    PaySearcher(cast, library, PAY)([sought(0, QUERY.format("a map"))] * 12)
+    assert len({request.picture for request in engine.requests if request.prompt.user == "ask"}) > 1
+
+
+def test_the_solver_is_paid_for_the_label_however_it_is_written() -> None:
+    pay = PaySolver({"q": "1/2"}, PAY)
+    rollouts = [Rollout(Example("q", Prompt("?"), None), text) for text in (r"\boxed{0.5}", r"\boxed{2}", "0.5")]
+    assert [reward.total for reward in pay(rollouts)] == pytest.approx([1.0, 0.1, 0.0])
+
+
+def test_labels_and_rewards_are_asked_for_in_the_same_words(
+    cast: Cast, team: Team, library: Library, engine: Recording
+) -> None:
+    key = library.search(["a map"], 1)[0][0].key
+    verdict = Verdict(
+        id=f"{key}#0", key=key, domain="maps", kind="numeric_value", text="even ?", answers=("1",), label="1",
+        agreement=0.5, reason=None,
+    )  # fmt: skip
+    (example,) = solver_examples(team, [verdict], library)
+    cast.answer([Posed(library.pictures([key])[0], verdict.text, verdict.kind)], 2, PAY.answer_draw)
+    assert engine.requests[0].prompt == example.prompt
+    assert engine.requests[0].picture == example.picture
+
+
+def test_domains_are_trained_on_in_proportion_to_their_weights(team: Team) -> None:
+    rows = [
+        Estimate(domain=name, questions=1, agreement=0.5, difficulty=1, low=0, high=1, weight=weight)
+        for name, weight in (("maps", 0.75), ("clocks", 0.25))
+    ]
+    examples = searcher_examples(team, [Domain(name="maps"), Domain(name="clocks")], rows, 16, seed=0)
+    prompts = [example.prompt.user for example in examples]
+    assert (prompts.count("search : maps"), prompts.count("search : clocks")) == (12, 4)
+    assert len({example.id for example in examples}) == 16
+    assert prompts[:12] != ["search : maps"] * 12
+
+
+def test_what_one_stage_measured_is_not_measured_again_on_the_same_samples(team: Team) -> None:
+    posed = [Posed(picture(1), "even ?", "numeric_value")]
+    answers = []
+    for seed in (1, 2, 1):
+        with team.open(seed) as frozen:
+            answers.append(frozen.answer(posed, 32, PAY.answer_draw)[0])
+    assert answers[0] == answers[2] != answers[1]
+
+
+def test_a_folder_that_is_no_model_is_the_users_mistake(tmp_path: Path) -> None:
+    from tasks.errors import UserError
+    from tasks.team import base_model
+
+    with pytest.raises(UserError, match="neither a folder"):
+        base_model(str(tmp_path))
+    assert base_model("Qwen/Qwen2.5-VL-7B-Instruct") == "Qwen/Qwen2.5-VL-7B-Instruct"
