@@ -1,4 +1,4 @@
-"""Rounds, one after another: play, promote or roll back, stop. A run plays on from where its manifests say it stands."""
+"""Rounds, one after another: play, promote or roll back, stop. A run plays on from where its manifests say."""
 
 from __future__ import annotations
 

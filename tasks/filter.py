@@ -21,7 +21,13 @@ from tasks.stage import stage
 from tasks.store import Artifact, Output, Place
 from tasks.team import Answers, Posed, Team, seed_of
 
-TOO_HARD, TOO_EASY, NO_MAJORITY, NO_ANSWER, OVER_QUOTA = "too hard", "too easy", "no majority", "no answer", "over quota"
+TOO_HARD, TOO_EASY, NO_MAJORITY, NO_ANSWER, OVER_QUOTA = (
+    "too hard",
+    "too easy",
+    "no majority",
+    "no answer",
+    "over quota",
+)
 
 
 def judge(answers: Answers, config: FilterConfig) -> tuple[str | None, float, str | None]:

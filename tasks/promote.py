@@ -24,6 +24,7 @@ from tasks.records import Decision, Score
 from tasks.stage import stage
 from tasks.store import Artifact, Output, Place
 
+
 def on_gate(scores: Sequence[Score], gate: str) -> dict[str, Score]:
     """The gate's rows by item."""
     return {row.id: row for row in scores if row.benchmark == gate}

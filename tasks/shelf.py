@@ -31,7 +31,9 @@ class Shelf(BaseModel):
             return cls(index=build_corpus(place, corpus.source, retrieval), retrieval=retrieval)
         index = place.find("index", Sample)
         if index is None:
-            raise UserError(f"no corpus at {place.store.url}/{place.prefix}: build one with `active-zero corpus build`.")
+            raise UserError(
+                f"no corpus at {place.store.url}/{place.prefix}: build one with `active-zero corpus build`."
+            )
         return cls(index=index, retrieval=retrieval)
 
     def open(self) -> Library:

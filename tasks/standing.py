@@ -13,7 +13,11 @@ from tasks.records import Decision, Step
 from tasks.store import Artifact, Place, Store
 from tasks.team import Role, Team
 
-TRAINED: dict[Role, str] = {"searcher": "2-train-searcher", "questioner": "4-train-questioner", "solver": "7-train-solver"}
+TRAINED: dict[Role, str] = {
+    "searcher": "2-train-searcher",
+    "questioner": "4-train-questioner",
+    "solver": "7-train-solver",
+}
 DECIDED, LAST = "9-promote", "10-report"
 
 

@@ -150,7 +150,12 @@ class Cast:
         """The Solver's answers, n a question."""
         wording = self.team.prompts.solver
         asks = [
-            Ask(solver.prompt(wording, one.text, one.kind), one.picture, n, seed_of(self.seed, one.picture.key, one.text))
+            Ask(
+                solver.prompt(wording, one.text, one.kind),
+                one.picture,
+                n,
+                seed_of(self.seed, one.picture.key, one.text),
+            )
             for one in posed
         ]
         return [tuple(_answer(text) for text in texts) for texts in self._generate("solver", asks, draw)]

@@ -1,13 +1,13 @@
-"""2, 4, 7: the three roles learn by GRPO; each is paid by what the frozen team of the round's start makes of its output.
+"""2, 4, 7: the roles learn by GRPO, each paid by what the frozen team of the round's start makes of its output.
 
 - Searcher: its query retrieves top k pictures, one of them (by the seed) is asked about by the frozen Questioner, the
-  frozen Solver answers m times; paid by the difficulty, less the shares of like queries and like pictures in its domain.
+  frozen Solver answers m times; paid by the difficulty, less the shares of like queries and pictures in its domain.
 - Questioner: the frozen Solver answers its question m times; paid by the difficulty, less the share of like questions.
 - Solver: paid for giving the pseudo-label.
 
-A reward is measured over all rollouts of a step together: one batch of questions, one of answers. What two rollouts both
-want to know is sampled once, and the same question about the same picture has the same answers in every step of a
-stage (its seed is made of both), so equal outputs are paid alike.
+A reward is measured over all rollouts of a step together: one batch of questions, one of answers. What two rollouts
+both want to know is sampled once, and the same question about the same picture has the same answers in every step of
+a stage (its seed is made of both), so equal outputs are paid alike.
 """
 
 from __future__ import annotations

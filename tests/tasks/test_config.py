@@ -57,7 +57,12 @@ def test_the_published_settings_are_the_papers() -> None:
     assert all(role.prompts * role.rollouts == 512 * 8 and role.updates == 4 for _, role in train)
     assert all(role.learning_rate == 1e-6 and role.beta == 0.01 and role.lora is None for _, role in train)
     assert (paper.filter.low, paper.filter.high, paper.filter.answers) == (0.3, 0.8, 9)
-    assert (paper.rewards.preset, paper.rewards.answers, paper.search.queries, paper.search.top_k) == ("repo", 10, 6000, 5)
+    assert (paper.rewards.preset, paper.rewards.answers, paper.search.queries, paper.search.top_k) == (
+        "repo",
+        10,
+        6000,
+        5,
+    )
 
 
 def test_no_reply_is_cut_shorter_in_training_than_elsewhere() -> None:
@@ -104,7 +109,9 @@ def test_a_template_with_an_unknown_variable_is_refused() -> None:
     assert "unknown variable picture" in mistake("prompts.solver.user='{{ picture }}'")
 
 
-@pytest.mark.parametrize("override_", ["seed", "=3", "a..b=1", "seed=[1", "seed.x=1", "domains=[]", "domains=nothing.yaml"])
+@pytest.mark.parametrize(
+    "override_", ["seed", "=3", "a..b=1", "seed=[1", "seed.x=1", "domains=[]", "domains=nothing.yaml"]
+)
 def test_an_override_that_makes_no_sense_is_refused(override_: str) -> None:
     mistake(override_)
 
@@ -118,7 +125,7 @@ def test_a_domain_named_twice_is_refused() -> None:
 
 
 def test_an_unknown_config_lists_the_known_ones() -> None:
-    with pytest.raises(UserError, match="embedded.yaml"):
+    with pytest.raises(UserError, match=r"embedded\.yaml"):
         load_config("embeded")
 
 

@@ -28,7 +28,9 @@ def answers(right: int, wrong: int = 0, silent: int = 0) -> tuple[str | None, ..
         (answers(5, 0, 5), 0.5, None),
     ],
 )
-def test_only_what_lies_in_the_window_is_kept(given: tuple[str | None, ...], agreement: float, reason: str | None) -> None:
+def test_only_what_lies_in_the_window_is_kept(
+    given: tuple[str | None, ...], agreement: float, reason: str | None
+) -> None:
     assert judge(given, CONFIG) == ("7", pytest.approx(agreement), reason)
 
 

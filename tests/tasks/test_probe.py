@@ -36,7 +36,8 @@ def test_where_nothing_is_difficult_every_domain_counts_the_same() -> None:
 def test_a_domain_at_the_frontier_outweighs_mastered_and_hopeless_ones() -> None:
     rows = frontier({"mastered": [1.0] * 4, "frontier": [0.5] * 4, "silent": [None] * 4}, ProbeConfig(), seed=0)
     by_name = {row.domain: row for row in rows}
-    assert by_name["frontier"].difficulty == 1 and by_name["mastered"].difficulty == by_name["silent"].difficulty == 0
+    assert by_name["frontier"].difficulty == 1
+    assert by_name["mastered"].difficulty == by_name["silent"].difficulty == 0
     assert by_name["frontier"].weight > by_name["mastered"].weight == by_name["silent"].weight > 0
     assert (by_name["silent"].questions, by_name["silent"].agreement) == (4, 0.0)
 
@@ -50,7 +51,8 @@ def test_the_interval_holds_the_mean_and_narrows_with_more_questions() -> None:
     rng = np.random.default_rng(0)
     few, many = rng.random(10), rng.random(1000)
     (low, high), (lower, higher) = bootstrap_interval(few, 1000, 0), bootstrap_interval(many, 1000, 0)
-    assert low < few.mean() < high and lower < many.mean() < higher
+    assert low < few.mean() < high
+    assert lower < many.mean() < higher
     assert higher - lower < high - low
 
 

@@ -14,8 +14,8 @@ GATE = "world:validation"
 
 def score(number: int, mean: float, greedy: bool, benchmark: str = GATE) -> Score:
     return Score(
-        benchmark=benchmark, id=str(number), domain="maps", target="1", greedy="1", greedy_correct=greedy, samples=("1",),
-        sample_accuracy=mean, majority_correct=greedy,
+        benchmark=benchmark, id=str(number), domain="maps", target="1", greedy="1", greedy_correct=greedy,
+        samples=("1",), sample_accuracy=mean, majority_correct=greedy,
     )  # fmt: skip
 
 
@@ -28,13 +28,15 @@ BEFORE = scores([0.5] * 50, [True, False] * 25)
 
 def test_a_gain_of_the_mean_that_costs_no_greedy_accuracy_is_promoted() -> None:
     decision = decide(BEFORE, scores([0.6] * 50, [True, False] * 25), GATE, PromoteConfig(), seed=0)
-    assert decision.promoted and decision.items == 50
+    assert decision.promoted
+    assert decision.items == 50
     assert (decision.mean_before, decision.mean_after) == (pytest.approx(50), pytest.approx(60))
 
 
 def test_a_gain_that_costs_greedy_accuracy_is_rolled_back() -> None:
     decision = decide(BEFORE, scores([0.6] * 50, [False] * 50), GATE, PromoteConfig(), seed=0)
-    assert not decision.promoted and "greedy" in decision.why
+    assert not decision.promoted
+    assert "greedy" in decision.why
 
 
 def test_the_same_solver_is_not_promoted() -> None:

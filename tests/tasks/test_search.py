@@ -17,7 +17,9 @@ BARS = "<type>chart</type><query>bars</query>"
 def test_apportioned_numbers_add_up_and_are_within_one_of_their_share(weights: list[float], total: int) -> None:
     counts = apportion(weights, total)
     assert sum(counts) == total
-    assert all(abs(count - weight / sum(weights) * total) < 1 + 1e-6 for count, weight in zip(counts, weights, strict=True))
+    assert all(
+        abs(count - weight / sum(weights) * total) < 1 + 1e-6 for count, weight in zip(counts, weights, strict=True)
+    )
 
 
 def test_a_picture_belongs_to_the_query_that_it_fits_best() -> None:

@@ -18,7 +18,8 @@ def test_every_text_becomes_a_row_of_its_picture() -> None:
         ("00000/7#0", "00000/7", "bar charts", None),
         ("00000/7#1", "00000/7", "bar charts", "no question"),
     ]
-    assert rows[1].kind is None and rows[1].raw == "nonsense"
+    assert rows[1].kind is None
+    assert rows[1].raw == "nonsense"
 
 
 def test_a_question_repeated_about_one_picture_is_a_duplicate_whatever_its_case() -> None:

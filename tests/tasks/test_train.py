@@ -109,7 +109,8 @@ def test_a_question_at_the_frontier_earns_more_than_one_that_is_always_answered_
         [about(1, QUESTION.format("even")), about(2, QUESTION.format("sure")), about(3, "no tags")]
     )
     assert even.total > sure.total > broken.total == 0
-    assert sure.parts["difficulty"] == 0 and even.parts["format"] == 1
+    assert sure.parts["difficulty"] == 0
+    assert even.parts["format"] == 1
 
 
 def test_the_same_question_about_the_same_picture_is_answered_once_and_paid_alike(
@@ -140,8 +141,11 @@ def test_a_query_is_paid_for_the_question_that_its_picture_leads_to(
 ) -> None:
     rewards = PaySearcher(cast, library, PAY)([sought(0, QUERY.format("a map")), sought(1, "nothing")])
     asked = [request for request in engine.requests if request.prompt.user == "ask"]
-    assert len(asked) == 1 and asked[0].picture and asked[0].picture.key in {hit.key for hit in library.search(["a map"], 3)[0]}
-    assert rewards[0].parts["difficulty"] > 0 and rewards[1].total == 0
+    assert len(asked) == 1
+    assert asked[0].picture
+    assert asked[0].picture.key in {hit.key for hit in library.search(["a map"], 3)[0]}
+    assert rewards[0].parts["difficulty"] > 0
+    assert rewards[1].total == 0
     assert set(rewards[0].parts) == {"difficulty", "format", "text share", "image share"}
 
 

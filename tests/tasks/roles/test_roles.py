@@ -23,7 +23,9 @@ def test_a_prompt_is_the_template_filled_in() -> None:
 
 
 def test_the_solver_is_asked_the_bare_question_when_the_template_says_so() -> None:
-    assert solver.prompt(SolverWording(user="{{ question }}", max_tokens=8), "a < b ?", "short_answer").user == "a < b ?"
+    assert (
+        solver.prompt(SolverWording(user="{{ question }}", max_tokens=8), "a < b ?", "short_answer").user == "a < b ?"
+    )
 
 
 def test_a_template_that_names_an_unknown_variable_is_refused() -> None:
@@ -36,7 +38,9 @@ def test_a_template_that_does_not_parse_is_refused() -> None:
         SolverWording(user="{{ question", max_tokens=8)
 
 
-@pytest.mark.parametrize("text", ["<type>a</type><query>red  bars</query>", " <type> a </type>\n<query>\nred bars </query> "])
+@pytest.mark.parametrize(
+    "text", ["<type>a</type><query>red  bars</query>", " <type> a </type>\n<query>\nred bars </query> "]
+)
 def test_white_space_around_a_querys_tags_is_of_no_account(text: str) -> None:
     assert searcher.parse(text) == Query(text="red bars", kind="a")
     assert searcher.well_formed(text)
@@ -73,7 +77,8 @@ def test_a_question_about_a_box_is_a_question() -> None:
 def test_a_tag_that_the_thought_mentions_is_not_the_question() -> None:
     text = QUESTION.replace("two bars", "I write <question>x</question> later")
     draft = questioner.parse(text)
-    assert isinstance(draft, Draft) and draft.text == "sum ?"
+    assert isinstance(draft, Draft)
+    assert draft.text == "sum ?"
     assert not questioner.well_formed(text)
 
 
@@ -116,7 +121,10 @@ def test_a_box_in_the_middle_is_read_but_is_not_well_formed() -> None:
     assert not solver.well_formed(r"\boxed{7} I think")
 
 
-@given(st.text() | st.lists(st.sampled_from(["<query>", "</query>", "<question>", "</question>", "\\boxed{", "}", "a"])).map("".join))
+@given(
+    st.text()
+    | st.lists(st.sampled_from(["<query>", "</query>", "<question>", "</question>", "\\boxed{", "}", "a"])).map("".join)
+)
 def test_no_text_makes_a_parser_raise(text: str) -> None:
     for role in (searcher, questioner, solver):
         role.parse(text)
