@@ -32,6 +32,8 @@ _LEAD = re.compile(
     r"(?=\S)|^(?:approximately|approx\.?|about|around|roughly|nearly|≈|~|\\approx)\s*(?=[\d$\\-])",
     re.IGNORECASE,
 )
+_STOPS = " .;,?\n"
+_BEFORE_A_FACTORIAL = (*"0123456789", ")")
 _COMMANDS = [
     (
         re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mathsf|mbox|operatorname|rm)\s*\{([^{}]*)\}"),
@@ -103,7 +105,9 @@ def _unwrapped(text: str) -> str:
         if found and _balanced(found[1]):
             text = found[1].strip()
     text = _LEAD.sub("", text)
-    stripped = text.rstrip(" .;,!?\n")
+    stripped = text.rstrip(_STOPS)
+    if not stripped.rstrip("!").endswith(_BEFORE_A_FACTORIAL):
+        stripped = stripped.rstrip(_STOPS + "!")
     return stripped if stripped and not text.endswith(r"\,") else text
 
 

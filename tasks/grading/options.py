@@ -14,6 +14,9 @@ from tasks.grading.equality import equal
 from tasks.grading.extraction import extract_answer
 from tasks.grading.words import ARTICLES, plain_word
 
+LONGEST = 8000
+"""Characters that are read, from the end: there stands the conclusion."""
+
 _LETTER = re.compile(r"(?<![A-Za-z0-9'_\\])([(\[{\"'*]{0,3})([A-Ja-j])([)\]}\"'*]{0,3})(?![A-Za-z0-9_]|'[a-z])")
 _ALONE = re.compile(
     r"(?:(?:the\s+)?(?:final\s+|correct\s+)?answer\s*(?:is)?\s*:?\s*)?(?:(?:option|choice)\s+)?"
@@ -76,7 +79,9 @@ class _Mention:
 def choose_option(text: str, options: Mapping[str, str] | Sequence[str]) -> str | None:
     """The letter of the option that the text chooses. A sequence of options is lettered A, B, C ..."""
     lettered = _lettered(options)
-    prose = unicodedata.normalize("NFKC", text).replace("**", "").replace("。", ".").replace("’", "'").strip()
+    prose = (
+        unicodedata.normalize("NFKC", text[-LONGEST:]).replace("**", "").replace("。", ".").replace("’", "'").strip()
+    )
     boxed = extract_answer(prose)
     if boxed is not None:
         return _whole(re.sub(r"\\(?:text|mathrm|textbf)\s*\{([^{}]*)\}", r"\1", boxed), lettered) or None
