@@ -12,13 +12,13 @@ from tasks.store import Store
 
 @flow(name="self-play", flow_run_name="{run}")
 def play_rounds(config: RunConfig, run: str, rounds: int, store: str) -> list[Round]:
-    """Play up to `rounds` more rounds; stop early after `promote.patience` rounds rolled back in a row.
+    """Play up to `rounds` more rounds; stop early after `patience` rounds rolled back in a row.
 
     The first round is always played: who asks for one gets one, also in a run that has stopped.
     """
     played: list[Round] = []
     while len(played) < rounds:
         played.append(play_round(config, run, standing(Store(store), run).next, store))
-        if standing(Store(store), run).rolled_back >= config.promote.patience:
+        if standing(Store(store), run).rolled_back >= config.patience:
             break
     return played

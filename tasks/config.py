@@ -180,8 +180,6 @@ class PromoteConfig(Settings):
     """Fall of greedy accuracy that is put up with."""
     resamples: int = Field(2000, ge=100)
     """Bootstrap resamples behind each interval."""
-    patience: Count = 2
-    """Rounds rolled back in a row after which the run stops."""
 
 
 class RunConfig(Settings):
@@ -208,6 +206,8 @@ class RunConfig(Settings):
     filter: FilterConfig = FilterConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     promote: PromoteConfig = PromoteConfig()
+    patience: Count = 2
+    """Rounds rolled back in a row after which no further round is begun by itself."""
 
     @model_validator(mode="after")
     def _domains_differ(self) -> RunConfig:

@@ -58,7 +58,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> RunConfig:
         "search.queries": 24,
         "filter": {"answers": 9, "low": 0.3, "high": 0.8, "max_share": 0.5},
         "evaluate": {"samples": 2, "items": 16},
-        "promote.patience": 1,
+        "patience": 1,
     }
     return load_config("embedded", [f"{key}={_flow_style(value)}" for key, value in settings.items()])
 
