@@ -32,24 +32,30 @@ def watching(console: Console) -> Iterator[None]:
 
 
 class Bars:
-    """A listener that keeps one bar for each piece of work under way."""
+    """A listener that keeps a head line for what is being played, and a bar for each piece of work within it."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
+        self._head = progress.add_task("starting", total=None, figures="")
         self._tasks: dict[int, TaskID] = {}
 
     def __call__(self, snapshot: Snapshot) -> None:
         if snapshot.finished:
-            self._end(snapshot.key)
+            self._end(snapshot)
             return
         if snapshot.key not in self._tasks:
-            self._tasks[snapshot.key] = self._progress.add_task(named(snapshot), total=snapshot.total, figures="")
-        task = self._tasks[snapshot.key]
-        self._progress.update(task, completed=snapshot.done, figures=figures(snapshot))
+            self._tasks[snapshot.key] = self._begin(snapshot)
+        self._progress.update(self._tasks[snapshot.key], completed=snapshot.done, figures=figures(snapshot))
 
-    def _end(self, key: int) -> None:
-        task = self._tasks.pop(key, None)
-        if task is not None:
+    def _begin(self, snapshot: Snapshot) -> TaskID:
+        if len(snapshot.path) > 1:
+            return self._progress.add_task(named(snapshot), total=snapshot.total, figures="")
+        self._progress.reset(self._head, total=snapshot.total, description=named(snapshot), figures="")
+        return self._head
+
+    def _end(self, snapshot: Snapshot) -> None:
+        task = self._tasks.pop(snapshot.key, None)
+        if task is not None and task != self._head:
             self._progress.remove_task(task)
 
 
@@ -80,4 +86,5 @@ def _bars(console: Console) -> Progress:
         TimeElapsedColumn(),
         console=console,
         transient=True,
+        refresh_per_second=4,
     )

@@ -1,0 +1,323 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from flows.cli import FAILURE, USER, command
+from tasks.errors import UserError
+from tasks.records import Decision, Verdict
+from tasks.store import Output, Place, Store
+from tests.fixtures.shards import sample, write_shard
+from tests.fixtures.tiny_clip import write_tiny_clip
+from tests.fixtures.tiny_round import write_tiny_config
+
+COMMANDS = [
+    ["iterate"], ["runs"], ["show"], ["curriculum"], ["evaluate"], ["grade"], ["doctor"],
+    ["corpus", "build"], ["corpus", "info"], ["corpus", "query"], ["corpus", "image"],
+]  # fmt: skip
+
+
+def verdict(number: int, reason: str | None) -> Verdict:
+    return Verdict(
+        id=f"00000/{number}#0", key=f"00000/{number}", domain="bars", kind="numeric_value",
+        text="how many [red] bars ?", answers=("3", None), label="3", agreement=0.5, reason=reason,
+    )  # fmt: skip
+
+
+DECISION = Decision(
+    promoted=True, items=2, mean_before=50, mean_after=52, mean_low=0.5, mean_high=3.5, greedy_before=60,
+    greedy_after=61, greedy_low=-1, greedy_high=3, why="it gained",
+)  # fmt: skip
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """Run `r`: round 1 complete, round 2 with a torn manifest in its filter, round 3 with a part cut short."""
+    store = Store(str(tmp_path / "store"))
+    monkeypatch.setenv("ACTIVE_ZERO_STORE", store.url)
+    judged = Output([verdict(1, None), verdict(2, "too easy")], {"kept": 1, "too easy": 1})
+    Place.round(store, "r", 1).commit("6-filter", Verdict, judged, {"version": 1}, 4.2)
+    Place.round(store, "r", 1).commit("9-promote", Decision, Output([DECISION]), {"version": 1}, 0.1)
+    Place.round(store, "r", 2).commit("6-filter", Verdict, judged, {"version": 1}, 4.2)
+    (folder(store, 2) / "manifest.json").write_text('{"stage": "6-fil')
+    Place.round(store, "r", 3).commit("6-filter", Verdict, judged, {"version": 1}, 4.2)
+    (part,) = folder(store, 3).glob("part-*.parquet")
+    part.write_bytes(part.read_bytes()[:-8])
+    return store
+
+
+def folder(store: Store, number: int) -> Path:
+    return Path(store.root) / f"runs/r/round-{number:03d}/6-filter"
+
+
+def contents(store: Store) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in Path(store.root).rglob("*") if path.is_file()}
+
+
+def told(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """Standard output of a command that must succeed."""
+    code = command(arguments)
+    captured = capsys.readouterr()
+    assert (code, captured.err) == (0, "")
+    return captured.out
+
+
+@pytest.mark.parametrize("name", COMMANDS, ids=" ".join)
+def test_help_shows_how_each_command_is_used(name: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert f"active-zero {' '.join(name)}" in told(capsys, *name, "--help")
+
+
+def test_help_loads_nothing_heavy() -> None:
+    heavy = ["torch", "prefect", "pyarrow", "pydantic", "fsspec", "numpy", "transformers", "yaml", "PIL"]
+    program = (
+        "import sys; from flows.cli import command; code = command(['iterate', '--help']);"
+        f"print(code, sorted(set({heavy}) & set(sys.modules)), file=sys.stderr)"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ran.stderr.strip() == "0 []"
+
+
+BAD = [
+    (["show", "nope"], "There is no run 'nope'"),
+    (["show", "r", "--round", "9"], "has no round 9"),
+    (["show", "r", "--stage", "6-filtre"], "has no stage '6-filtre'"),
+    (["curriculum", "nope"], "There is no run 'nope'"),
+    (["curriculum", "r", "--round", "2"], "6-filter is not complete: play on"),
+    (["curriculum", "r", "--round", "3"], "bytes instead of"),
+    (["curriculum", "r", "--round", "1", "--out", "x.txt"], "--format"),
+    (["curriculum", "r", "--round", "1", "--format", "xml"], "'xml'"),
+    (["curriculum", "r", "--round", "1", "--format", "html"], "no corpus at"),
+    (["iterate", "--set", "filter.lwo=0.4"], "did you mean filter.low?"),
+    (["iterate", "--set", "filter.low=2"], "filter.low"),
+    (["iterate", "--set", "filter.low"], "not of the form a.b=value"),
+    (["iterate", "--config", "missing.yaml"], "config missing.yaml is not a file"),
+    (["iterate", "--rounds", "0"], "--rounds"),
+    (["iterate", "--run", "../up"], "cannot be a name in the store"),
+    (["iterate", "--set", "model=/nowhere/at/all"], "/nowhere/at/all"),
+    (["corpus", "info", "nothing/here"], "no corpus at"),
+    (["corpus", "query", "a bar", "--corpus", "nothing/here"], "no corpus at"),
+    (["corpus", "image", "0/1", "--corpus", "nothing/here", "--out", "x.png"], "no corpus at"),
+    (["evaluate", "no/such/model", "--benchmark", "world:heldout"], "no/such/model"),
+    (["evaluate", "run:nope", "--benchmark", "mathvista"], "benchmark mathvista is neither"),
+    (["evaluate", "run:nope", "--benchmark", "world:heldout"], "There is no run 'nope'"),
+    (["play"], "No such command 'play'"),
+    (["show"], "Missing argument"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "why"), BAD, ids=[" ".join(arguments) for arguments, _ in BAD])
+def test_a_mistake_is_one_line_and_exit_2_and_nothing_is_written(
+    arguments: list[str], why: str, store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    before = contents(store)
+    code = command(arguments)
+    captured = capsys.readouterr()
+    assert (code, captured.out) == (USER, "")
+    (line,) = captured.err.splitlines()
+    assert why in line
+    assert contents(store) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["store"]
+
+
+@pytest.mark.parametrize("arguments", [["runs"], ["show", "r"], ["curriculum", "r"]], ids=" ".join)
+def test_looking_at_a_store_that_is_not_there_does_not_make_one(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACTIVE_ZERO_STORE", str(tmp_path / "typo"))
+    assert command(arguments) == USER
+    assert "There is no store at" in capsys.readouterr().err
+    assert not (tmp_path / "typo").exists()
+
+
+def test_a_model_folder_without_weights_is_refused_before_anything_runs(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "vlm").mkdir()
+    (tmp_path / "vlm" / "config.json").write_text("{}")
+    before = contents(store)
+    assert command(["iterate", "--set", f"model={tmp_path / 'vlm'}"]) == USER
+    assert "lacks weights" in capsys.readouterr().err
+    assert contents(store) == before
+
+
+def test_as_a_program_a_mistake_is_one_line_and_exit_2(tmp_path: Path) -> None:
+    program = [sys.executable, "-m", "flows.cli", "iterate", "--set", "filter.lwo=0.4"]
+    ran = subprocess.run(program, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stdout) == (USER, "")
+    assert len(ran.stderr.splitlines()) == 1
+
+
+def test_a_folder_without_shards_is_refused_before_anything_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    assert command(["corpus", "build", str(tmp_path / "empty"), "--out", str(tmp_path / "built")]) == USER
+    assert "no .tar shards in" in capsys.readouterr().err
+    assert not (tmp_path / "built").exists()
+
+
+def test_a_broken_picture_is_left_out_of_the_corpus_and_asked_for_gives_its_reason(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tasks.corpora import Laion
+    from tasks.index import build_corpus, corpus_place
+    from tasks.retrieval import LibraryConfig
+
+    shards = write_shard(tmp_path / "shards", "00000", [*sample("good", 1), ("bad.jpg", b"not a picture")]).parent
+    library = LibraryConfig.model_validate({"clip": {"model": f"local-dir:{write_tiny_clip(tmp_path / 'clip')}"}})
+    uri = str(tmp_path / "built")
+    build_corpus(corpus_place(uri), Laion(shards=str(shards)), library)
+
+    info = json.loads(told(capsys, "corpus", "info", uri, "--json"))
+    assert (info["rows"], info["counters"]["kept"], info["counters"]["broken"]) == (2, 1, 1)
+    (hit,) = json.loads(told(capsys, "corpus", "query", "a [square]", "--corpus", uri, "-k", "3", "--json"))
+    assert (hit["rank"], hit["key"]) == (1, "00000/good")
+    out = tmp_path / "kept.png"
+    told(capsys, "corpus", "image", "00000/good", "--corpus", uri, "--out", str(out))
+    original = out.read_bytes()
+    assert original == dict(sample("good", 1))["good.png"]
+    assert command(["corpus", "image", "00000/bad", "--corpus", uri, "--out", str(out)]) == USER
+    assert "is not served: broken" in capsys.readouterr().err
+    assert out.read_bytes() == original
+
+
+def test_runs_tells_what_was_promoted_and_what_is_next(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    (run,) = json.loads(told(capsys, "runs", "--json"))
+    assert (run["run"], run["rounds"], run["promoted"], run["team"], run["accuracy"]) == ("r", 1, [1], 1, 52)
+    assert run["state"] == "round 2 is under way, 0 stages complete"
+    assert "round 2 is under way" in told(capsys, "runs")
+
+
+def test_show_tells_complete_from_unfinished_and_damaged(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    stages = json.loads(told(capsys, "show", "r", "--json"))
+    assert [(one["round"], one["stage"], one["state"]) for one in stages] == [
+        (1, "6-filter", "complete"), (1, "9-promote", "complete"),
+        (2, "6-filter", "unfinished"), (3, "6-filter", "damaged"),
+    ]  # fmt: skip
+    manifest = Place.round(store, "r", 1).manifest("6-filter")
+    assert manifest
+    first = stages[0]
+    assert (first["fingerprint"], first["rows"], first["seconds"]) == (manifest.fingerprint, 2, 4.2)
+    assert first["counters"] == {"kept": 1, "too easy": 1}
+    (one,) = json.loads(told(capsys, "show", "r", "--round", "1", "--stage", "6-filter", "--json"))
+    assert one == first
+    assert manifest.fingerprint[:12] in told(capsys, "show", "r", "--round", "1")
+
+
+def test_a_curriculum_is_what_was_kept_unless_all_is_asked_for(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    of_round = ["curriculum", "r", "--round", "1"]
+    kept = told(capsys, *of_round, "--format", "jsonl").splitlines()
+    assert [Verdict.model_validate_json(line) for line in kept] == [verdict(1, None)]
+    told(capsys, *of_round, "--all", "--format", "parquet", "--out", str(tmp_path / "c.parquet"))
+    assert Verdict.from_table(pq.read_table(tmp_path / "c.parquet")) == [verdict(1, None), verdict(2, "too easy")]
+    assert "how many [red] bars ?" in told(capsys, *of_round)
+    assert "too easy" in told(capsys, *of_round, "--all")
+
+
+def test_answers_are_graded_as_everywhere(capsys: pytest.CaptureFixture[str]) -> None:
+    assert told(capsys, "grade", "1/2", "0.5") == "right\n"
+    assert told(capsys, "grade", "so it is \\boxed{7}", "7") == "right\n"
+    assert told(capsys, "grade", "-5", "5") == "wrong\n"
+    assert json.loads(told(capsys, "grade", "a", "b", "--json"))["right"] is False
+
+
+def test_a_doctor_tells_what_is_wrong_and_what_to_do(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = contents(store)
+    assert command(["doctor", "--json", "--set", "model=/nowhere/at/all"]) == FAILURE
+    checks = {check["name"]: check for check in json.loads(capsys.readouterr().out)}
+    assert checks["store"]["state"] == "pass"
+    assert checks["model"]["state"] == "fail"
+    assert "/nowhere/at/all" in checks["model"]["told"]
+    assert checks["corpus"]["state"] == "pass"
+    assert contents(store) == before
+
+
+def test_a_doctor_leaves_no_store_behind(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACTIVE_ZERO_STORE", str(tmp_path / "new"))
+    command(["doctor"])
+    assert "pass  store: " in capsys.readouterr().out
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_lock_is_read_for_this_platform() -> None:
+    from flows.cli_doctor import locked
+
+    lines = [
+        "a-b[x]==1.2 \\",
+        "    --hash=sha256:00",
+        'c==3 ; sys_platform == "no-such" \\',
+        'd==4.post1 ; python_version >= "3"',
+    ]
+    text = "\n".join(lines)
+    assert dict(locked(text)) == {"a-b": "1.2", "d": "4.post1"}
+
+
+def test_a_failure_is_one_line_with_its_log_and_exit_1(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise RuntimeError("first line\nsecond line")
+
+    monkeypatch.setattr("flows.cli_runs.existing_store", fail)
+    assert command(["runs"]) == FAILURE
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "RuntimeError: first line second line" in line
+
+
+@pytest.mark.usefixtures("prefect_server")
+@pytest.mark.timeout(300)
+def test_iterate_plays_a_round_says_what_became_of_it_and_reuses_what_is_complete(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("ACTIVE_ZERO_STORE", str(tmp_path / "store"))
+    config = str(write_tiny_config(tmp_path))
+    assert command(["iterate", "--config", config, "--run", "mine"]) == 0
+    first = capsys.readouterr()
+    lines = first.out.strip().splitlines()
+    assert lines[0] == "Run mine, round 1"
+    assert lines[1].startswith("world:heldout, mean of 2: ")
+    assert lines[2].startswith("world:heldout, greedy: ")
+    assert lines[-3].startswith(("promoted: ", "rolled back: "))
+    assert lines[-2].startswith("label accuracy: ")
+    report = Path(lines[-1].removeprefix("report: "))
+    assert report.read_text().startswith("# Run mine, round 1")
+    assert {path.name for path in report.parent.iterdir()} == {
+        "report.md", "report.png", "curriculum.html", "summary.txt",
+    }  # fmt: skip
+    assert "6-filter: " in first.err
+    assert "Traceback" not in first.err
+
+    manifest = Place.round(Store(str(tmp_path / "store")), "mine", 1).uri("9-promote").removeprefix("file://")
+    (Path(manifest) / "manifest.json").unlink()
+    assert command(["iterate", "--config", config, "--run", "mine"]) == 0
+    again = capsys.readouterr()
+    assert "6-filter: reused" in again.err
+    assert again.out.strip().splitlines()[0] == "Run mine, round 1"
+    page = tmp_path / "page.html"
+    told(capsys, "curriculum", "mine", "--all", "--format", "html", "--config", config, "--out", str(page))
+    assert "data:image/png;base64," in page.read_text()
+
+
+def test_errors_of_the_user_are_told_by_any_command(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise UserError("this is wrong: do that.")
+
+    monkeypatch.setattr("flows.cli_runs.existing_store", fail)
+    assert command(["runs"]) == USER
+    assert capsys.readouterr().err == "active-zero: this is wrong: do that.\n"
