@@ -121,4 +121,4 @@ def _share(texts: Sequence[str], good: Callable[[str], bool]) -> float:
 
 
 def _right(answer: str | None, truth: str) -> bool:
-    return answer is not None and equal(answer, truth)
+    return answer is not None and equal(answer, truth).equal

@@ -37,7 +37,9 @@ CHAT_TEMPLATE = (
 )
 PIXELS, PATCH, MERGE = 112, 14, 2
 IMAGE_TOKENS = (PIXELS // PATCH // MERGE) ** 2
-MEAN, DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+MEAN, DEVIATION = (0.95, 0.95, 0.95), (0.25, 0.25, 0.25)
+"""Centred on the paper, not on photographs: around a mean of 0.45 the white ground is the largest part of every patch, the
+tower's RMS norms (which do not centre) pass on little else, and reading is learned many times more slowly."""
 
 
 class Phase(BaseModel):
@@ -140,7 +142,7 @@ def save_model(folder: Path, model: Qwen2_5_VLForConditionalGeneration, tokenize
     from transformers.models.qwen2_vl.video_processing_qwen2_vl import Qwen2VLVideoProcessor
 
     size = {"shortest_edge": PIXELS * PIXELS, "longest_edge": PIXELS * PIXELS}
-    images = Qwen2VLImageProcessor(size=size, patch_size=PATCH, merge_size=MERGE)
+    images = Qwen2VLImageProcessor(size=size, patch_size=PATCH, merge_size=MERGE, image_mean=MEAN, image_std=DEVIATION)
     videos = Qwen2VLVideoProcessor(size=size, patch_size=PATCH, merge_size=MERGE)
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id

@@ -27,6 +27,10 @@ NAMES = tuple(COLORS)
 SHAPES = ("circle", "square", "triangle", "star", "cross")
 INK = (40, 40, 40)
 
+CELL = 28
+"""Layouts keep to a lattice of 28 pixels, one visual token of the embedded model: a picture's parts then fall into
+tokens of their own, and reading is learned from tens of thousands of pictures instead of millions."""
+
 Point = tuple[float, float]
 Color = tuple[int, int, int]
 
@@ -34,6 +38,11 @@ Color = tuple[int, int, int]
 def paper(rng: Random) -> Color:
     """A light background that differs from picture to picture."""
     return (rng.randint(232, 255), rng.randint(232, 255), rng.randint(232, 255))
+
+
+def jitter(rng: Random, reach: float = 1.0) -> Point:
+    """A small shift, so that no two pictures are the same."""
+    return rng.uniform(-reach, reach), rng.uniform(-reach, reach)
 
 
 def polar(center: Point, radius: float, degrees: float) -> Point:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
-from tasks.world.canvas import COLORS, INK, NAMES, Canvas, Point
+from tasks.world.canvas import CELL, COLORS, INK, NAMES, Canvas, Point, jitter
 from tasks.world.family import Family, Kind, Slots, Solution, each, either_way, gap, once, pairs, total
 
 # Color grids --------------------------------------------------------------------------------------------------------
@@ -35,8 +35,8 @@ def _grid_facts(rng: Random, level: int) -> Grid:
 
 def _draw_grid(canvas: Canvas, grid: Grid, rng: Random) -> None:
     side = len(grid.rows)
-    width = 92 / side
-    left, top = 9 + rng.uniform(-4, 6), 9 + rng.uniform(-4, 6)
+    width = 2 * CELL if side == 2 else CELL
+    left, top = jitter(rng)
     for r, row in enumerate(grid.rows):
         for c, name in enumerate(row):
             x, y = left + c * width, top + r * width
@@ -119,14 +119,15 @@ def _table_facts(rng: Random, level: int) -> Table:
 
 def _draw_table(canvas: Canvas, table: Table, rng: Random) -> None:
     side = len(table.rows)
-    width = 90 / side
-    left, top, ink = 10 + rng.uniform(-4, 4), 10 + rng.uniform(-4, 4), COLORS[rng.choice(("black", "blue", "red"))]
+    width = 2 * CELL if side == 2 else CELL
+    (left, top), ink = jitter(rng), COLORS[rng.choice(("black", "blue", "red"))]
+    end = side * width
     for i in range(side + 1):
-        canvas.line([(left, top + i * width), (left + 90, top + i * width)], INK, 0.8)
-        canvas.line([(left + i * width, top), (left + i * width, top + 90)], INK, 0.8)
+        canvas.line([(left, top + i * width), (left + end, top + i * width)], INK, 0.8)
+        canvas.line([(left + i * width, top), (left + i * width, top + end)], INK, 0.8)
     for r, row in enumerate(table.rows):
         for c, digit in enumerate(row):
-            canvas.text((left + (c + 0.5) * width, top + (r + 0.5) * width), str(digit), 24, ink)
+            canvas.text((left + (c + 0.5) * width, top + (r + 0.5) * width), str(digit), 22 if side == 3 else 30, ink)
 
 
 def _line_sum(table: Table, slots: Slots, rng: Random) -> Solution | None:
@@ -193,16 +194,17 @@ class Map:
 
 
 def _map_facts(rng: Random, level: int) -> Map:
-    side, count = level + 2, level + 1
+    side, count = level + 1, level + 1
     spots = rng.sample([(r, c) for r in range(side) for c in range(side)], count)
     return Map(side, tuple((name, r, c) for name, (r, c) in zip(rng.sample(NAMES, count), spots, strict=True)))
 
 
 def _draw_map(canvas: Canvas, town: Map, rng: Random) -> None:
-    width, left, top = 84 / (town.side - 1), 14 + rng.uniform(-4, 4), 14 + rng.uniform(-4, 4)
+    (dx, dy), end = jitter(rng), CELL * (town.side - 1)
+    width, left, top = CELL, CELL / 2 + dx, CELL / 2 + dy
     for i in range(town.side):
-        canvas.line([(left + i * width, top), (left + i * width, top + 84)], (150, 150, 150), 2.0)
-        canvas.line([(left, top + i * width), (left + 84, top + i * width)], (150, 150, 150), 2.0)
+        canvas.line([(left + i * width, top), (left + i * width, top + end)], (150, 150, 150), 2.0)
+        canvas.line([(left, top + i * width), (left + end, top + i * width)], (150, 150, 150), 2.0)
     for name, r, c in town.houses:
         x, y = left + c * width, top + r * width
         canvas.box(x - 6, y - 3, x + 6, y + 8, COLORS[name])
@@ -256,7 +258,8 @@ def _venn_facts(rng: Random, level: int) -> Venn:
 
 
 def _draw_venn(canvas: Canvas, venn: Venn, rng: Random) -> None:
-    x, y, radius = 56 + rng.uniform(-2, 2), 56 + rng.uniform(-6, 6), 33.0
+    (dx, dy), radius = jitter(rng), 36.0
+    x, y = 56 + dx, 56 + dy
     canvas.disc((x - 18, y), radius, None, COLORS["red"], 2.0)
     canvas.disc((x + 18, y), radius, None, COLORS["blue"], 2.0)
     for count, center in ((venn.left, x - 32), (venn.both, x), (venn.right, x + 32)):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from random import Random
 
-from tasks.world.canvas import COLORS, INK, NAMES, Canvas
+from tasks.world.canvas import CELL, COLORS, INK, NAMES, Canvas, jitter
 from tasks.world.family import Family, Kind, Slots, Solution, each, either_way, gap, once, pairs, shuffled, total
 
 
@@ -86,25 +86,31 @@ def _listed(names: list[str]) -> str:
     return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
+BASE, STEP = 108.0, 11.0
+"""Where charts have their zero, and the height of one unit, in pixels."""
+
+
+def _gridlines(canvas: Canvas, dy: float) -> None:
+    """One for each unit, every third one darker."""
+    for value in range(10):
+        height = BASE + dy - value * STEP
+        canvas.line([(2, height), (110, height)], INK if value == 0 else (150,) * 3 if value % 3 == 0 else (210,) * 3, 0.6)
+
+
 # Bar charts ---------------------------------------------------------------------------------------------------------
 
 
 def _bar_facts(rng: Random, level: int) -> Series:
     top = 5 if level == 1 else 9
-    return Series({name: rng.randint(1, top) for name in _colors(rng, level + 1 + rng.randint(0, 1))})
+    return Series({name: rng.randint(1, top) for name in _colors(rng, level + 1)})
 
 
 def _draw_bars(canvas: Canvas, series: Series, rng: Random) -> None:
-    left, bottom, step = 14 + rng.uniform(0, 4), 100 + rng.uniform(-3, 3), 9.0
-    for value in range(10):
-        height = bottom - value * step
-        canvas.line([(left, height), (108, height)], (200, 200, 200) if value else INK, 0.6)
-        if value % 3 == 0:
-            canvas.text((left - 6, height), str(value), 9)
-    width = (106 - left) / len(series.names)
+    dx, dy = jitter(rng)
+    _gridlines(canvas, dy)
     for i, name in enumerate(series.names):
-        x = left + 2 + i * width
-        canvas.box(x, bottom - series[name] * step, x + width * 0.7, bottom, COLORS[name])
+        x = CELL * i + 6 + dx
+        canvas.box(x, BASE + dy - series[name] * STEP, x + 17, BASE + dy, COLORS[name])
 
 
 def _bar_captions(series: Series) -> list[str]:
@@ -132,14 +138,15 @@ BARS = Family(
 
 
 def _pie_facts(rng: Random, level: int) -> Series:
-    count = level + 1 + rng.randint(0, 1)
+    count = level + 1
     cuts = sorted(rng.sample(range(1, 10), count - 1))
     shares = [b - a for a, b in zip([0, *cuts], [*cuts, 10], strict=True)]
     return Series({name: 10 * share for name, share in zip(_colors(rng, count), shares, strict=True)})
 
 
 def _draw_pie(canvas: Canvas, series: Series, rng: Random) -> None:
-    center, radius = (56 + rng.uniform(-4, 4), 56 + rng.uniform(-4, 4)), rng.uniform(40, 48)
+    (dx, dy), radius = jitter(rng), rng.uniform(46, 49)
+    center = (56 + dx, 56 + dy)
     start = 0.0
     for name in series.names:
         end = start + 3.6 * series[name]
@@ -180,22 +187,16 @@ class Plot:
 
 def _plot_facts(rng: Random, level: int) -> Plot:
     top = 5 if level == 1 else 9
-    return Plot(tuple(rng.randint(0, top) for _ in range(level + 2)), rng.choice(NAMES))
+    return Plot(tuple(rng.randint(0, top) for _ in range(level + 1)), rng.choice(NAMES))
 
 
 def _draw_plot(canvas: Canvas, plot: Plot, rng: Random) -> None:
-    left, bottom, step = 14 + rng.uniform(0, 3), 98 + rng.uniform(-2, 2), 9.2
-    for value in range(10):
-        height = bottom - value * step
-        canvas.line([(left, height), (108, height)], (205, 205, 205) if value else INK, 0.6)
-        if value % 3 == 0:
-            canvas.text((left - 6, height), str(value), 9)
-    spread = (100 - left) / (len(plot.values) - 1)
-    points = [(left + 4 + i * spread, bottom - value * step) for i, value in enumerate(plot.values)]
+    dx, dy = jitter(rng)
+    _gridlines(canvas, dy)
+    points = [(CELL * (i + 0.5) + dx, BASE + dy - value * STEP) for i, value in enumerate(plot.values)]
     canvas.line(points, COLORS[plot.color], 1.6)
-    for i, point in enumerate(points):
-        canvas.disc(point, 2.6, COLORS[plot.color])
-        canvas.text((point[0], bottom + 7), str(i + 1), 9)
+    for point in points:
+        canvas.disc(point, 3.4, COLORS[plot.color])
 
 
 def _points(plot: Plot, rng: Random) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from random import Random
 
-from tasks.world.canvas import COLORS, INK, NAMES, Canvas, polar
+from tasks.world.canvas import COLORS, INK, NAMES, Canvas, jitter, polar
 from tasks.world.family import Family, Kind, Slots, Solution, each, either_way, gap, once, pairs, shuffled, total
 
 # Clocks -------------------------------------------------------------------------------------------------------------
@@ -24,7 +24,8 @@ def _clock_facts(rng: Random, level: int) -> Clock:
 
 
 def _draw_clock(canvas: Canvas, clock: Clock, rng: Random) -> None:
-    center, radius = (56 + rng.uniform(-4, 4), 56 + rng.uniform(-4, 4)), rng.uniform(43, 49)
+    (dx, dy), radius = jitter(rng), rng.uniform(47, 50)
+    center = (56 + dx, 56 + dy)
     hand = COLORS[rng.choice(("black", "blue", "red"))]
     canvas.disc(center, radius, (255, 255, 255), INK, 1.5)
     for tick in range(12):
@@ -89,7 +90,8 @@ def _dial_facts(rng: Random, level: int) -> Dial:
 
 
 def _draw_dial(canvas: Canvas, dial: Dial, rng: Random) -> None:
-    center, radius = (56 + rng.uniform(-3, 3), 66 + rng.uniform(-3, 3)), 40.0
+    (dx, dy), radius = jitter(rng), 48.0
+    center = (56 + dx, 60 + dy)
     canvas.disc(center, radius, (255, 255, 255), INK, 1.2)
     for mark in range(0, dial.top + 1, dial.step):
         angle = -120 + 240 * mark / dial.top
@@ -148,7 +150,8 @@ def _line_facts(rng: Random, level: int) -> NumberLine:
 
 
 def _draw_number_line(canvas: Canvas, line: NumberLine, rng: Random) -> None:
-    height, left, right = 60 + rng.uniform(-15, 20), 9 + rng.uniform(-2, 2), 103 + rng.uniform(-2, 2)
+    dx, dy = jitter(rng)
+    height, left, right = 70 + dy, 6 + dx, 106 + dx
     canvas.line([(left, height), (right, height)], INK, 1.2)
     spread = (right - left) / 10
     for tick in range(11):
@@ -214,8 +217,8 @@ def _ruler_facts(rng: Random, level: int) -> Ruler:
 
 
 def _draw_ruler(canvas: Canvas, ruler: Ruler, rng: Random) -> None:
-    left, top = 8 + rng.uniform(-2, 2), 60 + rng.uniform(-14, 14)
-    spread = 96 / 10
+    (dx, dy), spread = jitter(rng), 10.0
+    left, top = 6 + dx, 56 + dy
     canvas.box(left - 4, top, left + 100, top + 24, (245, 225, 160), INK)
     for tick in range(11):
         x = left + tick * spread
@@ -264,8 +267,9 @@ def _balance_facts(rng: Random, level: int) -> Balance:
 
 
 def _draw_balance(canvas: Canvas, balance: Balance, rng: Random) -> None:
-    x, y = 56 + rng.uniform(-3, 3), 76 + rng.uniform(-4, 4)
-    tilt = max(-8, min(8, 3 * (balance.right - balance.left)))
+    dx, dy = jitter(rng)
+    x, y = 56 + dx, 80 + dy
+    tilt = max(-4, min(4, 2 * (balance.right - balance.left)))
     canvas.polygon([(x, y), (x - 9, y + 26), (x + 9, y + 26)], INK)
     canvas.line([(x - 42, y - tilt), (x + 42, y + tilt)], INK, 2.0)
     for count, center, base in ((balance.left, x - 30, y - tilt * 0.7), (balance.right, x + 30, y + tilt * 0.7)):
@@ -330,7 +334,8 @@ def _angle_facts(rng: Random, level: int) -> Angle:
 
 
 def _draw_angle(canvas: Canvas, angle: Angle, rng: Random) -> None:
-    center, turn = (56 + rng.uniform(-6, 6), 62 + rng.uniform(-6, 6)), rng.uniform(-100, 0)
+    (dx, dy), turn = jitter(rng), rng.choice((-90, -60, -30, 0))
+    center = (56 + dx, 60 + dy)
     for degrees in (turn, turn + angle.degrees):
         canvas.line([center, polar(center, 46, degrees)], COLORS[angle.color], 2.0)
     canvas.disc(center, 2.5, INK)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
-from tasks.world.canvas import COLORS, INK, NAMES, SHAPES, Canvas, polar
+from tasks.world.canvas import CELL, COLORS, INK, NAMES, SHAPES, Canvas, jitter, polar
 from tasks.world.family import Family, Kind, Slots, Solution, each, either_way, gap, once, pairs, shuffled, total
 
 
@@ -48,8 +48,9 @@ def _plain_facts(rng: Random, level: int) -> Things:
 
 def _draw_plain(canvas: Canvas, scene: Things, rng: Random) -> None:
     for item in scene.items:
-        x, y = 30 + 52 * item.column + rng.uniform(-6, 6), 30 + 52 * item.row + rng.uniform(-6, 6)
-        canvas.shape(item.shape, (x, y), rng.uniform(13, 20), COLORS[item.color])
+        (dx, dy), side = jitter(rng, 3), 2 * CELL
+        x, y = side * (item.column + 0.5) + dx, side * (item.row + 0.5) + dy
+        canvas.shape(item.shape, (x, y), rng.uniform(15, 19), COLORS[item.color])
 
 
 def _listed(scene: Things, rng: Random) -> str:
@@ -109,8 +110,9 @@ def _count_facts(rng: Random, level: int) -> Things:
 
 def _draw_count(canvas: Canvas, scene: Things, rng: Random) -> None:
     for item in scene.items:
-        x, y = 17 + 26 * item.column + rng.uniform(-4, 4), 17 + 26 * item.row + rng.uniform(-4, 4)
-        canvas.shape(item.shape, (x, y), rng.uniform(6.5, 9), COLORS[item.color])
+        dx, dy = jitter(rng)
+        x, y = CELL * (item.column + 0.5) + dx, CELL * (item.row + 0.5) + dy
+        canvas.shape(item.shape, (x, y), rng.uniform(9, 11), COLORS[item.color])
 
 
 def _count(scene: Things, color: str) -> int:
@@ -187,8 +189,9 @@ def _arrow_facts(rng: Random, level: int) -> Arrows:
 
 
 def _draw_arrows(canvas: Canvas, arrows: Arrows, rng: Random) -> None:
-    for length, out, y in ((arrows.top, arrows.top_out, 36.0), (arrows.bottom, arrows.bottom_out, 78.0)):
-        middle = (56 + rng.uniform(-5, 5), y + rng.uniform(-5, 5))
+    for length, out, y in ((arrows.top, arrows.top_out, 1.5 * CELL), (arrows.bottom, arrows.bottom_out, 3 * CELL)):
+        dx, dy = jitter(rng)
+        middle = (56 + dx, y + dy)
         for side in (-1, 1):
             tip = (middle[0] + side * length / 2, middle[1])
             canvas.line([middle, tip], COLORS[arrows.color], 1.8)
