@@ -254,12 +254,12 @@ def _read(
 def _empty_prompts(decoder: Decoder, lengths: torch.Tensor, longest: int) -> Prompts:
     import torch
 
-    shape = (len(lengths), decoder.kv_heads, decoder.head_size, longest)
-    make = {"dtype": decoder.dtype, "device": decoder.device}
-    keys = [torch.zeros(shape, **make) for _ in decoder.layers]
-    values = [torch.zeros(shape, **make).transpose(-1, -2).contiguous() for _ in decoder.layers]
+    count, kv_heads, size = len(lengths), decoder.kv_heads, decoder.head_size
+    like = decoder.embedding
+    keys = [like.new_zeros(count, kv_heads, size, longest) for _ in decoder.layers]
+    values = [like.new_zeros(count, kv_heads, longest, size) for _ in decoder.layers]
     padding = torch.arange(longest, device=decoder.device) >= lengths[:, None]
-    bias = torch.zeros(len(lengths), 1, 1, longest, **make).masked_fill_(padding[:, None, None], float("-inf"))
+    bias = like.new_zeros(count, 1, 1, longest).masked_fill_(padding[:, None, None], float("-inf"))
     return Prompts(keys, values, bias)
 
 

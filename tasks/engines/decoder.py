@@ -170,7 +170,7 @@ class Decoder:
         for index, layer in enumerate(self.layers):
             heads = layer.qkv(layer.before_attention(x)).view(count, length, -1, self.head_size).transpose(1, 2)
             turned = _rotate(heads[:, : self.heads + self.kv_heads], cosine, sine)
-            query, key = turned.split((self.heads, self.kv_heads), 1)
+            query, key = turned.tensor_split((self.heads,), 1)
             value = heads[:, self.heads + self.kv_heads :]
             mixed = scaled_dot_product_attention(
                 query, key, value, is_causal=True, enable_gqa=self.heads != self.kv_heads
@@ -194,7 +194,7 @@ class Decoder:
             turned = _rotate(heads[:, :turned_heads], cosine, sine)
             rows.keys[index][:, :, :, rows.length] = turned[:, self.heads :]
             rows.values[index][:, :, rows.length] = heads[:, turned_heads:]
-            query = turned[:, : self.heads].reshape(count, self.kv_heads, -1, self.head_size)
+            query = (turned[:, : self.heads] * self.head_size**-0.5).view(count, self.kv_heads, -1, self.head_size)
             mixed = self._attend(query, prompts, rows, index)
             x = x + layer.out(mixed.reshape(count, -1))
             x = layer.mlp(x)
@@ -202,34 +202,37 @@ class Decoder:
         return self.logits(self.norm(x))
 
     def _attend(self, query: torch.Tensor, prompts: Prompts, rows: Rows, index: int) -> torch.Tensor:
-        """Attention of queries (B, K, G, D) over their prompt and their own tokens so far: (B, K, G, D)."""
+        """Attention of scaled queries (B, K, G, D) over their prompt and their own tokens so far: (B, K, G, D)."""
         import torch
 
         now = rows.length + 1
-        scale = self.head_size**-0.5
-        grid = _to_grid(query, prompts.bias.shape[0], rows)
-        of_prompt = _to_rows(torch.matmul(grid, prompts.keys[index]) * scale + prompts.bias, query, rows)
-        of_rows = torch.matmul(query, rows.keys[index][..., :now]) * scale
+        of_prompt = _to_rows(_product(_to_grid(query, prompts, rows), prompts.keys[index]).add_(prompts.bias), rows)
+        of_rows = _product(query, rows.keys[index][..., :now])
         weights = torch.cat((of_prompt, of_rows), -1).softmax(-1)
-        split = of_prompt.shape[-1]
-        grid = _to_grid(weights[..., :split], prompts.bias.shape[0], rows)
-        from_prompt = _to_rows(torch.matmul(grid, prompts.values[index]), query, rows)
-        return from_prompt + torch.matmul(weights[..., split:], rows.values[index][:, :, :now])
+        on_prompt, on_rows = weights.tensor_split((of_prompt.shape[-1],), -1)
+        from_prompt = _to_rows(_product(_to_grid(on_prompt, prompts, rows), prompts.values[index]), rows)
+        return _product(on_rows, rows.values[index][:, :, :now]).add_(from_prompt)
 
 
-def _to_grid(x: torch.Tensor, requests: int, rows: Rows) -> torch.Tensor:
+def _product(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """The matrix products (N, K, ., .) of two stacks, without the copies that `matmul` makes of sliced caches."""
+    return x.flatten(0, 1).bmm(y.flatten(0, 1)).unflatten(0, x.shape[:2])
+
+
+def _to_grid(x: torch.Tensor, prompts: Prompts, rows: Rows) -> torch.Tensor:
     """Rows (B, K, G, X) brought to their requests: (R, K, width * G, X)."""
     _, kv_heads, group, size = x.shape
+    requests = len(prompts.bias)
     if rows.slot is not None:
         x = x.new_zeros(requests * rows.width, kv_heads, group, size).index_copy_(0, rows.slot, x)
     return x.view(requests, rows.width, kv_heads, group, size).transpose(1, 2).reshape(requests, kv_heads, -1, size)
 
 
-def _to_rows(grid: torch.Tensor, like: torch.Tensor, rows: Rows) -> torch.Tensor:
+def _to_rows(grid: torch.Tensor, rows: Rows) -> torch.Tensor:
     """The inverse of `_to_grid`: (R, K, width * G, X) back to (B, K, G, X)."""
-    requests, kv_heads, _, size = grid.shape
-    x = grid.view(requests, kv_heads, rows.width, like.shape[2], size).transpose(1, 2)
-    x = x.reshape(requests * rows.width, kv_heads, like.shape[2], size)
+    requests, kv_heads, members, size = grid.shape
+    x = grid.view(requests, kv_heads, rows.width, members // rows.width, size).transpose(1, 2)
+    x = x.reshape(requests * rows.width, kv_heads, -1, size)
     return x if rows.slot is None else x.index_select(0, rows.slot)
 
 

@@ -35,6 +35,14 @@ class Encoded:
     vision: Vision | None
 
 
+def load_processor(model: str) -> Any:
+    """The processor that was saved with a model: chat template, tokenizer and picture limits."""
+    from transformers import AutoProcessor
+
+    processors: Any = AutoProcessor
+    return processors.from_pretrained(model)
+
+
 class VisionCache:
     """Features of the last `size` pictures, by content. The vision tower is frozen: all adapters share them."""
 

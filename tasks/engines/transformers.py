@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from tasks.engines.inputs import load_processor
 from tasks.engines.model_folder import check_adapter, check_model
 from tasks.engines.request import Adapter, Completion, Engine, Request
 from tasks.errors import UserError
@@ -61,7 +62,7 @@ class TorchEngine:
     def __init__(self, config: Transformers, model: str) -> None:
         import torch
 
-        from tasks.engines.decode import VisionCache
+        from tasks.engines.inputs import VisionCache
 
         torch.set_num_threads(config.threads)
         self._config = config
@@ -137,7 +138,7 @@ def by_adapter(requests: Sequence[Request]) -> dict[Adapter | None, list[int]]:
 def load(model: str, device: str, dtype: str) -> tuple[Any, Any]:
     """The model, frozen and ready, and its processor."""
     import torch
-    from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration
+    from transformers import Qwen2_5_VLForConditionalGeneration
 
     if dtype == "auto":
         dtype = "float32" if device == "cpu" else "bfloat16"
@@ -145,7 +146,7 @@ def load(model: str, device: str, dtype: str) -> tuple[Any, Any]:
         loaded: Any = Qwen2_5_VLForConditionalGeneration.from_pretrained(
             model, dtype=getattr(torch, dtype), attn_implementation="sdpa"
         )
-        processor = AutoProcessor.from_pretrained(model)
+        processor = load_processor(model)
     except OSError as error:
         raise UserError(f"cannot load the model {model}: {str(error).splitlines()[0]}") from error
     return loaded.to(device).eval().requires_grad_(False), processor

@@ -71,13 +71,11 @@ class VLLMEngine:
             from vllm import LLM
         except ImportError as error:
             raise UserError("engine vllm: vLLM is not installed; install the extra `gpu`") from error
-        from transformers import AutoProcessor
-
-        from tasks.engines.inputs import Encoder
+        from tasks.engines.inputs import Encoder, load_processor
 
         self._llm: LLM = LLM(model, **arguments(config))
         self._max_rank = config.max_lora_rank
-        self._encoder = Encoder(AutoProcessor.from_pretrained(model))
+        self._encoder = Encoder(load_processor(model))
         self._adapters: dict[Adapter, LoRARequest] = {}
 
     def generate(
@@ -189,12 +187,11 @@ def _completion(output: Any) -> Completion:
 class _Progress:
     """What `LLM.generate` needs of a tqdm bar, passing completions on to `on_done`."""
 
-    format_dict = {"elapsed": float("inf")}  # it divides by this to word a rate that nobody sees
-
     def __init__(self, on_done: Callable[[int], None], **_: Any) -> None:
         self._on_done = on_done
         self.n = 0
         self.postfix = ""
+        self.format_dict = {"elapsed": float("inf")}  # it divides by this to word a rate that nobody sees
 
     def update(self, n: int) -> None:
         self.n += n

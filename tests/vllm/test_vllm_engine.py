@@ -27,7 +27,8 @@ pytestmark = [
 def _tiny() -> Any:
     path = Path(__file__).parents[1] / "fixtures" / "tiny_vlm.py"
     spec = importlib.util.spec_from_file_location("tiny_vlm", path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules["tiny_vlm"] = module
     spec.loader.exec_module(module)
@@ -80,7 +81,8 @@ def test_samples_are_n_seeded_and_stop_at_max_tokens(engine: Engine) -> None:
     seen: list[int] = []
     first = engine.generate(ask(Sampling(8), n=3), seen.append)
     assert engine.generate(ask(Sampling(8), n=3)) == first
-    assert sum(seen) == 24 and all(len(group) == 3 for group in first)
+    assert sum(seen) == 24
+    assert all(len(group) == 3 for group in first)
     assert all(one.tokens == 8 for group in first for one in group if not one.finished)
 
 

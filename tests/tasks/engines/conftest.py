@@ -19,36 +19,43 @@ def _load(name: str) -> ModuleType:
     if name not in sys.modules:
         path = Path(__file__).parents[2] / "fixtures" / f"{name}.py"
         spec = importlib.util.spec_from_file_location(name, path)
-        assert spec is not None and spec.loader is not None
+        assert spec is not None
+        assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module
         spec.loader.exec_module(module)
     return sys.modules[name]
 
 
-tiny_vlm: Any = _load("tiny_vlm")
+_tiny_vlm: Any = _load("tiny_vlm")
+
+
+@pytest.fixture(scope="session")
+def tiny_vlm() -> Any:
+    """The module tests/fixtures/tiny_vlm.py."""
+    return _tiny_vlm
 
 
 @pytest.fixture(scope="session")
 def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_vlm.write_tiny_vlm(tmp_path_factory.mktemp("tiny") / "model")
+    return _tiny_vlm.write_tiny_vlm(tmp_path_factory.mktemp("tiny") / "model")
 
 
 @pytest.fixture(scope="session")
 def adapter(model_folder: Path) -> Adapter:
-    return Adapter("solver", tiny_vlm.write_tiny_adapter(model_folder, model_folder.parent / "solver", seed=1))
+    return Adapter("solver", _tiny_vlm.write_tiny_adapter(model_folder, model_folder.parent / "solver", seed=1))
 
 
 @pytest.fixture(scope="session")
 def other_adapter(model_folder: Path) -> Adapter:
-    return Adapter("searcher", tiny_vlm.write_tiny_adapter(model_folder, model_folder.parent / "searcher", seed=2))
+    return Adapter("searcher", _tiny_vlm.write_tiny_adapter(model_folder, model_folder.parent / "searcher", seed=2))
 
 
 @pytest.fixture(scope="session")
 def pictures() -> list[Picture]:
     """Four pictures of three sizes."""
     sizes = [(112, 112), (112, 112), (140, 84), (56, 168)]
-    return [Picture(f"p/{i}", tiny_vlm.tiny_picture(i, *size)) for i, size in enumerate(sizes)]
+    return [Picture(f"p/{i}", _tiny_vlm.tiny_picture(i, *size)) for i, size in enumerate(sizes)]
 
 
 @pytest.fixture(scope="session")

@@ -60,7 +60,7 @@ def test_greedy_equals_generate_under_an_unmerged_peft_model(
 
 
 def test_an_adapter_kept_apart_says_what_a_merged_one_says(
-    model_folder: Path, adapter: Adapter, pictures: list[Picture], monkeypatch: pytest.MonkeyPatch
+    model_folder: Path, adapter: Adapter, pictures: list[Picture]
 ) -> None:
     """In bfloat16 the adapter stays apart. In float64 (not float32 either) that path must equal the merged one."""
     import torch
@@ -167,7 +167,8 @@ def test_sampling_leaves_the_model_as_it_was(loaded: Any, pictures: list[Picture
 def test_progress_counts_every_completion(loaded: Any, pictures: list[Picture]) -> None:
     seen: list[int] = []
     sample(*loaded, requests_of(pictures, Sampling(40), n=5), rows=16, on_done=seen.append)
-    assert sum(seen) == 60 and all(k > 0 for k in seen)
+    assert sum(seen) == 60
+    assert all(k > 0 for k in seen)
 
 
 def test_a_wave_holds_one_sampling_and_no_more_than_its_rows() -> None:

@@ -45,7 +45,7 @@ def test_greedy_takes_the_first_text() -> None:
 
 
 def test_a_prompt_that_no_rule_speaks_to_is_the_users_mistake() -> None:
-    with pytest.raises(UserError, match="no rule .*'Why'"):
+    with pytest.raises(UserError, match=r"no rule .*'Why'"):
         Scripted().open("").generate([Request(Prompt("Why"), None, None, Sampling(8))])
 
 
