@@ -31,7 +31,8 @@ def informative(rewards: NDArray[np.float64]) -> NDArray[np.bool_]:
     means = rewards.mean(axis=1)
     binary = np.isin(rewards, (0.0, 1.0)).all(axis=1)
     extreme = binary & ((means < LOWEST) | (means > HIGHEST))
-    return has_spread(rewards) & ~extreme
+    kept: NDArray[np.bool_] = has_spread(rewards) & ~extreme
+    return kept
 
 
 def advantages(rewards: NDArray[np.float64], scale: Scale) -> NDArray[np.float64]:

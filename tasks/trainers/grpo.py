@@ -16,9 +16,11 @@ with an adapter gets a frozen copy of it named `ref` when beta > 0.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +60,8 @@ class Layout:
     sampling: Sampling
     scale: Scale
     drop_uniform: bool
-    share: int
-    """Rollouts that share their prompt's forward pass."""
+    row_tokens: int
+    """About how many tokens of a prompt and its rollouts share a forward pass of the prompt."""
     micro_batch: int
     """Tokens that go through the model together."""
     seed: int
@@ -147,7 +149,8 @@ class GRPO(GRPOTrainer):
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """The numbers of the updates: each knows its prompts by the seed, so a resumed run sees the same ones."""
-        return DataLoader([{"update": number} for number in range(self.args.max_steps)], batch_size=None)
+        numbers = [{"update": number} for number in range(self.args.max_steps)]
+        return DataLoader(numbers, batch_size=1, collate_fn=itemgetter(0))  # type: ignore[arg-type]
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
         """The gradients of one update; the first update of a step draws its rollouts."""
@@ -174,11 +177,18 @@ class GRPO(GRPOTrainer):
         if "loss" in logs and self._on_step is not None:
             self._on_step(self.steps[-1])
 
+    def check_finite(self) -> None:
+        """`Diverged` if a trained weight is not a number."""
+        for name, parameter in self.model.named_parameters():
+            if parameter.requires_grad and not parameter.isfinite().all():
+                raise Diverged(f"the weights {name} are no longer finite: lower the learning rate.")
+
     # -- rollouts -----------------------------------------------------------------------------------------------------
 
     def _draw(self, step: int) -> list[Update]:
         """The step's rollouts, rewarded, compared within their groups and split into updates."""
         self._started = time.perf_counter()
+        self.check_finite()
         layout = self._layout
         examples = prompts_of(self._examples, step, layout.prompts, layout.seed)
         requests = [self._request(example, step * layout.prompts + i) for i, example in enumerate(examples)]
@@ -218,9 +228,7 @@ class GRPO(GRPOTrainer):
             num_generations=n,
         )
         drawn = [
-            Sample(
-                row, [float("nan" if first[0] is None else first[0]) for first in logs], row[-1] in self.eos_token_ids
-            )
+            Sample(row, [math.nan if first is None else first for (first,) in logs], row[-1] in self.eos_token_ids)
             for row, logs in zip(ids, logprobs, strict=True)
         ]
         return [drawn[i : i + n] for i in range(0, len(drawn), n)]
@@ -258,7 +266,7 @@ class GRPO(GRPOTrainer):
         """Micro-batches of an update's groups; without a KL term those of zero advantage need no forward pass."""
         everything = [trajectory for group in groups for trajectory in group]
         taught = [group for group in groups if self.beta or any(trajectory.advantage for trajectory in group)]
-        batches = [self._micro_batch(part) for part in split(taught, self._layout.share, self._layout.micro_batch)]
+        batches = [self._micro_batch(part) for part in split(taught, self._layout.row_tokens, self._layout.micro_batch)]
         tokens = sum(len(trajectory.sample.ids) for trajectory in everything)
         return Update(tuple(batches), len(everything), tokens)
 
@@ -344,9 +352,16 @@ def prompts_of(examples: Sequence[Example], step: int, prompts: int, seed: int) 
     return [examples[i] for i in sorted(np.concatenate(orders)[start : start + prompts])]
 
 
-def split(groups: Sequence[Sequence[Trajectory]], share: int, tokens: int) -> Iterator[list[list[Trajectory]]]:
-    """Groups in rows of at most `share` rollouts, rows of like length together, at most `tokens` padded tokens each."""
-    rows = [list(group[i : i + share]) for group in groups for i in range(0, len(group), share)]
+def rows_of(group: Sequence[Trajectory], tokens: int) -> list[list[Trajectory]]:
+    """A group in rows of like numbers of rollouts and about `tokens` tokens, the prompt's included."""
+    prompt = len(group[0].prompt.ids)
+    count = math.ceil((_length(group) - prompt) / max(1, tokens - prompt))
+    return [[group[i] for i in part] for part in np.array_split(range(len(group)), min(count, len(group)))]
+
+
+def split(groups: Sequence[Sequence[Trajectory]], row_tokens: int, tokens: int) -> Iterator[list[list[Trajectory]]]:
+    """Groups in rows, rows of like length together, at most `tokens` tokens (padding included) each time."""
+    rows = [row for group in groups for row in rows_of(group, row_tokens)]
     batch: list[list[Trajectory]] = []
     for row in sorted(rows, key=_length, reverse=True):
         if batch and _length(batch[0]) * (len(batch) + 1) > tokens:

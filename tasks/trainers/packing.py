@@ -24,6 +24,9 @@ from tasks.engines.inputs import Encoded
 PROMPT, PADDING = 0, -1
 """Segments of a row: the prompt, then 1, 2 ... for its completions; padding at the end."""
 
+IMPOSSIBLE = -1e9
+"""A logit without probability; finite, so that 0 x log 0 is 0 in the entropy."""
+
 HEAD_TOKENS = 4096
 """Tokens whose logits are held at once: 4096 x 152 000 words x 4 bytes = 2.5 GB for the large model."""
 
@@ -124,7 +127,8 @@ def score(model: Any, batch: Pack, temperature: float) -> tuple[Tensor, Tensor]:
         attention_mask=_attention(batch.segments),
         use_cache=False,
     ).last_hidden_state
-    logps, entropies = _head(model.get_output_embeddings(), hidden[batch.source], batch.target, temperature)
+    never = torch.tensor([model.config.image_token_id, model.config.video_token_id], device=hidden.device)
+    logps, entropies = _head(model.get_output_embeddings(), never, hidden[batch.source], batch.target, temperature)
     return _table(logps, batch), _table(entropies, batch)
 
 
@@ -141,18 +145,22 @@ def _attention(segments: Tensor) -> dict[str, Tensor] | None:
     return {"full_attention": (((key == PROMPT) | (key == query)) & before)[:, None]}
 
 
-def _head(head: Any, hidden: Tensor, target: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """Per token of (T, hidden): log-probability of `target` and entropy, (T,) float32 each."""
+def _head(head: Any, never: Tensor, hidden: Tensor, target: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """Per token of (T, hidden): log-probability of `target` and entropy, (T,) float32 each.
+
+    The tokens `never` (a picture's placeholders) have probability 0, as they have for the sampler.
+    """
 
     def chunk(states: Tensor, words: Tensor) -> tuple[Tensor, Tensor]:
-        logps = torch.log_softmax(head(states).float() / temperature, dim=-1)
+        logits = head(states).float().index_fill_(-1, never, IMPOSSIBLE)
+        logps = torch.log_softmax(logits / temperature, dim=-1)
         with torch.no_grad():
             entropies = -(logps.exp() * logps).sum(-1)
         return logps.gather(-1, words[:, None])[:, 0], entropies
 
     if len(target) <= HEAD_TOKENS:
         return chunk(hidden, target)
-    pieces = zip(hidden.split(HEAD_TOKENS), target.split(HEAD_TOKENS), strict=True)
+    pieces = zip(torch.split(hidden, HEAD_TOKENS), torch.split(target, HEAD_TOKENS), strict=True)
     done = [checkpoint(chunk, states, words, use_reentrant=False) for states, words in pieces]
     return torch.cat([logps for logps, _ in done]), torch.cat([entropies for _, entropies in done])
 
