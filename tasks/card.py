@@ -16,7 +16,7 @@ from tasks.config import Draw, FilterConfig
 from tasks.grading import equal, vote
 from tasks.prompt import Picture
 from tasks.records import Reject
-from tasks.roles import questioner, searcher, solver
+from tasks.roles import questioner, searcher
 from tasks.roles.searcher import Domain
 from tasks.team import Cast, Posed
 from tasks.world import DOMAINS, Scene, oracle
@@ -83,7 +83,11 @@ def label_bands(cast: Cast, pictures: int, answers: int) -> list[Band]:
     drafts = [questioner.parse(texts[0]) for texts in cast.ask(shown, 1, Draw())]
     posed = [Posed(p, d.text, d.kind) for p, d in zip(shown, drafts, strict=True) if not isinstance(d, Reject)]
     votes = [vote(answer) for answer in cast.answer(posed, answers, Draw())]
-    labelled = [(v.agreement, v.label, oracle.answer(p.picture.key, p.text)) for p, v in zip(posed, votes, strict=True) if v.label]
+    labelled = [
+        (v.agreement, v.label, oracle.answer(p.picture.key, p.text))
+        for p, v in zip(posed, votes, strict=True)
+        if v.label
+    ]
 
     def band(low: float, high: float) -> Band:
         rows = [row for row in labelled if low <= row[0] < high]

@@ -1,9 +1,8 @@
-"""Trains the embedded vision-language model from scratch on the micro world.
+"""Trains the embedded vision-language model from scratch on the micro world: first the tower, then all of it.
 
 Each step draws fresh scenes, so no picture is seen twice and none is in a corpus or a benchmark (their seeds lie in
 ranges of their own). The vision tower runs once a picture and several lessons share its features; lessons are sorted
-by length and run in chunks, so that little is spent on padding. Matrices are trained by Muon and everything else by
-AdamW: on this model Muon reached AdamW's loss in well under the same number of steps.
+by length and run in chunks, so that little is spent on padding.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from tasks.pretrain_tower import TowerPretraining, pretrain_tower
 from tasks.world import DOMAINS, Scene
 from tasks.world.lessons import Lesson, questioner_lesson, searcher_lesson, solver_lesson
 from tasks.world.splits import PRETRAINING
@@ -25,8 +25,28 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerFast, Qwen2_5_VLForConditionalGeneration
 
-SPECIAL = ("<|endoftext|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>", "<|reply|>")
-TAGS = ("<think>", "</think>", "<type>", "</type>", "<question>", "</question>", "<answer>", "</answer>", "<query>", "</query>", " \\boxed{")
+SPECIAL = (
+    "<|endoftext|>",
+    "<|im_end|>",
+    "<|vision_start|>",
+    "<|vision_end|>",
+    "<|image_pad|>",
+    "<|video_pad|>",
+    "<|reply|>",
+)
+TAGS = (
+    "<think>",
+    "</think>",
+    "<type>",
+    "</type>",
+    "<question>",
+    "</question>",
+    "<answer>",
+    "</answer>",
+    "<query>",
+    "</query>",
+    " \\boxed{",
+)
 CHAT_TEMPLATE = (
     "{%- for message in messages %}{%- if message['role'] == 'assistant' %}{{- '<|reply|>' }}{%- endif %}"
     "{%- if message['content'] is string %}{{- message['content'] }}{%- else %}{%- for part in message['content'] %}"
@@ -38,40 +58,22 @@ CHAT_TEMPLATE = (
 PIXELS, PATCH, MERGE = 112, 14, 2
 IMAGE_TOKENS = (PIXELS // PATCH // MERGE) ** 2
 MEAN, DEVIATION = (0.95, 0.95, 0.95), (0.25, 0.25, 0.25)
-"""Centred on the paper, not on photographs: around a mean of 0.45 the white ground is the largest part of every patch, the
-tower's RMS norms (which do not centre) pass on little else, and reading is learned many times more slowly."""
-
-
-class Phase(BaseModel):
-    """A part of the training with fresh optimisers, a warm-up, and a learning rate that falls to its end."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    steps: int = Field(ge=1)
-    pictures: int = Field(ge=1)
-    """Fresh pictures a step."""
-    lessons: int = Field(ge=1)
-    """Questions to the Solver for each picture; the Questioner gets one lesson for every second picture."""
-    muon_rate: float = Field(gt=0)
-    adam_rate: float = Field(gt=0)
-    last: float = Field(ge=0, le=1)
-    """Share of the rates that is left at the phase's end; on the way they fall in a straight line."""
-
-
-FIRST = Phase(steps=600, pictures=32, lessons=3, muon_rate=0.02, adam_rate=3e-3, last=1.0)
-SECOND = Phase(steps=2100, pictures=48, lessons=2, muon_rate=0.006, adam_rate=1.2e-3, last=0.0)
+"""Centred on paper, not on photographs: around a mean of 0.45 the white ground would be the largest part of every patch,
+and the tower's RMS norms do not centre."""
 
 
 class Pretraining(BaseModel):
-    """The recipe of the embedded base model.
-
-    Reading pictures is learned in the second phase: at the first one's rates the loss stood still at the level of
-    language without a picture, and fell at once when they were cut to a third.
-    """
+    """The recipe of the embedded base model."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    phases: tuple[Phase, ...] = (FIRST, SECOND)
+    tower: TowerPretraining = TowerPretraining()
+    """Comes first."""
+    steps: int = Field(1300, ge=1)
+    pictures: int = Field(64, ge=1)
+    """Fresh pictures a step."""
+    lessons: int = Field(2, ge=1)
+    """Questions to the Solver for each picture; the Questioner gets one lesson for every second picture."""
     queries: int = Field(4, ge=0)
     """Lessons of the Searcher a step."""
     chunk: int = Field(56, ge=1)
@@ -79,16 +81,13 @@ class Pretraining(BaseModel):
     width: int = 128
     text_layers: int = 4
     vision_layers: int = 4
+    text_rate: float = Field(2e-3, gt=0)
+    """AdamW's peak learning rate for the language model."""
+    tower_rate: float = Field(5e-4, gt=0)
+    """And for the vision tower, which has learned to read before."""
     warmup: int = Field(50, ge=0)
-    weight_decay: float = Field(0.02, ge=0)
-    save_every: int = Field(200, ge=1)
-    """Steps between two saves of the model, so that a long run can be looked at."""
+    weight_decay: float = Field(0.05, ge=0)
     seed: int = 0
-
-    @property
-    def steps(self) -> int:
-        """Of all phases."""
-        return sum(phase.steps for phase in self.phases)
 
 
 def build_tokenizer(texts: Iterator[str]) -> PreTrainedTokenizerFast:
@@ -100,12 +99,15 @@ def build_tokenizer(texts: Iterator[str]) -> PreTrainedTokenizerFast:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=1000, initial_alphabet=alphabet, special_tokens=list(SPECIAL), show_progress=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=1000, initial_alphabet=alphabet, special_tokens=list(SPECIAL), show_progress=False
+    )
     tokenizer.train_from_iterator(texts, trainer)
     tokenizer.add_tokens([AddedToken(tag, normalized=False, special=False) for tag in TAGS])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|endoftext|>", padding_side="left",
-        extra_special_tokens={"image_token": "<|image_pad|>", "video_token": "<|video_pad|>"}, chat_template=CHAT_TEMPLATE,
+        extra_special_tokens={"image_token": "<|image_pad|>", "video_token": "<|video_pad|>"},
+        chat_template=CHAT_TEMPLATE,
     )  # fmt: skip
 
 
@@ -119,18 +121,23 @@ def build_model(tokenizer: PreTrainedTokenizerFast, recipe: Pretraining) -> Qwen
     heads = recipe.width // 32
     config = Qwen2_5_VLConfig(
         text_config={
-            "vocab_size": -(-len(tokenizer) // 16) * 16, "hidden_size": recipe.width, "intermediate_size": 3 * recipe.width,
+            "vocab_size": -(-len(tokenizer) // 16) * 16, "hidden_size": recipe.width,
+            "intermediate_size": 3 * recipe.width,
             "num_hidden_layers": recipe.text_layers, "num_attention_heads": heads, "num_key_value_heads": heads // 2,
-            "max_position_embeddings": 1024, "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [4, 6, 6]},
-            "bos_token_id": None, "eos_token_id": token("<|im_end|>"), "pad_token_id": token("<|endoftext|>"), "tie_word_embeddings": True,
+            "max_position_embeddings": 1024,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [4, 6, 6]},
+            "bos_token_id": None, "eos_token_id": token("<|im_end|>"), "pad_token_id": token("<|endoftext|>"),
+            "tie_word_embeddings": True,
         },
         vision_config={
-            "depth": recipe.vision_layers, "hidden_size": recipe.width, "intermediate_size": 5 * recipe.width // 2, "num_heads": heads,
+            "depth": recipe.vision_layers, "hidden_size": recipe.width, "intermediate_size": 5 * recipe.width // 2,
+            "num_heads": heads,
             "patch_size": PATCH, "spatial_merge_size": MERGE, "window_size": PIXELS, "out_hidden_size": recipe.width,
             "fullatt_block_indexes": list(range(recipe.vision_layers)),
         },
         image_token_id=token("<|image_pad|>"), video_token_id=token("<|video_pad|>"),
-        vision_start_token_id=token("<|vision_start|>"), vision_end_token_id=token("<|vision_end|>"), tie_word_embeddings=True,
+        vision_start_token_id=token("<|vision_start|>"), vision_end_token_id=token("<|vision_end|>"),
+        tie_word_embeddings=True,
     )  # fmt: skip
     return Qwen2_5_VLForConditionalGeneration(config)
 
@@ -195,10 +202,10 @@ def encode(lessons: Sequence[Lesson], pictures: Sequence[int] | None, tokenizer:
 
 
 def step_chunks(
-    scenes: Sequence[Scene], phase: Phase, recipe: Pretraining, tokenizer: PreTrainedTokenizerFast, rng: Random
+    scenes: Sequence[Scene], recipe: Pretraining, tokenizer: PreTrainedTokenizerFast, rng: Random
 ) -> list[Chunk]:
     """All lessons of one step: sorted by length, in chunks; the Searcher's apart, since they have no picture."""
-    asked = [(solver_lesson(scene, rng), i) for i, scene in enumerate(scenes) for _ in range(phase.lessons)]
+    asked = [(solver_lesson(scene, rng), i) for i, scene in enumerate(scenes) for _ in range(recipe.lessons)]
     asked += [(questioner_lesson(scene, rng), i) for i, scene in enumerate(scenes) if i % 2 == 0]
     asked.sort(key=lambda pair: len(pair[0].prompt) + len(pair[0].reply))
     parts = [asked[i : i + recipe.chunk] for i in range(0, len(asked), recipe.chunk)]
@@ -207,10 +214,10 @@ def step_chunks(
     return [*chunks, encode(queries, None, tokenizer)] if queries else chunks
 
 
-def draw_scenes(pictures: int, seed: int, step: int) -> list[Scene]:
+def draw_scenes(recipe: Pretraining, step: int) -> list[Scene]:
     """The step's pictures: domains and levels by lot, seeds from the range that belongs to pretraining alone."""
-    rng = Random(f"pretraining/{seed}/{step}")
-    return [Scene(rng.choice(DOMAINS), rng.randint(1, 3), PRETRAINING.draw(rng)) for _ in range(pictures)]
+    rng = Random(f"pretraining/{recipe.seed}/{step}")
+    return [Scene(rng.choice(DOMAINS), rng.randint(1, 3), PRETRAINING.draw(rng)) for _ in range(recipe.pictures)]
 
 
 # Learning -----------------------------------------------------------------------------------------------------------
@@ -274,7 +281,9 @@ def lesson_loss(model: Qwen2_5_VLForConditionalGeneration, chunk: Chunk, feature
         before, after = embedded[:, :1], embedded[:, 1 + IMAGE_TOKENS :]
         embedded = torch.cat([before, features[chunk.pictures], after], dim=1)
     positions = _token_positions(chunk.ids.shape[1], chunk.pictures is not None).expand(-1, len(chunk.ids), -1)
-    hidden = model.model.language_model(inputs_embeds=embedded, position_ids=positions, use_cache=False).last_hidden_state
+    hidden = model.model.language_model(
+        inputs_embeds=embedded, position_ids=positions, use_cache=False
+    ).last_hidden_state
     wanted = chunk.targets != -100
     return F.cross_entropy(model.lm_head(hidden[wanted]), chunk.targets[wanted], reduction="sum")
 
@@ -296,27 +305,36 @@ def learn_step(model: Qwen2_5_VLForConditionalGeneration, scenes: Sequence[Scene
     return loss
 
 
-def optimizers(model: Qwen2_5_VLForConditionalGeneration, phase: Phase, decay: float) -> list[torch.optim.Optimizer]:
-    """Muon for the layers' matrices, AdamW for the rest.
+def initialize(model: Qwen2_5_VLForConditionalGeneration) -> None:
+    """Matrices by fan-in, those that write to the residual stream smaller.
 
-    The merger's 512 x 512 matrix would cost Muon as much as all others together, so AdamW has it too.
+    The architecture's own 0.02 is meant for a width of thousands: at 128 the layers would begin almost silent.
     """
     import torch
 
-    hidden, rest = [], []
     for name, parameter in model.named_parameters():
-        matrix = parameter.ndim == 2 and ("layers" in name or "blocks" in name)
-        (hidden if matrix else rest).append(parameter)
-    return [
-        torch.optim.Muon(hidden, lr=phase.muon_rate, weight_decay=decay, adjust_lr_fn="original"),
-        torch.optim.AdamW(rest, lr=phase.adam_rate, weight_decay=0.0, betas=(0.9, 0.98)),
-    ]
+        if parameter.ndim >= 2 and "embed_tokens" not in name:
+            writes = any(part in name for part in ("o_proj", "down_proj", "attn.proj"))
+            torch.nn.init.normal_(parameter, std=(0.35 if writes else 1.0) * parameter[0].numel() ** -0.5)
 
 
-def rate(step: int, phase: Phase, warmup: int) -> float:
-    """Share of the phase's rates at one of its steps: a warm-up, then a straight line to `last`."""
-    done = step / phase.steps
-    return min(1.0, (step + 1) / max(1, warmup)) * (1 - done + done * phase.last)
+def optimizer(model: Qwen2_5_VLForConditionalGeneration, recipe: Pretraining) -> torch.optim.Optimizer:
+    """AdamW; weight decay on matrices, a lower rate on the tower."""
+    import torch
+
+    def group(tower: bool, matrices: bool) -> dict[str, Any]:
+        named = model.named_parameters()
+        chosen = [p for name, p in named if ("visual" in name) == tower and (p.ndim >= 2) == matrices]
+        rate = recipe.tower_rate if tower else recipe.text_rate
+        return {"params": chosen, "lr": rate, "weight_decay": recipe.weight_decay if matrices else 0.0}
+
+    groups = [group(tower, matrices) for tower in (False, True) for matrices in (False, True)]
+    return torch.optim.AdamW(groups, betas=(0.9, 0.98))
+
+
+def rate(step: int, recipe: Pretraining) -> float:
+    """Share of the peak rates: a warm-up, then half a cosine down to zero."""
+    return min(1.0, (step + 1) / max(1, recipe.warmup)) * 0.5 * (1 + math.cos(math.pi * step / recipe.steps))
 
 
 def pretrain(recipe: Pretraining, folder: Path, on_step: Callable[[int, float], None]) -> None:
@@ -326,45 +344,37 @@ def pretrain(recipe: Pretraining, folder: Path, on_step: Callable[[int, float], 
     torch.manual_seed(recipe.seed)
     tokenizer = build_tokenizer(_texts(recipe))
     model = build_model(tokenizer, recipe)
-    done = 0
-    for number, phase in enumerate(recipe.phases, 1):
-        rng = Random(f"lessons/{recipe.seed}/{number}")
-        for loss in learn_phase(model, tokenizer, recipe, phase, done, rng):
-            done += 1
-            on_step(done, loss)
-            if done % recipe.save_every == 0 or done == recipe.steps:
-                save_model(folder, model, tokenizer)
+    initialize(model)
+    pretrain_tower(model, recipe.tower, on_step)
+    learn_language(model, tokenizer, recipe, on_step)
+    save_model(folder, model, tokenizer)
 
 
-def learn_phase(
+def learn_language(
     model: Qwen2_5_VLForConditionalGeneration,
     tokenizer: PreTrainedTokenizerFast,
     recipe: Pretraining,
-    phase: Phase,
-    start: int,
-    rng: Random,
-) -> Iterator[float]:
-    """The losses of the phase's steps, each yielded after the model has learned it."""
+    on_step: Callable[[int, float], None],
+) -> None:
+    """Trains the whole model on the three roles' lessons."""
     import torch
 
-    steppers = optimizers(model, phase, recipe.weight_decay)
-    rates = (phase.muon_rate, phase.adam_rate)
-    for step in range(phase.steps):
-        for stepper, full in zip(steppers, rates, strict=True):
-            stepper.param_groups[0]["lr"] = full * rate(step, phase, recipe.warmup)
-        scenes = draw_scenes(phase.pictures, recipe.seed, start + step)
-        loss = learn_step(model, scenes, step_chunks(scenes, phase, recipe, tokenizer, rng))
+    rng, adamw = Random(f"lessons/{recipe.seed}"), optimizer(model, recipe)
+    schedule = torch.optim.lr_scheduler.LambdaLR(adamw, lambda step: rate(step, recipe))
+    for step in range(recipe.steps):
+        scenes = draw_scenes(recipe, step)
+        loss = learn_step(model, scenes, step_chunks(scenes, recipe, tokenizer, rng))
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for stepper in steppers:
-            stepper.step()
-            stepper.zero_grad()
-        yield loss
+        adamw.step()
+        adamw.zero_grad()
+        schedule.step()
+        on_step(step, loss)
 
 
 def _texts(recipe: Pretraining) -> Iterator[str]:
     """Text for the tokenizer to learn its words from."""
     rng = Random(recipe.seed)
-    for step in range(60):
-        for scene in draw_scenes(32, recipe.seed, step):
+    for step in range(30):
+        for scene in draw_scenes(recipe, step):
             for lesson in (solver_lesson(scene, rng), questioner_lesson(scene, rng), searcher_lesson(scene, rng)):
                 yield from (lesson.prompt, lesson.reply)

@@ -21,7 +21,12 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 MEAN = DEVIATION = (0.5, 0.5, 0.5)
-PREPROCESS: dict[str, Any] = {"mean": list(MEAN), "std": list(DEVIATION), "interpolation": "bicubic", "resize_mode": "squash"}
+PREPROCESS: dict[str, Any] = {
+    "mean": list(MEAN),
+    "std": list(DEVIATION),
+    "interpolation": "bicubic",
+    "resize_mode": "squash",
+}
 
 
 class ClipPretraining(BaseModel):
@@ -58,9 +63,13 @@ def build_clip_tokenizer(texts: Sequence[str]) -> PreTrainedTokenizerFast:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     tokenizer.decoder = decoders.ByteLevel()
     special, alphabet = ["<pad>", "<start>", "<end>"], pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=700, initial_alphabet=alphabet, special_tokens=special, show_progress=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=700, initial_alphabet=alphabet, special_tokens=special, show_progress=False
+    )
     tokenizer.train_from_iterator(texts, trainer)
-    tokenizer.post_processor = processors.TemplateProcessing("<start> $A <end>", special_tokens=[("<start>", 1), ("<end>", 2)])
+    tokenizer.post_processor = processors.TemplateProcessing(
+        "<start> $A <end>", special_tokens=[("<start>", 1), ("<end>", 2)]
+    )
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<start>", eos_token="<end>", padding_side="right"
     )
@@ -71,7 +80,9 @@ def clip_settings(tokenizer: PreTrainedTokenizerFast, recipe: ClipPretraining) -
     heads = recipe.width // 32
     return {
         "embed_dim": recipe.dimensions,
-        "vision_cfg": {"image_size": 112, "patch_size": 14, "layers": recipe.layers, "width": recipe.width, "head_width": 32},
+        "vision_cfg": {
+            "image_size": 112, "patch_size": 14, "layers": recipe.layers, "width": recipe.width, "head_width": 32,
+        },
         "text_cfg": {
             "context_length": 32, "vocab_size": len(tokenizer), "width": recipe.width, "heads": heads, "layers": 2,
             "pool_type": "eos", "eos_id": tokenizer.eos_token_id, "pad_id": tokenizer.pad_token_id,
@@ -112,11 +123,15 @@ def pretrain_clip(recipe: ClipPretraining, folder: Path, on_step: Callable[[int,
     tokenizer = build_clip_tokenizer(texts)
     settings = clip_settings(tokenizer, recipe)
     model = open_clip.CLIP(**settings)
-    optimizer = torch.optim.AdamW(model.parameters(), recipe.learning_rate, betas=(0.9, 0.98), weight_decay=recipe.weight_decay)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), recipe.learning_rate, betas=(0.9, 0.98), weight_decay=recipe.weight_decay
+    )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, recipe))
     for step in range(recipe.steps):
         scenes, captions = zip(*draw_pairs(recipe, step), strict=True)
-        tokens = tokenizer(list(captions), padding="max_length", max_length=32, truncation=True, return_tensors="pt")["input_ids"]
+        tokens = tokenizer(list(captions), padding="max_length", max_length=32, truncation=True, return_tensors="pt")[
+            "input_ids"
+        ]
         image_vectors, text_vectors, scale = model(pixels(scenes), tokens)
         loss = clip_loss(scale * image_vectors @ text_vectors.T, captions)
         optimizer.zero_grad()

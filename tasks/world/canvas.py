@@ -65,10 +65,14 @@ class Canvas:
     def line(self, points: Sequence[Point], color: Color = INK, width: float = 1.0) -> None:
         self._draw.line([_scaled(point) for point in points], fill=color, width=round(width * _SCALE), joint="curve")
 
-    def box(self, left: float, top: float, right: float, bottom: float, color: Color | None, edge: Color | None = None) -> None:
+    def box(
+        self, left: float, top: float, right: float, bottom: float, color: Color | None, edge: Color | None = None
+    ) -> None:
         self._draw.rectangle([_scaled((left, top)), _scaled((right, bottom))], fill=color, outline=edge, width=_SCALE)
 
-    def disc(self, center: Point, radius: float, color: Color | None, edge: Color | None = None, width: float = 1.0) -> None:
+    def disc(
+        self, center: Point, radius: float, color: Color | None, edge: Color | None = None, width: float = 1.0
+    ) -> None:
         x, y = center
         corners = [_scaled((x - radius, y - radius)), _scaled((x + radius, y + radius))]
         self._draw.ellipse(corners, fill=color, outline=edge, width=round(width * _SCALE))

@@ -94,7 +94,12 @@ GRIDS = Family(
     (
         Kind("how many {a} cells are there?", "numeric_value", lambda g: each("a", g.colors), _cells_of),
         Kind("what color is row {r} column {c}?", "short_answer", lambda g: _places(len(g.rows)), _cell),
-        Kind("which color fills the most cells?", "short_answer", lambda g: once(g) if _most(g, {}, Random(0)) else [], _most),
+        Kind(
+            "which color fills the most cells?",
+            "short_answer",
+            lambda g: once(g) if _most(g, {}, Random(0)) else [],
+            _most,
+        ),
     ),
 )
 
@@ -166,9 +171,19 @@ TABLES = Family(
     ("digits", "sums", "rows and columns"),
     _table_facts,
     _draw_table,
-    lambda t: ["a table of digits", f"a table of digits with {len(t.rows)} rows", f"a table of digits, the first is {t.rows[0][0]}", f"a table of digits with {', '.join(map(str, t.rows[0]))} on top"],
+    lambda t: [
+        "a table of digits",
+        f"a table of digits with {len(t.rows)} rows",
+        f"a table of digits, the first is {t.rows[0][0]}",
+        f"a table of digits with {', '.join(map(str, t.rows[0]))} on top",
+    ],
     (
-        Kind("what is the sum of {line} {i}?", "numeric_value", lambda t: [{"line": line, "i": str(i + 1)} for line in ("row", "column") for i in range(len(t.rows))], _line_sum),
+        Kind(
+            "what is the sum of {line} {i}?",
+            "numeric_value",
+            lambda t: [{"line": line, "i": str(i + 1)} for line in ("row", "column") for i in range(len(t.rows))],
+            _line_sum,
+        ),
         Kind("what digit is in row {r} column {c}?", "numeric_value", lambda t: _places(len(t.rows)), _digit),
         Kind("what is the largest digit?", "numeric_value", once, _largest_digit),
         Kind("what is the sum of all digits?", "numeric_value", once, _table_sum),
@@ -216,7 +231,10 @@ def _walk(town: Map, slots: Slots, rng: Random) -> Solution | None:
     if a is None or b is None or a == b:
         return None
     down, across = abs(a[0] - b[0]), abs(a[1] - b[1])
-    ways = [f"down {down}, across {across}, {total((down, across))}", f"across {across}, down {down}, {total((across, down))}"]
+    ways = [
+        f"down {down}, across {across}, {total((down, across))}",
+        f"across {across}, down {down}, {total((across, down))}",
+    ]
     return Solution(rng.choice(ways), str(down + across))
 
 
@@ -233,10 +251,25 @@ MAPS = Family(
     ("streets", "houses", "distance"),
     _map_facts,
     _draw_map,
-    lambda m: ["a street map", f"a street map with {len(m.houses)} houses", f"a street map with a {m.names[0]} house and a {m.names[1]} house", f"a street map with {m.side} streets and {len(m.houses)} houses"],
+    lambda m: [
+        "a street map",
+        f"a street map with {len(m.houses)} houses",
+        f"a street map with a {m.names[0]} house and a {m.names[1]} house",
+        f"a street map with {m.side} streets and {len(m.houses)} houses",
+    ],
     (
-        Kind("how many blocks is it from the {a} house to the {b} house?", "numeric_value", lambda m: pairs(m.names), _walk),
-        Kind("which house is farthest north?", "short_answer", lambda m: once(m) if _north(m, {}, Random(0)) else [], _north),
+        Kind(
+            "how many blocks is it from the {a} house to the {b} house?",
+            "numeric_value",
+            lambda m: pairs(m.names),
+            _walk,
+        ),
+        Kind(
+            "which house is farthest north?",
+            "short_answer",
+            lambda m: once(m) if _north(m, {}, Random(0)) else [],
+            _north,
+        ),
     ),
 )
 
@@ -308,9 +341,19 @@ VENNS = Family(
     ("circles", "overlap", "dots"),
     _venn_facts,
     _draw_venn,
-    lambda v: ["a venn diagram", f"a venn diagram with {v.left + v.both + v.right} dots", f"a venn diagram with {v.both} dots in both circles", f"a venn diagram with {v.left}, {v.both} and {v.right} dots"],
+    lambda v: [
+        "a venn diagram",
+        f"a venn diagram with {v.left + v.both + v.right} dots",
+        f"a venn diagram with {v.both} dots in both circles",
+        f"a venn diagram with {v.left}, {v.both} and {v.right} dots",
+    ],
     (
-        Kind("how many dots are in the {side} circle?", "numeric_value", lambda v: each("side", ("left", "right")), _in_circle),
+        Kind(
+            "how many dots are in the {side} circle?",
+            "numeric_value",
+            lambda v: each("side", ("left", "right")),
+            _in_circle,
+        ),
         Kind("how many dots are in both circles?", "numeric_value", once, _in_both),
         Kind("how many dots are there in all?", "numeric_value", once, _dots_in_all),
         Kind("how many dots apart are the outer parts?", "numeric_value", once, _only_gap),

@@ -94,7 +94,9 @@ def _gridlines(canvas: Canvas, dy: float) -> None:
     """One for each unit, every third one darker."""
     for value in range(10):
         height = BASE + dy - value * STEP
-        canvas.line([(2, height), (110, height)], INK if value == 0 else (150,) * 3 if value % 3 == 0 else (210,) * 3, 0.6)
+        canvas.line(
+            [(2, height), (110, height)], INK if value == 0 else (150,) * 3 if value % 3 == 0 else (210,) * 3, 0.6
+        )
 
 
 # Bar charts ---------------------------------------------------------------------------------------------------------
@@ -115,7 +117,12 @@ def _draw_bars(canvas: Canvas, series: Series, rng: Random) -> None:
 
 def _bar_captions(series: Series) -> list[str]:
     count, tallest = len(series.names), max(series.names, key=lambda name: series[name])
-    return ["a bar chart", f"a bar chart with {count} bars", f"a bar chart with {count} bars, {_listed(series.names)}", f"a bar chart, the {tallest} bar is tall"]
+    return [
+        "a bar chart",
+        f"a bar chart with {count} bars",
+        f"a bar chart with {count} bars, {_listed(series.names)}",
+        f"a bar chart, the {tallest} bar is tall",
+    ]
 
 
 BARS = Family(
@@ -127,7 +134,12 @@ BARS = Family(
     (
         Kind("what is the value of the {a} bar?", "numeric_value", lambda s: each("a", s.names), _value),
         Kind("what is the {a} bar plus the {b} bar?", "numeric_value", lambda s: pairs(s.names), _sum),
-        Kind("what is the difference between the {a} bar and the {b} bar?", "numeric_value", lambda s: pairs(s.names), _difference),
+        Kind(
+            "what is the difference between the {a} bar and the {b} bar?",
+            "numeric_value",
+            lambda s: pairs(s.names),
+            _difference,
+        ),
         Kind("what is the sum of all bars?", "numeric_value", once, _all),
         _extreme(True),
         _extreme(False),
@@ -156,7 +168,12 @@ def _draw_pie(canvas: Canvas, series: Series, rng: Random) -> None:
 
 def _pie_captions(series: Series) -> list[str]:
     count, largest = len(series.names), max(series.names, key=lambda name: series[name])
-    return ["a pie chart", f"a pie chart with {count} slices", f"a pie chart with {count} slices, {_listed(series.names)}", f"a pie chart, the {largest} slice is large"]
+    return [
+        "a pie chart",
+        f"a pie chart with {count} slices",
+        f"a pie chart with {count} slices, {_listed(series.names)}",
+        f"a pie chart, the {largest} slice is large",
+    ]
 
 
 PIES = Family(
@@ -168,7 +185,9 @@ PIES = Family(
     (
         Kind("what percent is the {a} slice?", "numeric_value", lambda s: each("a", s.names), _value),
         Kind("what percent are the {a} and {b} slices together?", "numeric_value", lambda s: pairs(s.names), _sum),
-        Kind("how many percent apart are the {a} and {b} slices?", "numeric_value", lambda s: pairs(s.names), _difference),
+        Kind(
+            "how many percent apart are the {a} and {b} slices?", "numeric_value", lambda s: pairs(s.names), _difference
+        ),
         _extreme(True),
         _extreme(False),
     ),
@@ -231,7 +250,12 @@ LINES = Family(
     ("points", "trend", "rises"),
     _plot_facts,
     _draw_plot,
-    lambda p: ["a line plot", f"a {p.color} line plot", f"a line plot with {len(p.values)} points", f"a {p.color} line plot with {len(p.values)} points"],
+    lambda p: [
+        "a line plot",
+        f"a {p.color} line plot",
+        f"a line plot with {len(p.values)} points",
+        f"a {p.color} line plot with {len(p.values)} points",
+    ],
     (
         Kind("what is the value at {x}?", "numeric_value", lambda p: each("x", range(1, len(p.values) + 1)), _at),
         Kind("what is the highest value?", "numeric_value", once, _peak),

@@ -64,7 +64,12 @@ CLOCKS = Family(
     ("hands", "hours", "minutes"),
     _clock_facts,
     _draw_clock,
-    lambda c: ["a clock", f"a clock after {c.hour}", f"a clock showing {_time(60 * c.hour + c.minute)}", f"a clock with the minute hand at {c.minute}"],
+    lambda c: [
+        "a clock",
+        f"a clock after {c.hour}",
+        f"a clock showing {_time(60 * c.hour + c.minute)}",
+        f"a clock with the minute hand at {c.minute}",
+    ],
     (
         Kind("what time is it?", "short_answer", once, _clock_time),
         Kind("what time will it be in {n} minutes?", "short_answer", lambda c: each("n", (15, 30, 45)), _later),
@@ -121,7 +126,12 @@ DIALS = Family(
     ("needle", "gauge", "scale reading"),
     _dial_facts,
     _draw_dial,
-    lambda d: ["a dial", f"a dial from 0 to {d.top}", f"a dial showing {d.value}", f"a dial from 0 to {d.top} showing {d.value}"],
+    lambda d: [
+        "a dial",
+        f"a dial from 0 to {d.top}",
+        f"a dial showing {d.value}",
+        f"a dial from 0 to {d.top} showing {d.value}",
+    ],
     (
         Kind("what does the dial show?", "numeric_value", once, _reading),
         Kind("how far is the needle from the maximum?", "numeric_value", once, _to_top),
@@ -146,7 +156,9 @@ class NumberLine:
 def _line_facts(rng: Random, level: int) -> NumberLine:
     start, step = [(0, 1), (rng.choice((0, 10, 20)), 1), (0, rng.choice((2, 5)))][level - 1]
     ticks = rng.sample(range(11), 1 + min(level, 2))
-    return NumberLine(start, step, tuple(zip(rng.sample(NAMES, len(ticks)), [start + step * t for t in ticks], strict=True)))
+    return NumberLine(
+        start, step, tuple(zip(rng.sample(NAMES, len(ticks)), [start + step * t for t in ticks], strict=True))
+    )
 
 
 def _draw_number_line(canvas: Canvas, line: NumberLine, rng: Random) -> None:
@@ -194,8 +206,18 @@ NUMBER_LINES = Family(
         f"a number line with a {n.markers[0][0]} marker and a {n.markers[1][0]} marker",
     ],
     (
-        Kind("what number is the {a} marker at?", "numeric_value", lambda n: each("a", [m for m, _ in n.markers]), _marker),
-        Kind("how far apart are the {a} marker and the {b} marker?", "numeric_value", lambda n: pairs([m for m, _ in n.markers]), _distance),
+        Kind(
+            "what number is the {a} marker at?",
+            "numeric_value",
+            lambda n: each("a", [m for m, _ in n.markers]),
+            _marker,
+        ),
+        Kind(
+            "how far apart are the {a} marker and the {b} marker?",
+            "numeric_value",
+            lambda n: pairs([m for m, _ in n.markers]),
+            _distance,
+        ),
     ),
 )
 
@@ -242,7 +264,12 @@ RULERS = Family(
     ("length", "units", "measuring"),
     _ruler_facts,
     _draw_ruler,
-    lambda r: ["a ruler", f"a ruler with a {r.color} bar", f"a ruler and a bar from {r.start} to {r.end}", f"a ruler with a {r.color} bar of length {r.end - r.start}"],
+    lambda r: [
+        "a ruler",
+        f"a ruler with a {r.color} bar",
+        f"a ruler and a bar from {r.start} to {r.end}",
+        f"a ruler with a {r.color} bar of length {r.end - r.start}",
+    ],
     (
         Kind("how long is the bar?", "numeric_value", once, _length),
         Kind("where does the bar end?", "numeric_value", once, _end),
@@ -289,7 +316,9 @@ def _heavier(balance: Balance, slots: Slots, rng: Random) -> Solution:
 
 
 def _more_blocks(balance: Balance, slots: Slots, rng: Random) -> Solution:
-    return Solution(f"{_sides(balance, rng)}, {gap(balance.left, balance.right)}", str(abs(balance.left - balance.right)))
+    return Solution(
+        f"{_sides(balance, rng)}, {gap(balance.left, balance.right)}", str(abs(balance.left - balance.right))
+    )
 
 
 def _blocks(balance: Balance, slots: Slots, rng: Random) -> Solution:
@@ -309,12 +338,22 @@ BALANCES = Family(
     ("blocks", "heavier side", "weights"),
     _balance_facts,
     _draw_balance,
-    lambda b: ["a balance scale", f"a balance scale with {b.color} blocks", f"a balance scale with {b.left + b.right} blocks", f"a balance scale with {b.left} blocks left and {b.right} blocks right"],
+    lambda b: [
+        "a balance scale",
+        f"a balance scale with {b.color} blocks",
+        f"a balance scale with {b.left + b.right} blocks",
+        f"a balance scale with {b.left} blocks left and {b.right} blocks right",
+    ],
     (
         Kind("which side is heavier?", "short_answer", once, _heavier),
         Kind("how many blocks apart are the sides?", "numeric_value", once, _more_blocks),
         Kind("how many blocks are there?", "numeric_value", once, _blocks),
-        Kind("how many blocks are on the {side} side?", "numeric_value", lambda b: each("side", ("left", "right")), _side_blocks),
+        Kind(
+            "how many blocks are on the {side} side?",
+            "numeric_value",
+            lambda b: each("side", ("left", "right")),
+            _side_blocks,
+        ),
     ),
 )
 

@@ -57,7 +57,9 @@ def _listed(scene: Things, rng: Random) -> str:
     return ", ".join(either_way([str(item) for item in scene.items], rng))
 
 
-def _find(scene: Things, rng: Random, found: Callable[[Thing], bool], answer: Callable[[Thing], str]) -> Solution | None:
+def _find(
+    scene: Things, rng: Random, found: Callable[[Thing], bool], answer: Callable[[Thing], str]
+) -> Solution | None:
     matches = [item for item in scene.items if found(item)]
     if len(matches) != 1:
         return None
@@ -91,9 +93,19 @@ PLAIN = Family(
     ("shapes", "colors", "simple picture"),
     _plain_facts,
     _draw_plain,
-    lambda s: ["a plain scene", f"a plain scene with a {s.items[0]}", " and ".join(f"a {item}" for item in s.items), f"a plain scene with {len(s.items)} shapes"],
+    lambda s: [
+        "a plain scene",
+        f"a plain scene with a {s.items[0]}",
+        " and ".join(f"a {item}" for item in s.items),
+        f"a plain scene with {len(s.items)} shapes",
+    ],
     (
-        Kind("what color is the {shape}?", "short_answer", lambda s: each("shape", [item.shape for item in s.items]), _color_of),
+        Kind(
+            "what color is the {shape}?",
+            "short_answer",
+            lambda s: each("shape", [item.shape for item in s.items]),
+            _color_of,
+        ),
         Kind("what shape is {a}?", "short_answer", lambda s: each("a", [item.color for item in s.items]), _shape_of),
         Kind("is there a {a} {shape}?", "short_answer", _presence_options, _present),
     ),
@@ -223,9 +235,19 @@ ILLUSIONS = Family(
     ("line lengths", "arrow fins", "which is longer"),
     _arrow_facts,
     _draw_arrows,
-    lambda a: ["an illusion with two lines", f"an illusion with two {a.color} lines", f"an illusion, fins {_word(a.top_out)} and {_word(a.bottom_out)}", f"an illusion with two {a.color} lines, fins {_word(a.top_out)} and {_word(a.bottom_out)}"],
+    lambda a: [
+        "an illusion with two lines",
+        f"an illusion with two {a.color} lines",
+        f"an illusion, fins {_word(a.top_out)} and {_word(a.bottom_out)}",
+        f"an illusion with two {a.color} lines, fins {_word(a.top_out)} and {_word(a.bottom_out)}",
+    ],
     (
         Kind("which line is longer?", "short_answer", once, _longer),
-        Kind("do the fins of the {side} line point in or out?", "short_answer", lambda a: each("side", ("top", "bottom")), _fins),
+        Kind(
+            "do the fins of the {side} line point in or out?",
+            "short_answer",
+            lambda a: each("side", ("top", "bottom")),
+            _fins,
+        ),
     ),
 )

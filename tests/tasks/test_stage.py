@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 from uuid import uuid4
@@ -58,10 +57,9 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
 
 
 @pytest.fixture(autouse=True)
-def no_calls(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+def no_calls(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     calls.clear()
-    yield
 
 
 def test_a_call_gives_the_artifact(place: Place) -> None:

@@ -242,7 +242,7 @@ def test_runs_rounds_and_stages_are_listed_in_their_order(store: Store) -> None:
 
 def test_an_empty_store_has_no_runs(store: Store) -> None:
     assert store.runs() == []
-    with pytest.raises(UserError, match="no run 'default' in .*; known runs: none yet"):
+    with pytest.raises(UserError, match=r"no run 'default' in .*; known runs: none yet"):
         store.rounds("default")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 
@@ -65,7 +66,7 @@ def test_a_url_names_its_scene() -> None:
 
 def test_the_splits_of_seeds_do_not_touch() -> None:
     ranges = sorted((seeds.start, seeds.stop) for seeds in (CORPUS, HELDOUT, VALIDATION, PRETRAINING))
-    assert all(a[1] <= b[0] for a, b in zip(ranges, ranges[1:], strict=False))
+    assert all(a[1] <= b[0] for a, b in pairwise(ranges))
 
 
 def test_held_out_items_cover_every_domain_and_differ_between_splits() -> None:
