@@ -54,11 +54,12 @@ _INEQUALITY = re.compile(r"(?:([^<>≤≥=]+)(<=?|>=?|≤|≥))?([^<>≤≥=]+)(
 _INFINITE = re.compile(r"([+-]?)\s*(?:∞|inf(?:inity|ty)?)", re.IGNORECASE)
 _NAMED = re.compile(r"(?:[a-zA-Z]\s*∈\s*)|([a-zA-Zα-ω](?:_?\w)?|[A-Z]{2,3})\s*=\s*(?=[^=])")
 _SEPARATOR = re.compile(r"\s*[,;]\s*(?:and\s+|or\s+)?|\s+(?:and|or|&)\s+", re.IGNORECASE)
-_FUNCTIONS = frozenset(
+_FUNCTION_NAMES = (
     "sqrt frac sin cos tan cot sec csc log ln exp arcsin arccos arctan pi theta alpha beta gamma delta lambda mu sigma "
     "omega phi rho cup cap pm mp infty inf begin end pmatrix bmatrix vmatrix matrix array cases overline vec hat mod "
-    "emptyset le ge neq ne to mathbb mathcal setminus partial deg circ angle triangle max min".split()
+    "emptyset le ge neq ne to mathbb mathcal setminus partial deg circ angle triangle max min"
 )
+_FUNCTIONS = frozenset(_FUNCTION_NAMES.split())
 _WORD = re.compile(r"[^\W\d_]{2,}")
 _OPERATOR = re.compile(r"[\\^*+=√π∞<>≤≥/|±∪∩θ]|\d\s*[a-zA-Z(]|\)\s*\(|[a-zA-Z]\(|\w\s*-\s*\w")
 _ORDINAL = re.compile(r"\d(?:st|nd|rd|th)\b", re.IGNORECASE)

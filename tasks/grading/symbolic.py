@@ -7,11 +7,13 @@ symmetric: the worker asks both ways, and one way is enough.
 """
 
 import atexit
+import contextlib
 import json
 import os
 import queue
 import re
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -30,8 +32,8 @@ SECONDS = 10.0
 """For one pair by the clock: only a starved machine gets there."""
 REPLY_SECONDS = SECONDS + 0.5
 """After this the worker itself is replaced."""
-START_SECONDS = 60.0
-"""For a worker to import math-verify: 3 s on an idle core."""
+START_SECONDS = 180.0
+"""For a worker to import math-verify: 3 s on an idle core, 25 s beside ten other processes."""
 WORKERS = 2
 
 _STACKED_POWERS = re.compile(r"\^\s*(?:\{[^{}]*\^|\([^()]*\^|-?\w+\s*\^)|\}\s*\^")
@@ -58,7 +60,10 @@ def ask(first: str, second: str) -> Outcome:
     """Whether two LaTeX expressions are equal; the order does not matter."""
     if refused(first) or refused(second):
         return "refused"
-    return _ask(*sorted((first, second)))
+    try:
+        return _ask(*sorted((first, second)))
+    except WorkerLost:
+        return "failed"
 
 
 @lru_cache(maxsize=4096)
@@ -70,6 +75,10 @@ def _ask(first: str, second: str) -> Outcome:
         _idle.put(worker)
 
 
+class WorkerLost(Exception):
+    """The process did not start or broke off. Raised, so that the cache does not keep it."""
+
+
 class Worker:
     """One process, started when first asked."""
 
@@ -77,38 +86,44 @@ class Worker:
         self._process: subprocess.Popen[bytes] | None = None
 
     def ask(self, first: str, second: str) -> Outcome:
-        process = self._running()
-        if process is None:
-            return "failed"
-        reply = _exchange(process, json.dumps([first, second, PROCESSOR_SECONDS, SECONDS]))
+        reply = _exchange(self._running(), json.dumps([first, second, PROCESSOR_SECONDS, SECONDS]))
         if reply in get_args(Outcome):
             return cast(Outcome, reply)
         self.stop()
-        return "time-out" if reply is None else "failed"
+        raise WorkerLost
 
     def stop(self) -> None:
         if self._process is not None:
-            self._process.kill()
-            self._process.communicate()
+            _end(self._process)
             self._process = None
 
-    def _running(self) -> subprocess.Popen[bytes] | None:
+    def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None or self._process.poll() is not None:
             self.stop()
             self._process = _start()
         return self._process
 
 
-def _start() -> subprocess.Popen[bytes] | None:
+def _start() -> subprocess.Popen[bytes]:
     script = Path(__file__).with_name("symbolic_worker.py")
     process = subprocess.Popen(
-        [sys.executable, "-P", str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        [sys.executable, "-P", str(script)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
     )
     if _read_line(process, START_SECONDS) == "ready":
         return process
-    process.kill()
+    _end(process)
+    raise WorkerLost
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """The process and the child it answers from, which would hold the pipes open."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
-    return None
 
 
 def _exchange(process: subprocess.Popen[bytes], request: str) -> str | None:
@@ -124,9 +139,11 @@ def _exchange(process: subprocess.Popen[bytes], request: str) -> str | None:
 def _read_line(process: subprocess.Popen[bytes], deadline: float) -> str | None:
     """One line of the process's output, or None after the deadline or at the end of the output."""
     assert process.stdout is not None
+    poll = select.poll()  # `select` refuses descriptors above 1024
+    poll.register(process.stdout, select.POLLIN)
     end, line = time.monotonic() + deadline, b""
     while not line.endswith(b"\n"):
-        ready, _, _ = select.select([process.stdout], [], [], max(0.0, end - time.monotonic()))
+        ready = poll.poll(1000 * max(0.0, end - time.monotonic()))
         piece = os.read(process.stdout.fileno(), 4096) if ready else b""
         if not piece:
             return None

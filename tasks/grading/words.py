@@ -7,19 +7,15 @@ ARTICLES = frozenset({"a", "an", "the"})
 _UNITS = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen"
 )
+_TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
 CARDINALS = {word: value for value, word in enumerate([*_UNITS.split(), "eighteen", "nineteen"])} | {
-    word: 10 * value
-    for value, word in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split(), start=2)
+    word: 10 * value for value, word in enumerate(_TENS.split(), start=2)
 }
 SCALES = {"hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12}
 PARTS = {"half": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "sixth": 6, "eighth": 8, "tenth": 10}
-ORDINALS = dict(
-    zip(
-        "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth".split(),
-        "1st 2nd 3rd 4th 5th 6th 7th 8th 9th 10th 11th 12th".split(),
-        strict=True,
-    )
-)
+_ORDINAL_WORDS = "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth"
+_ORDINAL_SIGNS = "1st 2nd 3rd 4th 5th 6th 7th 8th 9th 10th 11th 12th"
+ORDINALS = dict(zip(_ORDINAL_WORDS.split(), _ORDINAL_SIGNS.split(), strict=True))
 SPELLINGS = {
     "grey": "gray", "colour": "color", "colored": "color", "coloured": "color", "metre": "meter", "litre": "liter",
     "centre": "center", "theatre": "theater", "tyre": "tire", "aeroplane": "airplane", "plane": "airplane",
@@ -35,11 +31,12 @@ IRREGULAR = {
     "ties": "tie", "pies": "pie", "movies": "movie", "cookies": "cookie", "horses": "horse", "houses": "house",
     "roses": "rose", "noses": "nose", "buses": "bus", "gases": "gas", "lenses": "lens", "caches": "cache",
 }  # fmt: skip
-INVARIANT = frozenset(
+_INVARIANT_WORDS = (
     "news series species glasses scissors trousers mathematics physics chess paris texas mars venus christmas always "
     "perhaps towards yes less plus minus times this his hers its ours is was has does lens gas bus canvas atlas "
-    "tennis axis basis analysis left asparagus campus cactus focus radius status virus bias pants jeans".split()
+    "tennis axis basis analysis left asparagus campus cactus focus radius status virus bias pants jeans"
 )
+INVARIANT = frozenset(_INVARIANT_WORDS.split())
 
 
 def singular(word: str) -> str:

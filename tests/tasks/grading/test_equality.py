@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from tasks.grading import equal
 from tasks.grading.canonical import canonical
+from tasks.grading.symbolic import Worker
 
 SAME = [
     ("5", "5.0"), ("1/2", "0.5"), ("7\\frac{3}{4}", "31/4"), ("7½", "7.5"), ("7 3/4", "7.75"), ("\\frac34", "0.75"),
@@ -53,13 +54,13 @@ def plain_form(text: str) -> bool:
 
 
 @given(answers.filter(plain_form), answers.filter(plain_form))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_equality_is_symmetric(a: str, b: str) -> None:
     assert equal(a, b) == equal(b, a)
 
 
 @given(answers)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_an_answer_equals_itself_unless_it_is_none(a: str) -> None:
     verdict = equal(a, a)
     assert verdict.equal or verdict.reason == "no answer"
@@ -84,7 +85,7 @@ def test_a_missing_unit_matches_but_two_units_must_agree() -> None:
 
 
 @given(st.text(max_size=60).filter(plain_form) | st.text(alphabet="\\{}^$_&%#()[] \n", max_size=60).filter(plain_form))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_any_text_gets_a_verdict(text: str) -> None:
     assert equal(text, "5").equal in (True, False)
     assert equal("red", text) == equal(text, "red")
@@ -148,11 +149,9 @@ class TestAlgebra:
         assert not equal(a, b).equal and not equal(b, a).equal
 
     def test_work_without_end_is_ended_and_others_go_on(self) -> None:
-        from tasks.grading.symbolic import Worker
-
         worker = Worker()
         try:
-            assert worker.ask("9^{9^{9}}", "5") in ("time-out", "failed", "different")
+            assert worker.ask("9^{9^{9}}", "5") in ("time-out", "failed")
             assert worker.ask("2x+1", "1+2x") == "equal"
         finally:
             worker.stop()

@@ -48,7 +48,7 @@ def test_a_component_that_is_no_clique_falls_apart_into_exact_forms() -> None:
 
 
 @given(st.lists(st.sampled_from(ANSWERS), max_size=12), st.randoms(use_true_random=False))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_a_vote_does_not_depend_on_the_order(answers: list[str | None], shuffler: random.Random) -> None:
     expected = vote(answers)
     for _ in range(5):
