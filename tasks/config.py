@@ -89,6 +89,8 @@ class RewardConfig(Settings):
 
     preset: Preset = "safe"
     """`paper`, `repo` (the published code) or `safe` (malformed output earns 0)."""
+    solver: Literal["label", "random"] = "label"
+    """What the Solver is paid for: giving the pseudo-label, or (a control arm) nothing that it does: by lot."""
     answers: int = Field(10, ge=2)
     """Frozen Solver's answers a question."""
     questions: Count = 1
@@ -115,6 +117,8 @@ class SearchConfig(Settings):
     top_k: Count = 5
     """Pictures taken a query, the best first."""
     draw: Draw = Draw()
+    passive: bool = False
+    """A control arm: as many pictures as were found, but drawn from the whole corpus at random."""
 
 
 class SynthesizeConfig(Settings):

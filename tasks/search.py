@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from random import Random
 
 import numpy as np
 
@@ -61,11 +62,28 @@ def pool(rows: Iterable[Find]) -> list[Find]:
     return [row for row in rows if row.reason is None]
 
 
+def findable(library: Library) -> list[str]:
+    """Keys of all pictures that can be found."""
+    samples = library.samples
+    return [
+        key for key, reason in zip(*samples.select(["key", "reason"]).to_pydict().values(), strict=True) if not reason
+    ]
+
+
 def search(library: Library, sought: Sequence[Sought], top_k: int) -> list[Find]:
     """Retrieve for every usable query."""
     usable = [one.query for one in sought if isinstance(one.query, str)]
     found = iter(library.search(usable, top_k))
     return finds(sought, [next(found) if isinstance(one.query, str) else [] for one in sought])
+
+
+def at_random(rows: Sequence[Find], keys: Sequence[str], seed: int) -> list[Find]:
+    """The pool's pictures replaced by others, drawn from `keys` without repeats: the passive control arm.
+
+    Domains and numbers stay, so that quotas work alike in both arms; the domain then says nothing of the picture.
+    """
+    drawn = iter(Random(seed).sample(list(keys), len(pool(rows))))
+    return [row if row.reason else row.model_copy(update={"key": next(drawn), "rank": 0, "score": 0.0}) for row in rows]
 
 
 def _rows(sought: Sought, hits: Sequence[Hit]) -> Iterator[Find]:
@@ -105,5 +123,8 @@ def search_images(
     with team.open(seed_of(seed, "search")) as cast:
         texts = cast.write_queries(domains, counts, config.draw)
     sought = [read_query(domain.name, text) for domain, group in zip(domains, texts, strict=True) for text in group]
-    rows = search(shelf.open(), sought, config.top_k)
+    library = shelf.open()
+    rows = search(library, sought, config.top_k)
+    if config.passive:
+        rows = at_random(rows, findable(library), seed_of(seed, "passive"))
     return Output(rows, Counter(row.reason or "kept" for row in rows))

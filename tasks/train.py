@@ -120,10 +120,11 @@ class PaySolver:
 
     labels: Mapping[str, str]
     config: RewardConfig
+    seed: int
 
     def __call__(self, rollouts: Sequence[Rollout]) -> list[Reward]:
         """One reward a rollout."""
-        correct = [self._gives_label(rollout) for rollout in rollouts]
+        correct = [self._is_right(rollout, number) for number, rollout in enumerate(rollouts)]
         boxed = [solver.well_formed(rollout.text) for rollout in rollouts]
         totals = solver_rewards(correct, boxed, self.config.preset)
         return [
@@ -131,7 +132,9 @@ class PaySolver:
             for total, right, box in zip(totals, correct, boxed, strict=True)
         ]
 
-    def _gives_label(self, rollout: Rollout) -> bool:
+    def _is_right(self, rollout: Rollout, number: int) -> bool:
+        if self.config.solver == "random":
+            return seed_of(self.seed, rollout.example.id, rollout.text, number) % 2 == 0
         answer = solver.parse(rollout.text)
         return not isinstance(answer, Reject) and equal(answer, self.labels[rollout.example.id]).equal
 
@@ -272,7 +275,7 @@ def train_solver(
     seed: int,
 ) -> Output[Step]:
     """The Solver learns to give the answer that most of its samples gave."""
-    kept = curriculum(verdicts.read())
+    kept, seed = curriculum(verdicts.read()), seed_of(seed, "train solver")
     labels = {one.id: one.label for one in kept if one.label is not None}
     examples = solver_examples(team, kept, shelf.open())
-    return learn(trainer, team, "solver", examples, PaySolver(labels, pay), seed_of(seed, "train solver"))
+    return learn(trainer, team, "solver", examples, PaySolver(labels, pay, seed), seed)

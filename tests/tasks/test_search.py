@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tasks.records import Reject
 from tasks.retrieval.library import Hit
-from tasks.search import apportion, finds, pool, read_query
+from tasks.search import apportion, at_random, finds, pool, read_query
 
 BARS = "<type>chart</type><query>bars</query>"
 
@@ -39,6 +39,15 @@ def test_an_unusable_query_stays_with_its_text_and_reason() -> None:
     assert sought[0].query == Reject(reason="no query")
     (row,) = finds(sought, [[]])
     assert (row.key, row.query, row.reason) == (None, "no tags here", "no query")
+
+
+def test_the_passive_pool_is_as_large_and_has_no_picture_twice() -> None:
+    rows = finds([read_query("a", BARS), read_query("b", "x")], [[Hit("0/1", 0.5), Hit("0/2", 0.4)], []])
+    drawn = at_random(rows, [f"1/{number}" for number in range(9)], seed=0)
+    assert [row.domain for row in drawn] == [row.domain for row in rows]
+    assert len({row.key for row in pool(drawn)}) == 2
+    assert all(row.key and row.key.startswith("1/") for row in pool(drawn))
+    assert drawn[2] == rows[2]
 
 
 @pytest.mark.parametrize("hits", [[], [Hit("0/0", 0.1)]])

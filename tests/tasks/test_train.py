@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tasks.config import Prompts, RewardConfig, load_config
@@ -105,12 +106,11 @@ def sought(number: int, text: str) -> Rollout:
 
 
 def test_a_question_at_the_frontier_earns_more_than_one_that_is_always_answered_alike(cast: Cast) -> None:
-    even, sure, broken = PayQuestioner(cast, PAY)(
-        [about(1, QUESTION.format("even")), about(2, QUESTION.format("sure")), about(3, "no tags")]
-    )
-    assert even.total > sure.total > broken.total == 0
-    assert sure.parts["difficulty"] == 0
-    assert even.parts["format"] == 1
+    texts = [QUESTION.format("even"), QUESTION.format("sure"), "no tags"]
+    even, sure, broken = PayQuestioner(cast, PAY)([about(number, text) for number, text in enumerate(texts)])
+    assert even.total > sure.total
+    assert even.parts["difficulty"] > sure.parts["difficulty"] == broken.parts["difficulty"] == 0
+    assert (even.parts["format"], broken.parts["format"], broken.total) == (1, 0, 0)
 
 
 def test_the_same_question_about_the_same_picture_is_answered_once_and_paid_alike(
@@ -161,9 +161,17 @@ def test_rollouts_with_one_query_do_not_all_draw_the_same_picture(
 
 
 def test_the_solver_is_paid_for_the_label_however_it_is_written() -> None:
-    pay = PaySolver({"q": "1/2"}, PAY)
+    pay = PaySolver({"q": "1/2"}, PAY, seed=0)
     rollouts = [Rollout(Example("q", Prompt("?"), None), text) for text in (r"\boxed{0.5}", r"\boxed{2}", "0.5")]
     assert [reward.total for reward in pay(rollouts)] == pytest.approx([1.0, 0.1, 0.0])
+
+
+def test_paid_by_lot_the_label_does_not_matter() -> None:
+    pay = PaySolver({"q": "1"}, PAY.model_copy(update={"solver": "random"}), seed=0)
+    rollouts = [Rollout(Example("q", Prompt("?"), None), rf"\boxed{{{number % 2}}}") for number in range(400)]
+    totals = np.array([reward.parts["accuracy"] for reward in pay(rollouts)])
+    assert totals[::2].mean() == pytest.approx(0.5, abs=0.1)
+    assert totals[1::2].mean() == pytest.approx(0.5, abs=0.1)
 
 
 def test_labels_and_rewards_are_asked_for_in_the_same_words(
