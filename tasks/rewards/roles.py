@@ -7,11 +7,13 @@ no query or question could be parsed, or no image was found.
 |---|---|---|
 | `paper` | difficulty - shares | accuracy |
 | `repo` | 0.9 difficulty + 0.1 format - shares; difficulty -1 without an agreement | 0.9 accuracy + 0.1 boxed |
-| `safe` | 0.9 difficulty valid + 0.1 format - shares; 0 if malformed | 0.9 accuracy + 0.1 boxed; 0 if malformed |
+| `safe` | 0.9 difficulty valid + 0.1 format + 1 - share, each; 0 if malformed | `repo`; 0 if malformed |
 
 The shares are text and image repetition for the Searcher (Active-Zero, section 3) and text repetition for the
 Questioner. Departures: the paper does not say what an output without a question earns; here its difficulty is 0 under
-`paper`, as if the Solver had been certain.
+`paper`, as if the Solver had been certain. `safe` pays for being different where the others fine for being alike: among
+well-formed outputs the differences are the same, but none of them earns less than a malformed one. (With fines, eight
+queries that find pictures of one kind earn about -1 each, and the one that cannot be parsed is the best of its group.)
 """
 
 from collections.abc import Sequence
@@ -39,8 +41,8 @@ def searcher_rewards(
     asked. `formats`: whether the output follows the Searcher's format. `valid` (0..1, used by `safe`): share of the
     questions that are well-posed; 1 if not given.
     """
-    penalty = _aligned(text_share, len(agreements)) + _aligned(image_share, len(agreements))
-    return _asker_rewards(agreements, formats, penalty, preset, valid)
+    shares = [_aligned(text_share, len(agreements)), _aligned(image_share, len(agreements))]
+    return _asker_rewards(agreements, formats, shares, preset, valid)
 
 
 def questioner_rewards(
@@ -51,7 +53,7 @@ def questioner_rewards(
     valid: Sequence[float] | None = None,
 ) -> FloatArray:
     """Difficulty of the question, minus text repetition; arguments as for `searcher_rewards`."""
-    return _asker_rewards(agreements, formats, _aligned(text_share, len(agreements)), preset, valid)
+    return _asker_rewards(agreements, formats, [_aligned(text_share, len(agreements))], preset, valid)
 
 
 def solver_rewards(correct: Sequence[bool], boxed: Sequence[bool], preset: Preset = "repo") -> FloatArray:
@@ -66,19 +68,19 @@ def solver_rewards(correct: Sequence[bool], boxed: Sequence[bool], preset: Prese
 def _asker_rewards(
     agreements: Sequence[float | None],
     formats: Sequence[bool],
-    penalty: FloatArray,
+    shares: Sequence[FloatArray],
     preset: Preset,
     valid: Sequence[float] | None,
 ) -> FloatArray:
     asked = np.array([agreement is not None for agreement in agreements], dtype=bool)
     hard = difficulty([0.0 if agreement is None else agreement for agreement in agreements], preset)
-    format_ = _aligned(formats, len(agreements))
+    format_, penalty = _aligned(formats, len(agreements)), np.sum(shares, axis=0)
     if preset == "paper":
         return hard - penalty
     if preset == "repo":
         return (1 - FORMAT_WEIGHT) * np.where(asked, hard, -1.0) + FORMAT_WEIGHT * format_ - penalty
     validity = np.ones(len(agreements)) if valid is None else _aligned(valid, len(agreements))
-    reward = (1 - FORMAT_WEIGHT) * hard * validity + FORMAT_WEIGHT * format_ - penalty
+    reward = (1 - FORMAT_WEIGHT) * hard * validity + FORMAT_WEIGHT * format_ + len(shares) - penalty
     return np.where(asked & (format_ > 0), reward, 0.0)
 
 

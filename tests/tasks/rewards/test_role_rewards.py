@@ -44,7 +44,18 @@ def test_safe_gives_malformed_output_nothing() -> None:
 
 def test_safe_multiplies_difficulty_by_validity() -> None:
     rewards = questioner_rewards([0.5, 0.5, 0.5], [True] * 3, [0.1] * 3, "safe", valid=[1.0, 0.5, 0.0])
-    np.testing.assert_allclose(rewards, [0.9, 0.45, 0.0], atol=1e-12)
+    np.testing.assert_allclose(rewards, [1.9, 1.45, 1.0], atol=1e-12)
+
+
+def test_safe_pays_the_worst_well_formed_output_more_than_a_malformed_one() -> None:
+    alike = searcher_rewards([1.0, None], [True, False], [1.0, 1.0], [1.0, 0.0], "safe")
+    assert alike[0] > alike[1] == 0
+
+
+def test_safe_tells_well_formed_outputs_apart_by_repetition_as_the_others_do() -> None:
+    shares = np.array([0.0, 0.25, 1.0])
+    rewards = questioner_rewards([0.5] * 3, [True] * 3, shares, "safe")
+    np.testing.assert_allclose(np.diff(rewards), -np.diff(shares))
 
 
 def test_solver_rewards_by_preset() -> None:
