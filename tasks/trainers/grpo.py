@@ -34,7 +34,7 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader
 from transformers import TrainerCallback
 from transformers.trainer_utils import get_last_checkpoint
-from trl import GRPOTrainer
+from trl.trainer.grpo_trainer import GRPOTrainer
 from trl.trainer.utils import use_adapter
 
 from tasks.engines.decode import Sample, encode, sample
@@ -140,10 +140,15 @@ class GRPO(GRPOTrainer):
         """Every step so far, those before a checkpoint included."""
         return [_step(entry, number) for number, entry in enumerate(filter(_is_step, self.state.log_history), 1)]
 
+    @property
+    def policy(self) -> Any:
+        """The model in training: a PeftModel around the language model's adapter, or the whole model."""
+        return self.accelerator.unwrap_model(self.model)
+
     def go_on(self, checkpoints: Path) -> None:
         """Train to the end, from the last checkpoint in the folder if there is one."""
-        last = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
-        if last is not None and hasattr(self.model, "peft_config"):
+        last = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None  # type: ignore[no-untyped-call]
+        if last is not None and hasattr(self.policy, "peft_config"):
             self.add_callback(_Restored(Path(last)))
         self.train(resume_from_checkpoint=last)
 
@@ -179,7 +184,7 @@ class GRPO(GRPOTrainer):
 
     def check_finite(self) -> None:
         """`Diverged` if a trained weight is not a number."""
-        for name, parameter in self.model.named_parameters():
+        for name, parameter in self.policy.named_parameters():
             if parameter.requires_grad and not parameter.isfinite().all():
                 raise Diverged(f"the weights {name} are no longer finite: lower the learning rate.")
 
@@ -192,7 +197,7 @@ class GRPO(GRPOTrainer):
         layout = self._layout
         examples = prompts_of(self._examples, step, layout.prompts, layout.seed)
         requests = [self._request(example, step * layout.prompts + i) for i, example in enumerate(examples)]
-        self.model.eval()
+        self.policy.eval()
         prompts = self._read(requests)
         groups = self._sample(requests, prompts)
         rewards, earned = self._rewards(examples, groups)
@@ -215,12 +220,12 @@ class GRPO(GRPOTrainer):
         """Samples by the policy as it now stands."""
         if self.use_vllm:
             return self._sample_by_vllm(requests, prompts)
-        return sample(self.accelerator.unwrap_model(self.model), self.processing_class, requests, vision=self._vision)
+        return sample(self.policy, self.processing_class, requests, vision=self._vision)
 
     def _sample_by_vllm(self, requests: Sequence[Request], prompts: Sequence[Context]) -> list[list[Sample]]:
         """The same by TRL's vLLM, which takes every prompt as often as it is to be answered. Not verified yet."""
         n = self._layout.rollouts
-        self.vllm_generation.sync_weights()
+        self.vllm_generation.sync_weights()  # type: ignore[no-untyped-call]
         images = [[request.picture.image] if request.picture else None for request in requests for _ in range(n)]
         _, ids, logprobs, _ = self.vllm_generation.generate(
             prompts=[prompt.ids.tolist() for prompt in prompts for _ in range(n)],
@@ -238,9 +243,8 @@ class GRPO(GRPOTrainer):
     ) -> tuple[NDArray[np.float64], list[Reward]]:
         """Totals (prompts, rollouts), and every reward."""
         owners = [example for example, group in zip(examples, groups, strict=True) for _ in group]
-        texts = self.processing_class.batch_decode(
-            [sample.ids for group in groups for sample in group], skip_special_tokens=True
-        )
+        processor: Any = self.processing_class
+        texts = processor.batch_decode([sample.ids for group in groups for sample in group], skip_special_tokens=True)
         rollouts = [Rollout(example, text) for example, text in zip(owners, texts, strict=True)]
         earned = list(self._reward(rollouts))
         if len(earned) != len(rollouts):
@@ -316,7 +320,7 @@ class GRPO(GRPOTrainer):
         """Scores by the policy as the stage began: TRL's frozen copy of the first adapter, or of the whole model."""
         if self.ref_model is not None:
             return self._score(batch, self.ref_model)
-        with use_adapter(self.accelerator.unwrap_model(self.model), "ref"):
+        with use_adapter(self.policy, "ref"):
             return self._score(batch)
 
     def _score(self, batch: Pack, model: Any = None) -> Tensor:
@@ -326,11 +330,10 @@ class GRPO(GRPOTrainer):
     @property
     def _bare(self) -> Any:
         """The Qwen2.5-VL inside; adapter layers live in its linear layers."""
-        model = self.accelerator.unwrap_model(self.model)
-        return model.get_base_model() if hasattr(model, "get_base_model") else model
+        return self.policy.get_base_model() if hasattr(self.policy, "get_base_model") else self.policy
 
 
-class _Restored(TrainerCallback):  # type: ignore[misc]
+class _Restored(TrainerCallback):
     """Puts a checkpoint's adapter back: transformers restores only the reference where there are two."""
 
     def __init__(self, checkpoint: Path) -> None:
@@ -415,7 +418,7 @@ def _step(entry: dict[str, Any], number: int) -> Step:
     return Step.model_validate({"step": number, **{name: entry[name] for name in Step.model_fields if name != "step"}})
 
 
-def _never(**_: Any) -> list[float]:
+def _never(*_: Any, **__: Any) -> list[float | None]:
     raise AssertionError("rewards come from one call a generation, not from TRL")
 
 

@@ -26,7 +26,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -50,7 +50,7 @@ class LoRA(BaseModel):
 
     rank: Annotated[int, Field(ge=1)] = 16
     """Rank of the update. vLLM serves 1, 8, 16, 32, 64, 128, 256, 320, 512."""
-    alpha: Annotated[float, Field(gt=0)] = 32
+    alpha: Annotated[int, Field(ge=1)] = 32
     """The update is scaled by alpha / rank."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Dropout on the adapter's input while training."""
@@ -224,7 +224,7 @@ class TRL(BaseModel):
 
     def _arguments(self, scratch: Path, seed: int) -> Any:
         """TRL's configuration. Its batch is one update; micro-batches are cut inside it."""
-        from trl import GRPOConfig
+        from trl.trainer.grpo_config import GRPOConfig
 
         return GRPOConfig(
             output_dir=str(scratch),
@@ -330,12 +330,12 @@ def _check_shape(lora: LoRA, start: Adapter) -> None:
 
 def _write(trainer: GRPO, model: str, out: Path) -> None:
     """The trained weights, once they are known to be finite."""
-    policy = trainer.accelerator.unwrap_model(trainer.model)
+    policy, processor = trainer.policy, cast("Any", trainer.processing_class)
     trainer.check_finite()
     out.mkdir(parents=True, exist_ok=True)
     if not hasattr(policy, "peft_config"):
         policy.save_pretrained(out)
-        trainer.processing_class.save_pretrained(out)
+        processor.save_pretrained(out)
         return
     from peft import get_peft_model_state_dict
     from safetensors.torch import save_file
@@ -354,8 +354,9 @@ def _line(error: Exception) -> str:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """No notices of transformers and TRL on standard error: what matters comes as steps and errors."""
-    from transformers.utils import logging
+    from transformers.utils import logging as notices
 
+    logging: Any = notices
     level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
