@@ -1,8 +1,8 @@
 """Teaches the vision tower to read, before any language: a small head answers fixed questions from its features.
 
 Learned through a language model alone, reading did not begin within 1 300 steps: the loss of a reply is mostly
-language, and what is left tells the tower little. Here a picture answers up to twelve questions at once through two cross-
-attentions over its sixteen visual tokens. A question is an entry in a table and so is an answer; the head is then
+language, and what is left tells the tower little. Here a picture answers up to twelve questions at once, through two
+cross-attentions over its sixteen visual tokens. A question is an entry in a table and so is an answer; the head is then
 thrown away.
 """
 
@@ -32,7 +32,9 @@ class TowerPretraining(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    steps: int = Field(1200, ge=1)
+    steps: int = Field(600, ge=1)
+    horizon: int = Field(1200, ge=1)
+    """Steps of the cosine; training stops before its end, since the whole model learns to read on."""
     pictures: int = Field(128, ge=1)
     """Fresh pictures a step."""
     questions: int = Field(12, ge=1)
@@ -117,7 +119,7 @@ def reading_head(width: int, book: Book) -> torch.nn.Module:
 
 def rate(step: int, recipe: TowerPretraining) -> float:
     """Warm-up, then half a cosine down to zero."""
-    return min(1.0, (step + 1) / max(1, recipe.warmup)) * 0.5 * (1 + math.cos(math.pi * step / recipe.steps))
+    return min(1.0, (step + 1) / max(1, recipe.warmup)) * 0.5 * (1 + math.cos(math.pi * step / recipe.horizon))
 
 
 def pretrain_tower(
