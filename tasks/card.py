@@ -158,8 +158,8 @@ def describe(folder: Path) -> str:
             f"| {r.name} | {r.items} | {r.mean:.1f} | {r.majority:.1f} | {r.greedy:.1f} |" for r in rows
         ),
         bands="\n".join(
-            f"| {band.low:.1f} - {min(band.high, 1.0):.1f} | {band.questions} | {band.unanswerable} | {band.right:.1f} |"
-            for band in bands
+            f"| {row.low:.1f} - {min(row.high, 1.0):.1f} | {row.questions} | {row.unanswerable} | {row.right:.1f} |"
+            for row in bands
         ),
         window=f"{config.filter.low}-{config.filter.high}",
         right=f"{in_window(bands, config.filter):.1f}",
@@ -176,8 +176,8 @@ of self-play runs on two cores without a download. They know sixteen kinds of pr
   112 pixels, 16 visual tokens, a byte-level BPE of its own). It speaks all three roles' formats and reasons in steps.
 - `clip`: an open_clip model with 0.8 million parameters.
 
-Recipe: `tasks/pretrain_tower.py`, `tasks/pretrain.py`, `tasks/pretrain_clip.py`; `make base-models` trains both again. The
-shipped weights come from that recipe with the batch of each step split over two processes. Every picture that they
+Recipe: `tasks/pretrain_tower.py`, `tasks/pretrain.py`, `tasks/pretrain_clip.py`; `make base-models` trains both again.
+The shipped weights come from that recipe with the batch of each step split over two processes. Every picture that they
 were trained on has a seed from a range of its own (`tasks/world/splits.py`): none is in a corpus or a benchmark.
 
 The figures below are made by `python -m flows.pretrain --only card`.
