@@ -274,6 +274,7 @@ def main() -> None:
 
 def command(arguments: Sequence[str]) -> int:
     """Run one command; the exit code. 2: the user's mistake. 1: a failure. Either is one line on standard error."""
+    cli_work.prepare()
     try:
         return int(app(args=list(arguments), standalone_mode=False) or 0)
     except UserError as error:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from flows.cli_iterate import checked_model
 from flows.cli_work import working
 from tasks.benchmarks import open_benchmark
 from tasks.config import load_config
+from tasks.engines.model_folder import check_model
 from tasks.store import Store
 
 if TYPE_CHECKING:
@@ -21,11 +21,10 @@ def evaluate(model: str, benchmark: str, config: str, overrides: Sequence[str]) 
     """Score a model; what can be wrong with the names is found before anything starts."""
     settings, store = load_config(config, overrides), Store.from_environment()
     open_benchmark(benchmark).items()
-    if not model.startswith("run:"):
-        checked_model(settings.model_copy(update={"model": model}))
     with working("evaluate"):
-        from flows.benchmark import score_model, scorecard
+        from flows.benchmark import score_model, scorecard, team_named
 
+        check_model(str(team_named(model, settings, store).model))
         return scorecard(model, benchmark, score_model(settings, model, benchmark, store.url))
 
 

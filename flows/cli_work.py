@@ -1,6 +1,6 @@
 """Long work under the command line: its log in a file, its progress on standard error, Prefect kept quiet.
 
-Prefect reads its settings from the environment when it is imported, so `working` sets them first; what a person has set
+Prefect reads its settings from the environment when it is imported, so `prepare` sets them first; what a person has set
 already stays. With `PREFECT_API_URL` runs appear in that server (`make ui`); without it Prefect starts one for the time
 of the work.
 """
@@ -41,11 +41,16 @@ log_file: Path | None = None
 """The log of the work that was started last."""
 
 
+def prepare() -> None:
+    """Called before anything is imported that reads the environment."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    logging.getLogger("tasks").addHandler(logging.NullHandler())  # else warnings are printed where nobody logs
+
+
 @contextmanager
 def working(command: str) -> Iterator[None]:
     """Around everything that takes more than moments. Standard output is kept for results."""
-    for name, value in ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
     console = errors()
     with logging_to(_new_log(command), console), redirect_stdout(sys.stderr), watching(console):
         yield

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 os.environ["OMP_NUM_THREADS"] = "1"  # two threads on a busy machine are slower than one
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 os.environ["DO_NOT_TRACK"] = "1"
+os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"  # it writes to the stderr of when it was imported
 os.environ["PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"] = "120"  # a fresh database takes longer than the 20
 
 import pytest
