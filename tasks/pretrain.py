@@ -69,7 +69,12 @@ class Pretraining(BaseModel):
 
     tower: TowerPretraining = TowerPretraining()
     """Comes first."""
-    steps: int = Field(1300, ge=1)
+    steps: int = Field(820, ge=1)
+    horizon: int = Field(1300, ge=1)
+    """Steps of the cosine that the rates follow until the cool-down."""
+    cooldown: int = Field(120, ge=0)
+    """Last steps, in which the rates fall in a straight line to zero. Stopped there, the model is partly competent, as
+    a base for self-play should be: at the cosine's end it would leave little to learn."""
     pictures: int = Field(64, ge=1)
     """Fresh pictures a step."""
     lessons: int = Field(2, ge=1)
@@ -333,8 +338,11 @@ def optimizer(model: Qwen2_5_VLForConditionalGeneration, recipe: Pretraining) ->
 
 
 def rate(step: int, recipe: Pretraining) -> float:
-    """Share of the peak rates: a warm-up, then half a cosine down to zero."""
-    return min(1.0, (step + 1) / max(1, recipe.warmup)) * 0.5 * (1 + math.cos(math.pi * step / recipe.steps))
+    """Share of the peak rates: a warm-up, a cosine, and a straight line to zero."""
+    turn = recipe.steps - recipe.cooldown
+    cosine = 0.5 * (1 + math.cos(math.pi * min(step, turn) / recipe.horizon))
+    warm = min(1.0, (step + 1) / max(1, recipe.warmup))
+    return warm * cosine * (1.0 if step < turn else (recipe.steps - step) / recipe.cooldown)
 
 
 def pretrain(recipe: Pretraining, folder: Path, on_step: Callable[[int, float], None]) -> None:
