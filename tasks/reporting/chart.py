@@ -67,11 +67,11 @@ def _labels(axes: Axes, facts: Facts) -> None:
     above = [max(0.0, band.interval[1] - accuracy) for band, accuracy in measured]
     axes.bar(centres, values, width=0.08, color=KEPT, yerr=[below, above], capsize=3)
     for centre, (band, _) in zip(centres, measured, strict=True):
-        axes.annotate(f"n={band.answerable}", (centre, 0.02), ha="center", fontsize=8, color="white")
+        axes.annotate(f"n={band.answerable}", (centre, 0.02), ha="center", fontsize=7, color="white")
     axes.plot([0, 1], [0, 1], color=LINE, lw=1, ls="--", label="as right as agreed")
     axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="agreement of kept questions", ylabel="share of labels that are right")
     axes.set_title("labels against the oracle" if measured else "labels: no oracle for this corpus")
-    axes.legend(loc="lower right", fontsize=8)
+    axes.legend(loc="upper left", fontsize=8)
 
 
 def _domains(axes: Axes, facts: Facts) -> None:
