@@ -7,7 +7,6 @@ the mean. Both are timed by this process's CPU seconds, so that a busy neighbour
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
