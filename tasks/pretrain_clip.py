@@ -34,7 +34,7 @@ class ClipPretraining(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    steps: int = Field(1500, ge=1)
+    steps: int = Field(800, ge=1)
     pairs: int = Field(128, ge=2)
     """Fresh pictures a step, each with one of its captions."""
     width: int = 96
