@@ -216,7 +216,7 @@ class Decoder:
 
 def _product(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """The matrix products (N, K, ., .) of two stacks, without the copies that `matmul` makes of sliced caches."""
-    return x.flatten(0, 1).bmm(y.flatten(0, 1)).unflatten(0, x.shape[:2])
+    return x.flatten(0, 1).bmm(y.flatten(0, 1)).view(*x.shape[:3], y.shape[3])
 
 
 def _to_grid(x: torch.Tensor, prompts: Prompts, rows: Rows) -> torch.Tensor:
