@@ -58,8 +58,8 @@ CHAT_TEMPLATE = (
 PIXELS, PATCH, MERGE = 112, 14, 2
 IMAGE_TOKENS = (PIXELS // PATCH // MERGE) ** 2
 MEAN, DEVIATION = (0.95, 0.95, 0.95), (0.25, 0.25, 0.25)
-"""Centred on paper, not on photographs: around a mean of 0.45 the white ground would be the largest part of every patch,
-and the tower's RMS norms do not centre."""
+"""Centred on paper, not on photographs: around a mean of 0.45 the white ground would be the largest part of every
+patch, and the tower's RMS norms do not centre."""
 
 
 class Pretraining(BaseModel):
