@@ -116,6 +116,13 @@ def _told(model: type[BaseModel], settings: Mapping[str, Any], error: ErrorDetai
     return f"{key}: {message}{given}" if key else message
 
 
+def _within(settings: Any, part: str | int) -> Any:
+    """What lies under one key or at one place; None where nothing does."""
+    if isinstance(settings, Mapping):
+        return settings.get(part)
+    return settings[part] if isinstance(settings, list) and isinstance(part, int) else None
+
+
 def _dotted(loc: Sequence[str | int], settings: Any) -> str:
     """The error's place as the user wrote it: without the names that pydantic puts in for a union's variant."""
     parts = []
@@ -123,7 +130,7 @@ def _dotted(loc: Sequence[str | int], settings: Any) -> str:
         known = part in settings if isinstance(settings, Mapping) else isinstance(part, int)
         if known or number == len(loc) - 1:
             parts.append(str(part))
-            settings = settings[part] if known and isinstance(settings, Mapping | list) else None
+            settings = _within(settings, part)
     return ".".join(parts)
 
 

@@ -121,7 +121,7 @@ def build_model(tokenizer: PreTrainedTokenizerFast, recipe: Pretraining) -> Qwen
     from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
     def token(name: str) -> int:
-        return int(tokenizer.convert_tokens_to_ids(name))
+        return int(tokenizer.get_vocab()[name])
 
     heads = recipe.width // 32
     config = Qwen2_5_VLConfig(
@@ -198,7 +198,7 @@ def encode(lessons: Sequence[Lesson], pictures: Sequence[int] | None, tokenizer:
     heads = tokenizer([f"{start}{lesson.prompt}<|reply|>" for lesson in lessons])["input_ids"]
     tails = tokenizer([f"{lesson.reply}<|im_end|>" for lesson in lessons])["input_ids"]
     length = max(len(head) + len(tail) for head, tail in zip(heads, tails, strict=True))
-    ids = torch.full((len(lessons), length), int(tokenizer.pad_token_id))  # type: ignore[arg-type]
+    ids = torch.full((len(lessons), length), int(tokenizer.pad_token_id))
     targets = torch.full((len(lessons), length), -100)
     for row, (head, tail) in enumerate(zip(heads, tails, strict=True)):
         ids[row, : len(head) + len(tail)] = torch.tensor(head + tail)

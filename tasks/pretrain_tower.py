@@ -136,7 +136,7 @@ def pretrain_tower(
         Book.of([scene for step in range(47) for scene in draw_pictures(128, recipe.seed, -1 - step)]),
         Random(recipe.seed),
     )
-    head = reading_head(model.config.text_config.hidden_size, book)
+    head = reading_head(int(model.model.visual.config.out_hidden_size), book)
     learned = [*model.model.visual.parameters(), *head.parameters()]
     optimizer = torch.optim.AdamW(
         [

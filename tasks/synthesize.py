@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from tasks.config import SynthesizeConfig
 from tasks.records import Find, Question, Reject
 from tasks.roles import questioner
+from tasks.roles.questioner import Draft
 from tasks.search import pool
 from tasks.shelf import Shelf
 from tasks.stage import stage
@@ -33,12 +34,22 @@ def questions_about(find: Find, texts: Sequence[str]) -> list[Question]:
 
 def read_question(find: Find, number: int, text: str) -> Question:
     """One of the Questioner's texts as a row; what cannot be parsed has a reason and no kind."""
-    parsed = questioner.parse(text)
-    common = {"id": f"{find.key}#{number}", "key": find.key, "domain": find.domain, "raw": text}
-    if isinstance(parsed, Reject):
-        return Question(**common, kind=None, text="", answer="", thought="", reason=parsed.reason)
-    read = {"kind": parsed.kind, "text": parsed.text, "answer": parsed.answer, "thought": parsed.thought}
-    return Question(**common, **read, reason=None)
+    row = Question(
+        id=f"{find.key}#{number}",
+        key=find.key or "",
+        domain=find.domain,
+        kind=None,
+        text="",
+        answer="",
+        thought="",
+        raw=text,
+        reason=None,
+    )
+    match questioner.parse(text):
+        case Reject(reason=reason):
+            return row.model_copy(update={"reason": reason})
+        case Draft(question, kind, answer, thought):
+            return row.model_copy(update={"kind": kind, "text": question, "answer": answer, "thought": thought})
 
 
 def normal(text: str) -> str:

@@ -159,11 +159,12 @@ def rewards(
     shares: Mapping[str, NDArray[np.float64]],
 ) -> list[Reward]:
     """Totals with what they are made of."""
+    hard = difficulty([0.0 if agreement is None else agreement for agreement in agreements], "paper")
     return [
         Reward(
             float(total),
             {
-                "difficulty": 0.0 if agreements[number] is None else float(difficulty(agreements[number], "paper")),
+                "difficulty": float(hard[number]),
                 "format": float(formats[number]),
                 **{name: float(values[number]) for name, values in shares.items()},
             },

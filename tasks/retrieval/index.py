@@ -97,7 +97,7 @@ class Index:
         import faiss
 
         plain = self.faiss.refine_index if isinstance(self.faiss, faiss.IndexRefine) else self.faiss
-        return plain.reconstruct_batch(numbers)  # type: ignore[no-any-return]
+        return plain.reconstruct_batch(numbers)
 
     def search_distinct(self, queries: Floats, k: int, near: float, overfetch: int) -> list[list[tuple[int, float]]]:
         """For each query up to k (number, score), best first, of which no two have a cosine above `near`.
@@ -125,7 +125,8 @@ class Index:
 
         numbers = numbers[numbers >= 0]
         vectors = self.vectors(numbers)
-        alive, kept = np.ones(len(numbers), bool), []
+        alive = np.ones(len(numbers), bool)
+        kept: list[tuple[int, float]] = []
         while alive.any() and len(kept) < k:
             best = int(alive.argmax())
             kept.append((int(numbers[best]), float(scores[best])))

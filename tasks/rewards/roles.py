@@ -74,7 +74,8 @@ def _asker_rewards(
 ) -> FloatArray:
     asked = np.array([agreement is not None for agreement in agreements], dtype=bool)
     hard = difficulty([0.0 if agreement is None else agreement for agreement in agreements], preset)
-    format_, penalty = _aligned(formats, len(agreements)), np.sum(shares, axis=0)
+    format_ = _aligned(formats, len(agreements))
+    penalty: FloatArray = np.sum(shares, axis=0)
     if preset == "paper":
         return hard - penalty
     if preset == "repo":

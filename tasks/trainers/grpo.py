@@ -147,7 +147,7 @@ class GRPO(GRPOTrainer):
 
     def go_on(self, checkpoints: Path) -> None:
         """Train to the end, from the last checkpoint in the folder if there is one."""
-        last = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None  # type: ignore[no-untyped-call]
+        last = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
         if last is not None and hasattr(self.policy, "peft_config"):
             self.add_callback(_Restored(Path(last)))
         self.train(resume_from_checkpoint=last)

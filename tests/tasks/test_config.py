@@ -98,7 +98,7 @@ def test_a_value_out_of_range_names_its_key() -> None:
 
 
 def test_a_window_that_is_closed_is_refused() -> None:
-    assert "low (0.9) is above high (0.8)" in mistake("filter.low=0.9")
+    assert "low (0.95) is above high (0.9)" in mistake("filter.low=0.95")
 
 
 def test_the_gate_cannot_be_reported_as_held_out() -> None:
