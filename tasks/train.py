@@ -23,12 +23,12 @@ from numpy.typing import NDArray
 from tasks.config import RewardConfig
 from tasks.filter import curriculum
 from tasks.grading import equal, vote
+from tasks.probe import difficulties_of
 from tasks.progress import Progress, track
 from tasks.prompt import Picture
 from tasks.records import Estimate, Find, Reject, Step, Verdict
 from tasks.retrieval.library import Hit, Library
 from tasks.rewards import (
-    difficulty,
     image_shares,
     questioner_rewards,
     searcher_rewards,
@@ -159,16 +159,9 @@ def rewards(
     shares: Mapping[str, NDArray[np.float64]],
 ) -> list[Reward]:
     """Totals with what they are made of."""
-    hard = difficulty([0.0 if agreement is None else agreement for agreement in agreements], "paper")
+    parts = {"difficulty": difficulties_of(agreements), "format": np.array(formats, np.float64), **shares}
     return [
-        Reward(
-            float(total),
-            {
-                "difficulty": float(hard[number]),
-                "format": float(formats[number]),
-                **{name: float(values[number]) for name, values in shares.items()},
-            },
-        )
+        Reward(float(total), {name: float(values[number]) for name, values in parts.items()})
         for number, total in enumerate(totals)
     ]
 
