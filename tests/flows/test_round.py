@@ -40,7 +40,7 @@ SCRIPT = [
 ]
 """Questions about bars are near the frontier, those about slices are too easy."""
 
-TINY_TRAINER = {"steps": 1, "prompts": 2, "rollouts": 2, "max_tokens": 4, "lora": {"rank": 2}}
+TINY_TRAINER = {"steps": 1, "prompts": 2, "updates": 1, "rollouts": 2, "max_tokens": 4, "lora": {"rank": 2}}
 
 
 @pytest.fixture(scope="module")
