@@ -43,13 +43,13 @@ check: $(READY) ## ruff, mypy --strict, and the layers of the design
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-study: $(READY) ## arms x seeds over several rounds: does it learn? (about two hours on 2 cores)
+study: $(READY) ## arms x seeds over several rounds: does it learn? (about an hour on 2 cores; ARGS="--arms active": 20 minutes)
 	@$(BIN)/python -m flows.study $(ARGS)
 
 bench: $(READY) ## ours beside what one would use instead, as ratios
 	$(BIN)/python -m pytest -m bench --benchmark-only --benchmark-columns=mean,stddev,rounds -p no:cacheprovider $(ARGS)
 
-base-models: $(READY) ## train the embedded models again from the micro world (about two hours on 2 cores)
+base-models: $(READY) ## train the embedded models again from the micro world (about an hour)
 	@$(BIN)/python -m flows.pretrain $(ARGS)
 
 lock: $(READY) ## resolve the locks again, without any registry's address
