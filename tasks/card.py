@@ -179,6 +179,8 @@ of self-play runs on two cores without a download. They know sixteen kinds of pr
 Recipe: `tasks/pretrain_tower.py`, `tasks/pretrain.py`, `tasks/pretrain_clip.py`; `make base-models` trains both again.
 The shipped weights come from that recipe with the batch of each step split over two processes. Every picture that they
 were trained on has a seed from a range of its own (`tasks/world/splits.py`): none is in a corpus or a benchmark.
+The language model's training was stopped before its cool-down and went on with fresh optimiser state; when to stop was
+decided by looking at held-out accuracy, so the base's own figures below are not blind. Gains of self-play are.
 
 The figures below are made by `python -m flows.pretrain --only card`.
 
