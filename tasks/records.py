@@ -152,13 +152,33 @@ class Score(Row):
     benchmark: str
     id: str
     domain: str
+    """The item's category."""
     target: str
     greedy: str | None
+    """The answer that was read from the greedy reply; None where none could be read (unparsed)."""
     greedy_correct: bool
     samples: tuple[str | None, ...]
     sample_accuracy: float
-    """Share of the k samples that are right, 0..1."""
+    """Share of the k samples that are right, 0..1: avg@k."""
     majority_correct: bool
+    correct: tuple[bool, ...] = ()
+    """Which of the samples are right."""
+    cluster: str | None = None
+    """What the item shares with others (seed question, problem, figure); None where it stands alone."""
+    attributes: tuple[str, ...] = ()
+    """`name=value` of what the benchmark's own metric goes by."""
+    greedy_truncated: bool = False
+    """The greedy reply was cut off."""
+    truncated: int = 0
+    """Samples that were cut off."""
+    timeouts: int = 0
+    """Comparisons of this item's answers that the grader gave up: they count as wrong."""
+    judged: bool | None = None
+    """What the LLM judge says of the greedy answer; None where it was not asked, or did not say."""
+
+    def attribute(self, name: str) -> str:
+        """The value of an attribute; empty where the item has none of that name."""
+        return next((one.partition("=")[2] for one in self.attributes if one.partition("=")[0] == name), "")
 
 
 class Decision(Row):
@@ -176,6 +196,13 @@ class Decision(Row):
     greedy_low: float
     greedy_high: float
     why: str
+    clusters: int = 0
+    """Independent units among the items; 0 in artifacts from before they were counted."""
+    greedy_won: int = 0
+    """Items that greedy answers rightly only after the round, and `greedy_lost` only before it."""
+    greedy_lost: int = 0
+    greedy_p: float = 1.0
+    """Exact McNemar test of the two, two-sided."""
 
 
 class Reject(BaseModel):
