@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict
 
 from tasks.config import Draw, Prompts, RunConfig
 from tasks.engines import EngineConfig
-from tasks.engines.request import Adapter, Engine, Request
+from tasks.engines.request import Adapter, Completion, Engine, Request
 from tasks.errors import UserError
 from tasks.overlay import ROOT
 from tasks.progress import track
@@ -148,6 +148,10 @@ class Cast:
 
     def answer(self, posed: Sequence[Posed], n: int, draw: Draw) -> list[Answers]:
         """The Solver's answers, n a question."""
+        return [tuple(_answer(one.text) for one in group) for group in self.reply(posed, n, draw)]
+
+    def reply(self, posed: Sequence[Posed], n: int, draw: Draw) -> list[list[Completion]]:
+        """The Solver's whole replies, n a question."""
         wording = self.team.prompts.solver
         asks = [
             Ask(
@@ -158,10 +162,14 @@ class Cast:
             )
             for one in posed
         ]
-        return [tuple(_answer(text) for text in texts) for texts in self._generate("solver", asks, draw)]
+        return self._complete("solver", asks, draw)
 
     def _generate(self, role: Role, asks: Sequence[Ask], draw: Draw) -> list[list[str]]:
-        """Texts for each ask, in order; equal asks share theirs."""
+        """Texts for each ask."""
+        return [[one.text for one in group] for group in self._complete(role, asks, draw)]
+
+    def _complete(self, role: Role, asks: Sequence[Ask], draw: Draw) -> list[list[Completion]]:
+        """Completions for each ask, in order; equal asks share theirs."""
         distinct = list(dict.fromkeys(asks))
         if not distinct:
             return []
@@ -169,8 +177,8 @@ class Cast:
         requests = [Request(one.prompt, one.picture, weights.adapter, sampling, one.n, one.seed) for one in distinct]
         with track(sum(one.n for one in distinct), OUTPUTS[role]) as progress:
             groups = self.engines.of(weights.model).generate(requests, on_done=progress.advance)
-        texts = {one: [completion.text for completion in group] for one, group in zip(distinct, groups, strict=True)}
-        return [texts[one] for one in asks]
+        completions = dict(zip(distinct, groups, strict=True))
+        return [completions[one] for one in asks]
 
     def _weights_of(self, role: Role) -> Weights:
         """Looked up once: a look-up reads and checks the files."""
