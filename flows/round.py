@@ -8,15 +8,15 @@ from prefect import flow
 
 from tasks.config import RunConfig
 from tasks.evaluate import evaluate_solver, open_exams
-from tasks.filter import filter_questions
+from tasks.filter import filter_questions, open_canaries
 from tasks.probe import probe_frontier
 from tasks.promote import promote
-from tasks.records import Decision
+from tasks.records import Decision, Verdict
 from tasks.report import report_round
 from tasks.reporting.facts import Band
 from tasks.search import search_images
 from tasks.shelf import Shelf
-from tasks.standing import standing, team_of
+from tasks.standing import standing, taught, team_of
 from tasks.store import Artifact, Place, Store
 from tasks.synthesize import synthesize_questions
 from tasks.team import seed_of
@@ -30,6 +30,7 @@ class Round:
     run: str
     number: int
     decision: Decision
+    curriculum: Artifact[Verdict]
     report: Artifact[Band]
 
 
@@ -37,9 +38,11 @@ class Round:
 def play_round(config: RunConfig, run: str, number: int, store: str) -> Round:
     """Find the frontier, find images on it, ask, keep what teaches, learn, measure."""
     home, seed = Store(store), seed_of(config.seed, number)
-    here, origin = Place.round(home, run, number), standing(home, run, before=number).origin
+    here, stood = Place.round(home, run, number), standing(home, run, before=number)
+    origin, earlier = stood.origin, taught(home, run, stood)
     team = team_of(config, home, run, origin)
     domains, train, pay, exams = config.domains, config.train, config.rewards, open_exams(config.evaluate)
+    known = open_canaries(config.filter)
     shelf = Shelf.stock(home, config)
 
     frontier = probe_frontier(here, config.probe, team, shelf, domains, seed)
@@ -47,14 +50,14 @@ def play_round(config: RunConfig, run: str, number: int, store: str) -> Round:
     pool = search_images(here, config.search, team.having(searcher=searcher), frontier, shelf, domains, seed)
     questioner = train_questioner(here, train.questioner, pay, team, pool, shelf, seed)
     questions = synthesize_questions(here, config.synthesize, team.having(questioner=questioner), pool, shelf, seed)
-    curriculum = filter_questions(here, config.filter, team, questions, shelf, seed)
+    curriculum = filter_questions(here, config.filter, known, team, questions, earlier, shelf, seed)
     solver = train_solver(here, train.solver, pay, team, curriculum, shelf, seed)
 
     before = evaluate_solver(Place.round(home, run, origin), config.evaluate, exams, team.solver_alone(), config.seed)
     after = evaluate_solver(here, config.evaluate, exams, team.having(solver=solver).solver_alone(), config.seed)
     decision = promote(here, config.promote, before, after, config.evaluate.gate, seed)
     report = report_round(
-        here, config.promote, shelf, frontier, searcher, pool, questioner, questions, curriculum, solver,
+        here, config.promote, config.filter, shelf, frontier, searcher, pool, questioner, questions, curriculum, solver,
         before, after, decision, seed,
     )  # fmt: skip
-    return Round(run, number, decision.read()[0], report)
+    return Round(run, number, decision.read()[0], curriculum, report)

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-from prefect import flow
+from prefect import flow, get_run_logger
 
 from flows.round import Round, play_round
+from tasks.canaries import rotten
 from tasks.config import RunConfig
-from tasks.standing import standing
+from tasks.standing import Standing, standing
 from tasks.store import Store
 
 
 @flow(name="self-play", flow_run_name="{run}")
 def play_rounds(config: RunConfig, run: str, rounds: int, store: str) -> list[Round]:
-    """Play up to `rounds` more rounds; stop early after `patience` rounds rolled back in a row.
+    """Play up to `rounds` more rounds; stop early, and say why, where the run has a reason to end.
 
     The first round is always played: who asks for one gets one, also in a run that has stopped.
     """
     played: list[Round] = []
     while len(played) < rounds:
         played.append(play_round(config, run, standing(Store(store), run).next, store))
-        if standing(Store(store), run).rolled_back >= config.patience:
+        if reason := reason_to_end(config, played[-1], standing(Store(store), run)):
+            get_run_logger().warning("the run ends after round %d: %s", played[-1].number, reason)
             break
     return played
+
+
+def reason_to_end(config: RunConfig, last: Round, now: Standing) -> str | None:
+    """Too many rounds rolled back in a row, or labels that the canaries show to be rotten."""
+    if now.rolled_back >= config.patience:
+        return f"{now.rolled_back} rounds in a row were rolled back (patience)"
+    return rotten(last.curriculum.read(), config.filter)

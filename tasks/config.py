@@ -129,6 +129,30 @@ class SynthesizeConfig(Settings):
     draw: Draw = Draw()
 
 
+class GateConfig(Settings):
+    """What else a labelled question must pass before it trains (`tasks/gates.py`)."""
+
+    asked_before: bool = True
+    """Drop what an earlier round of this team has trained on: the same question about the same picture."""
+    given_away: bool = True
+    """Drop a question in which its own label stands."""
+    blind_answers: int = Field(4, ge=0)
+    """Answers that the Solver gives without the picture to each question in the window; 0 leaves the gate open."""
+    blind_share: float = Field(0.75, gt=0, le=1)
+    """Drop a question whose label is at least this share of the blind answers."""
+
+
+class CanaryConfig(Settings):
+    """Items whose answer is known, mixed unmarked into every labelling batch (`tasks/canaries.py`)."""
+
+    source: str = "world:canary"
+    """A benchmark, by name or file; none that decides or is reported."""
+    share: float = Field(0.1, gt=0, le=0.5)
+    """Share of the labelling batch, as far as there are items."""
+    floor: Share = 0.5
+    """The run ends when the canaries' labels in the window are surely (95 %) right less often; 0 never ends it."""
+
+
 class FilterConfig(Settings):
     """6: the Solver's own answers label the questions; those in the window train."""
 
@@ -141,6 +165,8 @@ class FilterConfig(Settings):
     max_share: float = Field(1.0, gt=0, le=1)
     """Greatest share of the curriculum that one domain may have; 1 sets no limit."""
     draw: Draw = Draw()
+    gates: GateConfig = GateConfig()
+    canaries: CanaryConfig | None = CanaryConfig()
 
     @model_validator(mode="after")
     def _window_is_open(self) -> FilterConfig:

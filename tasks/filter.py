@@ -1,17 +1,21 @@
 """6: the Solver's own answers label each question; those near its frontier are kept.
 
 The frozen Solver of the round's start answers m times at temperature 1. The majority answer is the pseudo-label and its
-share of m the agreement (replies without an answer count in m). Questions whose agreement lies in the window are the
-round's curriculum. Only parsed, distinct questions are answered; the others stay in 5-synthesize with their reasons.
+share of m the agreement (replies without an answer count in m). Questions whose agreement lies in the window and that
+pass the gates are the round's curriculum. Only parsed, distinct questions are answered; the others stay in 5-synthesize
+with their reasons. Canaries are labelled among them.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
+from random import Random
 
-from tasks.config import FilterConfig
+from tasks import canaries, gates
+from tasks.benchmarks import BenchmarkConfig, Item, open_benchmark
+from tasks.config import FilterConfig, GateConfig
 from tasks.grading import vote
 from tasks.identity import digest
 from tasks.prompt import Picture
@@ -19,7 +23,7 @@ from tasks.records import Question, Verdict
 from tasks.shelf import Shelf
 from tasks.stage import stage
 from tasks.store import Artifact, Output, Place
-from tasks.team import Answers, Posed, Team, seed_of
+from tasks.team import Answers, Cast, Posed, Team, seed_of
 
 TOO_HARD, TOO_EASY, NO_MAJORITY, NO_ANSWER, OVER_QUOTA = (
     "too hard",
@@ -63,6 +67,28 @@ def verdict(posed: Posed, question: Question, answers: Answers, config: FilterCo
     )
 
 
+def canary(item: Item, answers: Answers, config: FilterConfig) -> Verdict:
+    """The row of one labelled canary."""
+    label, agreement, _ = judge(answers, config)
+    return Verdict(
+        id=f"canary/{item.id}",
+        key=item.picture.key,
+        domain=item.domain,
+        kind=item.kind,
+        text=item.question,
+        answers=answers,
+        label=label,
+        agreement=agreement,
+        reason=canaries.CANARY,
+        target=item.target,
+    )
+
+
+def dropped(one: Verdict, reason: str) -> Verdict:
+    """The same row, kept no longer."""
+    return one.model_copy(update={"reason": reason})
+
+
 def within_quota(verdicts: Sequence[Verdict], max_share: float) -> list[Verdict]:
     """No domain keeps more than `max_share` of the questions in the window (rounded up).
 
@@ -74,7 +100,31 @@ def within_quota(verdicts: Sequence[Verdict], max_share: float) -> list[Verdict]
             kept[one.domain].append(one)
     quota = math.ceil(max_share * sum(map(len, kept.values())))
     over = {one.id for group in kept.values() for one in sorted(group, key=lambda row: digest(row.id))[quota:]}
-    return [one.model_copy(update={"reason": OVER_QUOTA}) if one.id in over else one for one in verdicts]
+    return [dropped(one, OVER_QUOTA) if one.id in over else one for one in verdicts]
+
+
+def told_apart(one: Verdict, known: Set[tuple[str, str]], config: GateConfig) -> Verdict:
+    """A kept question through the gates that need no model."""
+    if one.reason is not None or one.label is None:
+        return one
+    if config.asked_before and (one.key, gates.normal(one.text)) in known:
+        return dropped(one, gates.ASKED_BEFORE)
+    if config.given_away and gates.gives_away(one.text, one.label):
+        return dropped(one, gates.GIVEN_AWAY)
+    return one
+
+
+def grounded(cast: Cast, verdicts: Sequence[Verdict], put: Sequence[Posed], config: FilterConfig) -> list[Verdict]:
+    """Kept questions whose label the Solver gives as well without the picture are dropped."""
+    count = config.gates.blind_answers
+    asked = [number for number, one in enumerate(verdicts) if one.reason is None]
+    blind = dict(zip(asked, cast.answer([put[i] for i in asked], count, config.draw, blind=True), strict=True))
+    return [
+        dropped(one, gates.NOT_GROUNDED)
+        if number in blind and gates.blind_share(blind[number], one.label or "") >= config.gates.blind_share
+        else one
+        for number, one in enumerate(verdicts)
+    ]
 
 
 def posed(question: Question, picture: Picture) -> Posed:
@@ -89,16 +139,48 @@ def curriculum(verdicts: Sequence[Verdict]) -> list[Verdict]:
     return [one for one in verdicts if one.reason is None]
 
 
+def label(
+    cast: Cast, put: Sequence[Posed], items: Sequence[Item], config: FilterConfig, seed: int
+) -> tuple[list[Answers], list[Answers]]:
+    """Answers to the questions and to the canaries, from one batch in which nothing tells them apart."""
+    batch = [*put, *(Posed(item.picture, item.question, item.kind) for item in items)]
+    order = Random(seed).sample(range(len(batch)), len(batch))
+    answers = dict(zip(order, cast.answer([batch[i] for i in order], config.answers, config.draw), strict=True))
+    found = [answers[i] for i in range(len(batch))]
+    return found[: len(put)], found[len(put) :]
+
+
+def open_canaries(config: FilterConfig) -> BenchmarkConfig | None:
+    """Where canaries come from, if there are any. UserError for a name that is no benchmark."""
+    return None if config.canaries is None else open_benchmark(config.canaries.source)
+
+
 @stage("6-filter", Verdict)
 def filter_questions(
-    place: Place, config: FilterConfig, team: Team, questions: Artifact[Question], shelf: Shelf, seed: int
+    place: Place,
+    config: FilterConfig,
+    known_items: BenchmarkConfig | None,
+    team: Team,
+    questions: Artifact[Question],
+    earlier: tuple[Artifact[Verdict], ...],
+    shelf: Shelf,
+    seed: int,
 ) -> Output[Verdict]:
-    """Every parsed question with its label, agreement, and whether it trains."""
+    """Every parsed question with its label, agreement, and whether it trains; the canaries after them.
+
+    `earlier`: what this team has trained on in rounds before.
+    """
     asked = [question for question in questions.read() if question.reason is None]
     pictures = shelf.open().pictures([question.key for question in asked])
     put = [posed(question, picture) for question, picture in zip(asked, pictures, strict=True)]
-    with team.open(seed_of(seed, "filter")) as cast:
-        answers = cast.answer(put, config.answers, config.draw)
-    verdicts = [verdict(*row, config) for row in zip(put, asked, answers, strict=True)]
-    rows = within_quota(verdicts, config.max_share)
+    seed, known = seed_of(seed, "filter"), frozenset().union(*(gates.asked(one.read()) for one in earlier))
+    items = known_items.items() if known_items and config.canaries else []
+    tested = canaries.draw(items, config.canaries.share, len(put), seed) if config.canaries else []
+    with team.open(seed) as cast:
+        answers, of_canaries = label(cast, put, tested, config, seed)
+        judged = [verdict(*row, config) for row in zip(put, asked, answers, strict=True)]
+        judged = [told_apart(one, known, config.gates) for one in judged]
+        judged = grounded(cast, judged, put, config) if config.gates.blind_answers else judged
+    rows = within_quota(judged, config.max_share)
+    rows += [canary(item, given, config) for item, given in zip(tested, of_canaries, strict=True)]
     return Output(rows, Counter(row.reason or "kept" for row in rows))

@@ -121,7 +121,13 @@ class Verdict(Row):
     agreement: float
     """Size of the majority group over m, 0..1."""
     reason: str | None
-    """Why it does not train: `too hard`, `too easy`, `no majority`, `no answer`, `over quota`. None means kept."""
+    """Why it does not train; None means kept.
+
+    `too hard`, `too easy`, `no majority`, `no answer`, `over quota`; a gate's `asked before`, `answer given away`,
+    `not grounded`; or `canary`.
+    """
+    target: str | None = None
+    """The known answer of a canary, whose key names no picture of the corpus."""
 
 
 class Step(Row):

@@ -12,7 +12,8 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tasks.config import PromoteConfig
+from tasks import canaries
+from tasks.config import FilterConfig, PromoteConfig
 from tasks.filter import curriculum
 from tasks.grading import equal
 from tasks.promote import Gain, gain, paired
@@ -54,6 +55,23 @@ def band(tenth: int, verdicts: Sequence[Verdict], urls: Mapping[str, str | None]
     ]
     answerable = sum(truth is not None for truth in truths)
     return Band(low=tenth / 10, high=(tenth + 1) / 10, questions=len(verdicts), answerable=answerable, right=sum(right))
+
+
+def canary_accuracy(verdicts: Sequence[Verdict], config: FilterConfig) -> list[Band]:
+    """How often the labels of canaries in the window are right, by tenths of agreement."""
+    groups: dict[int, list[Verdict]] = defaultdict(list)
+    for one in canaries.in_window(verdicts, config):
+        groups[_tenth(one.agreement)].append(one)
+    return [
+        Band(
+            low=tenth / 10,
+            high=(tenth + 1) / 10,
+            questions=len(group),
+            answerable=len(group),
+            right=sum(map(canaries.right, group)),
+        )
+        for tenth, group in sorted(groups.items())
+    ]
 
 
 def _tenth(agreement: float) -> int:
@@ -124,9 +142,9 @@ def rejected(artifact: Artifact[Find] | Artifact[Question] | Artifact[Verdict]) 
 
 
 def excerpt(verdicts: Sequence[Verdict]) -> list[Verdict]:
-    """At most `SHOWN` kept and rejected questions, evenly spread."""
+    """At most `SHOWN` kept and rejected questions, evenly spread; no canaries."""
     kept = curriculum(verdicts)
-    dropped = [verdict for verdict in verdicts if verdict.reason is not None]
+    dropped = [verdict for verdict in verdicts if verdict.reason is not None and verdict.target is None]
     return [one for part in (kept, dropped) for one in part[:: math.ceil(len(part) / SHOWN) or 1]]
 
 
@@ -134,6 +152,7 @@ def excerpt(verdicts: Sequence[Verdict]) -> list[Verdict]:
 def report_round(
     place: Place,
     config: PromoteConfig,
+    window: FilterConfig,
     shelf: Shelf,
     frontier: Artifact[Estimate],
     searcher: Artifact[Step],
@@ -156,6 +175,7 @@ def report_round(
         decision=decision.read()[0],
         changes=tuple(changes(before.read(), after.read(), config.resamples, seed)),
         bands=tuple(bands),
+        canaries=tuple(canary_accuracy(judged, window)),
         frontier=frontier.read(),
         verdicts=judged,
         domains=domains(library, found, judged),

@@ -9,7 +9,7 @@ from itertools import takewhile
 from tasks.config import RunConfig
 from tasks.errors import UserError
 from tasks.identity import value_of
-from tasks.records import Decision, Step
+from tasks.records import Decision, Step, Verdict
 from tasks.store import Artifact, Place, Store
 from tasks.team import Role, Team
 
@@ -47,6 +47,13 @@ class Standing:
 def standing(store: Store, run: str, before: int | None = None) -> Standing:
     """Where the run stands; with `before`, where it stood when that round began. A run that is not there is new."""
     return Standing(tuple(_decided(store, run, before)))
+
+
+def taught(store: Store, run: str, stood: Standing) -> tuple[Artifact[Verdict], ...]:
+    """The curricula that the standing team has learned from: those of the promoted rounds, in order."""
+    places = [Place.round(store, run, number) for number, decision in stood.decisions if decision.promoted]
+    found = [place.find("6-filter", Verdict) for place in places]
+    return tuple(artifact for artifact in found if artifact is not None)
 
 
 def team_of(config: RunConfig, store: Store, run: str, origin: int) -> Team:

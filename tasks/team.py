@@ -146,17 +146,17 @@ class Cast:
         asks = [Ask(prompt, picture, n, seed_of(self.seed, picture.key)) for picture in pictures]
         return self._generate("questioner", asks, draw)
 
-    def answer(self, posed: Sequence[Posed], n: int, draw: Draw) -> list[Answers]:
-        """The Solver's answers, n a question."""
-        return [tuple(_answer(one.text) for one in group) for group in self.reply(posed, n, draw)]
+    def answer(self, posed: Sequence[Posed], n: int, draw: Draw, blind: bool = False) -> list[Answers]:
+        """The Solver's answers, n a question; `blind`: without being shown the picture."""
+        return [tuple(_answer(one.text) for one in group) for group in self.reply(posed, n, draw, blind)]
 
-    def reply(self, posed: Sequence[Posed], n: int, draw: Draw) -> list[list[Completion]]:
+    def reply(self, posed: Sequence[Posed], n: int, draw: Draw, blind: bool = False) -> list[list[Completion]]:
         """The Solver's whole replies, n a question."""
         wording = self.team.prompts.solver
         asks = [
             Ask(
                 solver.prompt(wording, one.text, one.kind),
-                one.picture,
+                None if blind else one.picture,
                 n,
                 seed_of(self.seed, one.picture.key, one.text),
             )

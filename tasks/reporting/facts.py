@@ -89,6 +89,8 @@ class Facts:
     changes: tuple[Change, ...]
     bands: tuple[Band, ...]
     """Empty where the corpus has no oracle."""
+    canaries: tuple[Band, ...]
+    """Items with known answers that were labelled among the questions; those in the window."""
     frontier: Sequence[Estimate]
     verdicts: Sequence[Verdict]
     domains: Mapping[str, Mapping[str, int]]

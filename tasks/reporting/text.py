@@ -12,7 +12,7 @@ CHART = "report.png"
 
 def summary(facts: Facts) -> list[str]:
     """What a person wants to know first: before and after, the decision, and whether the labels were right."""
-    return [*map(told, facts.changes), decided(facts), labelled(total(facts.bands))]
+    return [*map(told, facts.changes), decided(facts), *trusted(facts)]
 
 
 def told(change: Change) -> str:
@@ -25,6 +25,16 @@ def told(change: Change) -> str:
 def decided(facts: Facts) -> str:
     """`promoted: ...` or `rolled back: ...`."""
     return f"{'promoted' if facts.decision.promoted else 'rolled back'}: {facts.decision.why}"
+
+
+def trusted(facts: Facts) -> list[str]:
+    """How far the labels can be trusted: by the oracle where there is one, and by the canaries."""
+    lines = [labelled(total(facts.bands))]
+    if told := total(facts.canaries):
+        low, high = told.interval
+        share = f"{percent(told.accuracy or 0.0)} (95 % interval {100 * low:.1f} to {100 * high:.1f})"
+        lines.append(f"canaries: of {told.questions} in the window {share} were labelled right")
+    return lines
 
 
 def labelled(band: Band | None) -> str:
@@ -55,6 +65,7 @@ def markdown(facts: Facts) -> str:
             "",
             "The curriculum with its pictures: [curriculum.html](curriculum.html)",
             *_section("Labels by agreement", _label_table(facts.bands)),
+            *_section("Canaries by agreement", _canary_table(facts.canaries)),
             *_section("Domains", _domain_table(facts)),
             *_section("Rejected", _reject_table(facts)),
             *_section("Training", _training_table(facts)),
@@ -84,6 +95,14 @@ def _label_table(bands: Sequence[Band]) -> list[str]:
     header = ["agreement", "kept", "unanswerable", "labels right", "95 % interval"]
     note = "Measured against the exact answers of the micro world; nothing that trains sees them."
     return [note, "", *table(header, map(_label_row, bands))]
+
+
+def _canary_table(bands: Sequence[Band]) -> list[str]:
+    if not bands:
+        return []
+    header = ["agreement", "canaries", "labels right", "95 % interval"]
+    note = "Items with known answers, labelled unmarked among the questions. They never train."
+    return [note, "", *table(header, ([row[0], row[1], *row[3:]] for row in map(_label_row, bands)))]
 
 
 def _label_row(band: Band) -> list[object]:

@@ -1,4 +1,4 @@
-"""Items whose answer is known exactly: the held-out set that is reported and the validation set that decides."""
+"""Items whose answer is known exactly: a held-out set to report, a validation set to decide by, and canaries."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from random import Random
 from typing import Literal
 
 from tasks.world.scene import DOMAINS, Query, Scene
-from tasks.world.splits import HELDOUT, VALIDATION
+from tasks.world.splits import CANARY, HELDOUT, VALIDATION
 
-Split = Literal["heldout", "validation"]
-_SEEDS = {"heldout": HELDOUT, "validation": VALIDATION}
+Split = Literal["heldout", "validation", "canary"]
+_SEEDS = {"heldout": HELDOUT, "validation": VALIDATION, "canary": CANARY}
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,12 @@ The prompts are those of `configs/embedded.yaml`; a test renders both and compar
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
+from tasks.world.family import Solution
 from tasks.world.scene import Scene
+from tasks.world.splits import PRETRAINING
 
 SEARCHER_PROMPT = "search : {domain}"
 QUESTIONER_PROMPT = "ask"
@@ -22,10 +24,21 @@ class Lesson:
     reply: str
 
 
-def solver_lesson(scene: Scene, rng: Random) -> Lesson:
-    """A question, one of several valid ways of reasoning, and the boxed answer."""
+def solver_lesson(scene: Scene, rng: Random, slips: float = 0.0) -> Lesson:
+    """A question, one of several valid ways of reasoning, and the boxed answer.
+
+    A share `slips` of the lessons answers for another picture of the same kind, as text on the open web belongs to its
+    picture only mostly: a model that has read such text is wrong now and then where it knows better.
+    """
     query = scene.question(rng)
-    return Lesson(query.text, f"{query.solution.steps} \\boxed{{{query.solution.answer}}}")
+    solution = (_mixed_up(scene, query.text, rng) if rng.random() < slips else None) or query.solution
+    return Lesson(query.text, f"{solution.steps} \\boxed{{{solution.answer}}}")
+
+
+def _mixed_up(scene: Scene, question: str, rng: Random) -> Solution | None:
+    """The solution for another picture of this domain and level; None if a hundred draws leave the question open."""
+    others = (replace(scene, seed=PRETRAINING.draw(rng)) for _ in range(100))
+    return next((found for other in others if (found := other.solve(question, rng))), None)
 
 
 def questioner_lesson(scene: Scene, rng: Random) -> Lesson:

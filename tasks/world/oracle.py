@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from random import Random
 
-from tasks.world.scene import kinds_matching, parse_url
+from tasks.world.scene import parse_url
 
 
 def answer(url: str, question: str) -> str | None:
@@ -15,9 +15,5 @@ def answer(url: str, question: str) -> str | None:
     scene = parse_url(url)
     if scene is None:
         return None
-    text = " ".join(question.lower().split())
-    for kind, slots in kinds_matching(scene, text):
-        solution = kind.solve(scene.facts, slots, Random(0))
-        if solution is not None:
-            return solution.answer
-    return None
+    solution = scene.solve(" ".join(question.lower().split()), Random(0))
+    return solution.answer if solution else None

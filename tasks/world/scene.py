@@ -93,6 +93,19 @@ class Scene:
         assert solution is not None, f"{self.url}: {kind.template} {slots} has no answer"
         return Query(kind.template.format(**slots), kind.answer, solution)
 
+    def solve(self, question: str, rng: Random) -> Solution | None:
+        """One way to the exact answer; None for a question outside the grammar or one that the picture leaves open."""
+        for kind, slots in self._kinds_matching(question):
+            solution = kind.solve(self.facts, slots, rng)
+            if solution is not None:
+                return solution
+        return None
+
+    def _kinds_matching(self, question: str) -> list[tuple[Kind[Any], dict[str, str]]]:
+        """The kinds of the family whose template `question` fills, with the slots."""
+        matches = [(kind, kind.pattern.fullmatch(question)) for kind in self.family.kinds]
+        return [(kind, match.groupdict()) for kind, match in matches if match]
+
 
 def scene_at(domain: str, level: int, seed: int) -> Scene:
     """The scene of this domain, level (1..3) and seed; ValueError where there is none."""
@@ -108,9 +121,3 @@ def parse_url(url: str) -> Scene | None:
         return None
     domain, level, seed = unquote(match[1]), int(match[2]), int(match[3])
     return Scene(domain, level, seed) if domain in FAMILIES and level in LEVELS else None
-
-
-def kinds_matching(scene: Scene, question: str) -> list[tuple[Kind[Any], dict[str, str]]]:
-    """The kinds of the scene's family whose template `question` fills, with the slots."""
-    matches = [(kind, kind.pattern.fullmatch(question)) for kind in scene.family.kinds]
-    return [(kind, match.groupdict()) for kind, match in matches if match]

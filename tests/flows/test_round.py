@@ -92,7 +92,9 @@ class TestRounds:
         assert verdicts
         assert verdicts.counters["kept"] > 0
         assert verdicts.counters["too easy"] > 0
-        assert sum(verdicts.counters.values()) == verdicts.rows == questions.counters["kept"]
+        assert sum(verdicts.counters.values()) == verdicts.rows
+        assert verdicts.rows == questions.counters["kept"] + verdicts.counters["canary"]
+        assert verdicts.counters["canary"] >= 0.1 * verdicts.rows
 
     def test_a_rolled_back_round_leaves_the_base_to_play_on(self, config: RunConfig, store: Store) -> None:
         stands = standing(store, "r")

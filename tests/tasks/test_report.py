@@ -11,7 +11,7 @@ from tasks.prompt import Picture
 from tasks.records import Decision, Estimate, Score, Step, Verdict
 from tasks.report import SHOWN, changes, excerpt, label_accuracy
 from tasks.reporting import chart, text
-from tasks.reporting.facts import Facts, total, wilson
+from tasks.reporting.facts import Band, Facts, total, wilson
 from tasks.reporting.page import LARGEST, data_address, page
 from tasks.world import DOMAINS, scene_at
 
@@ -61,6 +61,7 @@ def facts(verdicts: list[Verdict], urls: dict[str, str | None]) -> Facts:
         decision=DECISION,
         changes=tuple(changes(scores, scores, resamples=100, seed=0)),
         bands=tuple(label_accuracy(verdicts, urls)),
+        canaries=(Band(low=0.6, high=0.7, questions=4, answerable=4, right=3),),
         frontier=[Estimate(domain="bars | pies", questions=8, agreement=0.5, difficulty=1, low=0.9, high=1, weight=1)],
         verdicts=verdicts,
         domains={"pool": {"counting": 3}, "curriculum": {"counting": 2}},
@@ -132,13 +133,14 @@ def test_changes_are_told_for_what_is_reported_before_what_decides() -> None:
 def test_the_summary_says_before_and_after_the_decision_and_the_labels() -> None:
     lines = text.summary(facts(*asked_of_the_world(10)))
     assert lines[0] == "world:heldout, mean of 2: 50.0 -> 50.0 (+0.0, 95 % interval +0.0 to +0.0, 1 items)"
-    assert lines[-2] == "promoted: gain of the mean +2.0, of greedy +1.0"
-    assert lines[-1].startswith("label accuracy: 100.0 % (95 % interval 72.2 to 100.0), 0.0 % of 10 unanswerable")
+    assert lines[-3] == "promoted: gain of the mean +2.0, of greedy +1.0"
+    assert lines[-1] == "canaries: of 4 in the window 75.0 % (95 % interval 30.1 to 95.4) were labelled right"
+    assert lines[-2].startswith("label accuracy: 100.0 % (95 % interval 72.2 to 100.0), 0.0 % of 10 unanswerable")
 
 
 def test_without_an_oracle_the_report_says_so(tmp_path: Path) -> None:
     told = facts([verdict(0, "3")], {"k0": None})
-    assert "unknown" in text.summary(told)[-1]
+    assert "unknown" in text.summary(told)[-2]
     chart.draw(told, tmp_path / "report.png")
     assert (tmp_path / "report.png").read_bytes().startswith(b"\x89PNG")
 

@@ -12,8 +12,9 @@ import pytest
 
 from tasks.world import DOMAINS, FAMILIES, TRIVIAL, oracle, parse_url, scene_at
 from tasks.world.heldout import fingerprints, items
+from tasks.world.lessons import solver_lesson
 from tasks.world.shards import draw_corpus, write_shards
-from tasks.world.splits import CORPUS, HELDOUT, PRETRAINING, VALIDATION
+from tasks.world.splits import CANARY, CORPUS, HELDOUT, PRETRAINING, VALIDATION
 
 EVERY_LEVEL = [(domain, level) for domain in DOMAINS for level in (1, 2, 3)]
 
@@ -65,7 +66,7 @@ def test_a_url_names_its_scene() -> None:
 
 
 def test_the_splits_of_seeds_do_not_touch() -> None:
-    ranges = sorted((seeds.start, seeds.stop) for seeds in (CORPUS, HELDOUT, VALIDATION, PRETRAINING))
+    ranges = sorted((seeds.start, seeds.stop) for seeds in (CORPUS, HELDOUT, VALIDATION, CANARY, PRETRAINING))
     assert all(a[1] <= b[0] for a, b in pairwise(ranges))
 
 
@@ -96,3 +97,14 @@ def test_shards_are_reproducible_and_leave_out_what_is_excluded(tmp_path: Path) 
     scene = parse_url(kept.url[0])
     assert scene is not None
     assert hashlib.sha256(scene.png()).hexdigest() == kept.sha256[0]
+
+
+def test_lessons_slip_as_often_as_they_are_told_to_and_ask_the_same() -> None:
+    scenes = [scene_at("clocks", 3, PRETRAINING.start + n) for n in range(400)]
+    told = [
+        (scene, solver_lesson(scene, Random(n)), solver_lesson(scene, Random(n), 0.25))
+        for n, scene in enumerate(scenes)
+    ]
+    assert all(straight.prompt == slipped.prompt for _, straight, slipped in told)
+    wrong = sum(f"\\boxed{{{oracle.answer(scene.url, one.prompt)}}}" not in one.reply for scene, _, one in told)
+    assert 0.15 * 400 < wrong < 0.3 * 400
