@@ -9,15 +9,18 @@ from collections.abc import Callable
 from fractions import Fraction
 from functools import lru_cache
 
+from tasks.grading.dates import read_date
 from tasks.grading.forms import (
     Brackets,
     Choice,
     Clock,
+    Collection,
     Expression,
     Form,
     Interval,
     Named,
     Nothing,
+    Quantity,
     Ratio,
     Span,
     Text,
@@ -25,16 +28,18 @@ from tasks.grading.forms import (
     collection,
 )
 from tasks.grading.notation import plain, unified
-from tasks.grading.quantities import read_number, read_quantity
+from tasks.grading.quantities import read_constant, read_number, read_quantity
 from tasks.grading.symbolic import LONGEST
+from tasks.grading.units import read_unit
 from tasks.grading.words import ARTICLES, plain_word
 
 DEEPEST = 4
 """Collections within collections; what is nested deeper is text."""
 
 _NOTHING = frozenset({"", "none", "nan", "null", "n/a", "undefined answer", "no answer"})
-_TRUTHS = {"yes": True, "true": True, "yeah": True, "yep": True, "no": False, "false": False, "nope": False}
-_LETTER = re.compile(r"(?:(?i:option|choice)\s+)?[(\[]?([A-Ja-j])[)\]]?")
+_TRUTH_WORDS = {True: "yes true yeah yep correct 是 对 正确", False: "no false nope incorrect 否 不 错 错误 不对 不正确"}
+_TRUTHS = {word: value for value, words in _TRUTH_WORDS.items() for word in words.split()}
+_LETTER = re.compile(r"(?:(?i:option|choice)\s+)?[(\[]?([A-Ja-j])[)\]]?[.:]?")
 _LETTER_WITH_TEXT = re.compile(r"(?:(?i:option|choice)\s+)?(?:\(([A-Ja-j])\)|([A-J])[.):])\s*(\S.*)|([A-J]) - (\S.*)")
 _TRUTH_WITH_TEXT = re.compile(r"(yes|no|true|false)\s*[,;:.-]\s+\S", re.IGNORECASE)
 _CLOCK = re.compile(
@@ -46,13 +51,21 @@ _SPOKEN_CLOCK = re.compile(
     r"(?:\s*(?P<half>a\.?m\.?|p\.?m\.?))?",
     re.IGNORECASE,
 )
+_SAYS_A_TIME = re.compile(r"past|after|to|before|clock|[ap]\.?m", re.IGNORECASE)
+_DIGITAL_CLOCK = re.compile(r"([a-z]+) (fifteen|thirty|forty[ -]five)")
 _SPOKEN_MINUTES = {"half": Fraction(30), "quarter": Fraction(15), "a quarter": Fraction(15)}
 _RATIO = re.compile(r"[\d.]+(?:\s*(?::|\bto\b)\s*[\d.]+)+")
-_SPAN = re.compile(r"(?:between\s+|from\s+)?([\d.,]+%?)\s*(?:-|\bto\b|\band\b|~)\s*([\d.,]+\s*\D*)", re.IGNORECASE)
+_SPAN = re.compile(
+    r"(between\s+|from\s+)?([\d.,]+\s*(?:[^\W\d]+|[%°])?)\s*(?:-|\bto\b|\band\b|~)\s*([\d.,]+\s*\D*)", re.IGNORECASE
+)
 _INTERVAL = re.compile(r"(?:[a-zA-Z]\s*∈\s*)?([(\[])([^,;()\[\]]+)[,;]([^,;()\[\]]+)([)\]])")
 _INEQUALITY = re.compile(r"(?:([^<>≤≥=]+)(<=?|>=?|≤|≥))?([^<>≤≥=]+)(<=?|>=?|≤|≥)([^<>≤≥=]+)")
 _INFINITE = re.compile(r"([+-]?)\s*(?:∞|inf(?:inity|ty)?)", re.IGNORECASE)
-_NAMED = re.compile(r"(?:[a-zA-Z]\s*∈\s*)|([a-zA-Zα-ω](?:_?\w)?|[A-Z]{2,3})\s*=\s*(?=[^=])")
+_NAME = r"∠?\s?[a-zA-Zα-ω](?:_?\w)?|∠?\s?[A-Z]{2,3}|[a-zA-Z]\([a-z]\)"
+_NAMED = re.compile(rf"(?:[a-zA-Z]\s*∈\s*)|(?:\([a-z](?:,\s?[a-z])+\)\s*=\s*)|({_NAME})\s*[=≈]\s*(?=[^=])")
+_NAMED_BEHIND = re.compile(rf"([^=]*[^=\s])\s*=\s*({_NAME})")
+_LABELLED = re.compile(r"([a-zA-Z][a-zA-Z ]{2,30}[a-zA-Z])\s*[=:]\s*(?=[-+$€£¥\d.√π\\])")
+_POINT = re.compile(r"([A-Z]'?)\s?(\(.+\))")
 _SEPARATOR = re.compile(r"\s*[,;]\s*(?:and\s+|or\s+)?|\s+(?:and|or|&)\s+", re.IGNORECASE)
 _FUNCTION_NAMES = (
     "sqrt frac sin cos tan cot sec csc log ln exp arcsin arccos arctan pi theta alpha beta gamma delta lambda mu sigma "
@@ -61,9 +74,13 @@ _FUNCTION_NAMES = (
 )
 _FUNCTIONS = frozenset(_FUNCTION_NAMES.split())
 _WORD = re.compile(r"[^\W\d_]{2,}")
-_OPERATOR = re.compile(r"[\\^*+=√π∞<>≤≥/|±∪∩θ]|\d\s*[a-zA-Z(]|\)\s*\(|[a-zA-Z]\(|\w\s*-\s*\w")
+_OPERATOR = re.compile(r"[\\^*+=√π∞<>≤≥≠/|±∪∩θ]|\d\s*[a-zA-Z(]|\)\s*\(|[a-zA-Z]\(|\w\s*-\s*\w")
 _ORDINAL = re.compile(r"\d(?:st|nd|rd|th)\b", re.IGNORECASE)
+_POSSESSIVE = re.compile(r"['’]s\b")
+_COMPOUND_ORDINAL = re.compile(r"\b([2-9])0 (\d(?:st|nd|rd|th))\b")
+_DECADE = re.compile(r"(?:the )?((?:1[5-9]|20)\d0)'?s")
 _JUNK = re.compile(r"[.,;:!?'\"()\[\]{}⦃⦄_\-\s…\\]+")
+_NOT_QUICK = frozenset({"noon", "midday", "midnight", "inf", "infinity", "infty"})
 _QUICK_WORD = re.compile(r"[a-z]{3,24}")
 _STATEMENT = re.compile(
     r"^(?:it\s+is|it's|its|they\s+are|they're|there\s+(?:is|are)|this\s+is)\s+(?=\S)", re.IGNORECASE
@@ -82,19 +99,18 @@ def _canonical(text: str) -> Form:
 
 def read(text: str, depth: int) -> Form:
     """The form of a text in plain notation."""
-    for reader in _READERS:
-        form = reader(text)
-        if form is not None:
-            return form
-    if depth < DEEPEST:
-        form = _read_named(text, depth) or _read_collection(text, depth)
-        if form is not None:
-            return form
-    return Expression(text.replace(" ", "")) if _looks_symbolic(text) else _words(text)
+    try:
+        return next(form for reader in _READERS if (form := reader(text)) is not None)
+    except StopIteration:
+        pass
+    except ZeroDivisionError:
+        return Nothing()
+    nested = (_read_named(text, depth) or _read_collection(text, depth)) if depth < DEEPEST else None
+    return nested or (_read_expression(text) if _looks_symbolic(text) else _words(text))
 
 
 def _read_nothing(text: str) -> Form | None:
-    return Nothing() if text.lower() in _NOTHING or not text.strip("?-. \t\n") else None
+    return Nothing() if text.lower() in _NOTHING or not text.strip("?-.$\"'`{} \t\n") else None
 
 
 def _read_choice(text: str) -> Form | None:
@@ -133,7 +149,11 @@ def _read_clock(text: str) -> Form | None:
 
 
 def _read_spoken_clock(text: str) -> Form | None:
-    if not re.search(r"past|after|to|before|clock|[ap]\.?m", text, re.IGNORECASE):
+    digital = _DIGITAL_CLOCK.fullmatch(text.lower())
+    if digital is not None:
+        hour, minutes = read_number(digital[1]), read_number(digital[2])
+        return _clock(int(hour), minutes, 0, None) if hour and minutes and hour in range(1, 13) else None
+    if not _SAYS_A_TIME.search(text):
         return None
     found = _SPOKEN_CLOCK.fullmatch(text)
     if found is None or not (found["minutes"] or found["half"] or "clock" in text.lower()):
@@ -161,7 +181,7 @@ def _clock(hour: int, minutes: Fraction, seconds: int, half: str | None) -> Form
 def _read_ratio(text: str) -> Form | None:
     if not _RATIO.fullmatch(text) or (":" not in text):
         return None
-    terms = [read_number(term) for term in text.split(":")]
+    terms = [read_number(term.strip()) for term in text.split(":")]
     if any(term is None for term in terms):
         return None
     numbers = [term for term in terms if term is not None]
@@ -173,7 +193,10 @@ def _read_span(text: str) -> Form | None:
     found = _SPAN.fullmatch(text)
     if found is None or (" and " in text.lower() and not text.lower().startswith("between")):
         return None
-    low, high = read_quantity(found[1]), read_quantity(found[2])
+    high = read_quantity(found[3])
+    low = read_quantity(found[2].strip())
+    if low is not None and low.bare and high is not None and not high.bare:
+        low = read_quantity(found[2].strip() + " " + found[3].lstrip("0123456789., "))
     return Span(low, high) if low is not None and high is not None else None
 
 
@@ -211,21 +234,70 @@ def _interval(low: str, high: str, low_closed: bool, high_closed: bool) -> Inter
 
 
 def _read_named(text: str, depth: int) -> Form | None:
+    """`x = 5`, `5 = x`, `∠ABC = 30°`, `perimeter: 20 cm`, `A(1, 2)`."""
     found = _NAMED.match(text)
-    if found is None or "=" in text[found.end() :] or not text[found.end() :].strip():
+    if found is not None:
+        return _named(found[1], text[found.end() :], depth)
+    behind = _NAMED_BEHIND.fullmatch(text)
+    if behind is not None:
+        return _named(behind[2], behind[1], depth)
+    labelled = _LABELLED.match(text)
+    if labelled is not None:
+        form = _named(labelled[1].lower(), text[labelled.end() :], depth)
+        return form if isinstance(form, Named) and isinstance(form.value, Quantity) else None
+    point = _POINT.fullmatch(text)
+    form = _named(point[1], point[2], depth) if point is not None else None
+    return form if isinstance(form, Named) and isinstance(form.value, Collection) else None
+
+
+def _named(name: str | None, rest: str, depth: int) -> Form | None:
+    if "=" in rest or not rest.strip():
         return None
-    value = read(text[found.end() :], depth + 1)
-    return value if found[1] is None or isinstance(value, Named) else Named(found[1].replace("_", ""), value)
+    value = read(rest.strip(), depth + 1)
+    return value if name is None or isinstance(value, Named) else Named(re.sub(r"[_\s]|\(.*", "", name), value)
+
+
+def _read_chain(text: str) -> Form | None:
+    """`2 + 3 = 5` is 5; what contradicts itself is words."""
+    if "=" not in text or _WORD.search(text) is not None:
+        return None
+    sides = [read_constant(side.strip()) for side in text.split("=")]
+    if not all(sides):
+        return None
+    return sides[0] if len(set(sides)) == 1 else _words(text)
+
+
+def _read_union(text: str) -> Form | None:
+    if "∪" not in text:
+        return None
+    parts = [_read_interval(part.strip()) for part in text.split("∪")]
+    return collection(tuple(part for part in parts if part is not None), "") if all(parts) else None
+
+
+def _read_infinite(text: str) -> Form | None:
+    found = _INFINITE.fullmatch(text)
+    return Text(found[1].replace("+", "") + "∞") if found is not None else None
+
+
+def _read_expression(text: str) -> Form:
+    """What only algebra can compare; a unit of measure of two letters or more behind it is told apart."""
+    body, _, last = text.rpartition(" ")
+    unit = read_unit(last) if len(last) > 1 and body and last[0].isalpha() else None
+    relation = any(sign in text for sign in "=<>≤≥≠")
+    return Expression(text.replace(" ", ""), relation, unit[1] if unit else "")
 
 
 def _read_collection(text: str, depth: int) -> Form | None:
     body, brackets = _opened(text)
     parts = _parts(body, and_too=not brackets)
     if len(parts) < 2:
+        if brackets == "{}" and depth and body:
+            return Collection((read(body, depth + 1),), "{}")
         return read(body, depth + 1) if brackets and body and _OPERATOR.search(body) is None else None
-    if len(parts) == 2 and not brackets and _looks_symbolic(text) and "," not in text:
+    items = tuple(read(part, depth + 1) for part in parts)
+    if not brackets and _looks_symbolic(text) and any(isinstance(item, Text) for item in items):
         return None
-    return collection(tuple(read(part, depth + 1) for part in parts), brackets)
+    return collection(items, brackets)
 
 
 def _opened(text: str) -> tuple[str, Brackets]:
@@ -269,28 +341,39 @@ def _looks_symbolic(text: str) -> bool:
 
 
 def _words(text: str) -> Form:
-    lower = _STATEMENT.sub("", text.casefold().replace("'s ", " ").replace("’s ", " "))
-    words = [word for word in _JUNK.sub(" ", lower).split() if word]
-    kept = [plain_word(word) for word in words if word not in ARTICLES] or words
-    return Text(" ".join(kept) or lower)
+    lower = _STATEMENT.sub("", _POSSESSIVE.sub("", text.casefold()))
+    words = _JUNK.sub(" ", lower).split()
+    kept = " ".join([plain_word(word) for word in words if word not in ARTICLES] or words)
+    return Text(_COMPOUND_ORDINAL.sub(r"\1\2", kept) or lower) if kept or lower.strip("{}[]()\"'$\\ ") else Nothing()
 
 
 def _read_quick_word(text: str) -> Form | None:
     """A single lower-case word, the commonest answer, without a walk through the other readers."""
-    if not _QUICK_WORD.fullmatch(text) or text in _TRUTHS or text in ("noon", "midday", "midnight"):
+    if not _QUICK_WORD.fullmatch(text) or text in _TRUTHS or text in _NOT_QUICK:
         return None
     number = read_number(text)
     return None if number is not None else Text(plain_word(text))
 
 
+def _read_decade(text: str) -> Form | None:
+    found = _DECADE.fullmatch(text)
+    return Text(f"{found[1]}s") if found is not None else None
+
+
 _READERS: tuple[Callable[[str], Form | None], ...] = (
     _read_nothing,
     _read_quick_word,
+    _read_decade,
+    read_date,
     read_quantity,
     _read_choice,
     _read_truth,
     _read_clock,
     _read_ratio,
     _read_span,
+    _read_union,
     _read_interval,
+    _read_infinite,
+    read_constant,
+    _read_chain,
 )

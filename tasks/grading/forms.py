@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Literal
 
+from tasks.grading.constants import Number, Surd
+
 MINUTES_OF_HALF_A_DAY = 720
 
 
@@ -42,12 +44,17 @@ class Truth:
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """An exact number in base units. `stated` is the number as written, `bare` says that no unit was."""
+    """An exact number in base units.
 
-    value: Fraction
+    `stated` is the number as written, `unit` the dimension as written (`celsius`, where `dimension` is `kelvin`), and
+    `bare` says that there was no unit.
+    """
+
+    value: Number
     dimension: str = ""
-    stated: Fraction | None = field(default=None, compare=False)
+    stated: Number | None = field(default=None, compare=False)
     bare: bool = field(default=True, compare=False)
+    unit: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +63,15 @@ class Clock:
 
     seconds: int
     certain: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Date:
+    """A day, a month of a year, or a day of any year."""
+
+    year: int | None
+    month: int
+    day: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +121,12 @@ class Named:
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """Something symbolic that no canonical form covers."""
+    """Something symbolic that no canonical form covers; `relation`: it states an equation or inequality."""
 
     text: str
+    relation: bool = False
+    unit: str = ""
+    """Dimension of the unit of measure that follows it, if any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +136,19 @@ class Text:
     text: str
 
 
-Form = Nothing | Choice | Truth | Quantity | Clock | Ratio | Span | Interval | Collection | Named | Expression | Text
+Form = (
+    Nothing | Choice | Truth | Quantity | Clock | Date | Ratio | Span | Interval | Collection | Named | Expression | Text
+)
+
+_SHORT_FOR = {
+    frozenset({"angle", "celsius"}), frozenset({"angle", "fahrenheit"}), frozenset({"pound", "£"}),
+    frozenset({"pound", "mass"}), frozenset({"yuan", "¥"}),
+}  # fmt: skip
+"""Units of which one may be written for the other: `30 degrees` for 30 °C, `5 pounds` for £5 or 5 lb."""
+_POUND = Fraction(45359237, 100000)
+LEAST_PLACES, MOST_PLACES = 6, 12
+"""A decimal of so many places and at least 6 significant digits says every number that it is the rounding of:
+0.333333 is 1/3, 0.33 is not. math-verify rounds to 6 places too."""
 
 
 def collection(items: tuple[Form, ...], brackets: Brackets) -> Collection:
@@ -142,24 +173,85 @@ def alike(a: Form, b: Form) -> bool | None:
         case (Choice(_, text), other) | (other, Choice(_, text)):
             return text is not None and alike(text, other)
         case (Quantity(), Quantity()):
-            return a == b or ((a.bare or b.bare) and a.stated == b.stated)
+            return _alike_quantities(a, b)
         case (Clock(), Clock()):
             dial = (a.seconds - b.seconds) % (MINUTES_OF_HALF_A_DAY * 60) == 0
             return a == b or (dial and not (a.certain and b.certain))
         case (Ratio(terms), Quantity() as number) | (Quantity() as number, Ratio(terms)):
             return number.bare and len(terms) == 2 and terms[1] != 0 and terms[0] / terms[1] == number.value
+        case (Ratio((one, *more)), Span(Quantity() as low, Quantity() as high)) | (
+            Span(Quantity() as low, Quantity() as high),
+            Ratio((one, *more)),
+        ):
+            return len(more) == 1 and low.bare and high.bare and _times(low.value, more[0]) == _times(high.value, one)
         case (Collection(), Collection()):
             return _alike_collections(a, b)
         case (Interval() as interval, Collection() as pair) | (Collection() as pair, Interval() as interval):
             return _is_the_interval(pair, interval)
         case (Interval(), Interval()):
             return _alike_intervals(a, b)
-        case (Expression(), Text() | Truth() | Clock()) | (Text() | Truth() | Clock(), Expression()):
-            return False
-        case (Expression(), _) | (_, Expression()):
-            return True if a == b else None
+        case (Expression(), Expression()):
+            return True if a == b else None if _may_be_equal(a, b) else False
+        case (Expression() as one_side, other) | (other, Expression() as one_side):
+            return None if not one_side.relation and isinstance(other, Quantity | Collection) else False
         case _:
             return a == b
+
+
+def _may_be_equal(a: Expression, b: Expression) -> bool:
+    return a.relation == b.relation and (a.unit == b.unit or not (a.unit and b.unit))
+
+
+def _alike_quantities(a: Quantity, b: Quantity) -> bool:
+    if a.dimension == b.dimension:
+        return a.value == b.value or _one_rounds_to_the_other(a.value, b.value) or _same_as_stated(a, b)
+    if a.bare or b.bare:
+        return _same_as_stated(a, b) or _half_turns(a) == _half_turns(b) is not None
+    if frozenset({a.unit, b.unit}) == {"pound", "mass"}:
+        return _grams(a) == _grams(b)
+    return a.stated == b.stated and frozenset({a.unit, b.unit}) in _SHORT_FOR
+
+
+def _same_as_stated(a: Quantity, b: Quantity) -> bool:
+    if not (a.bare or b.bare) or a.stated is None or b.stated is None:
+        return False
+    return a.stated == b.stated or _one_rounds_to_the_other(a.stated, b.stated)
+
+
+def _half_turns(quantity: Quantity) -> Fraction | None:
+    """180° and the number π, which is the same angle in radians, are 1."""
+    if quantity.dimension == "angle" and isinstance(quantity.value, Fraction):
+        return quantity.value / 180
+    return half_turns(quantity.value) if quantity.bare and isinstance(quantity.value, Surd) else None
+
+
+def half_turns(value: Surd) -> Fraction | None:
+    """How many times π it is, if it is a rational number of times."""
+    ((basis, times), *more) = value.terms
+    return times if basis == (1, 1) and not more else None
+
+
+def _grams(quantity: Quantity) -> Number:
+    return quantity.value * _POUND if quantity.dimension == "pound" else quantity.value
+
+
+def _one_rounds_to_the_other(a: Number, b: Number) -> bool:
+    return _rounds_to(a, b) or _rounds_to(b, a)
+
+
+def _rounds_to(number: Number, decimal: Number) -> bool:
+    if not isinstance(decimal, Fraction) or decimal.denominator < 2**LEAST_PLACES:
+        return False
+    exact = number if isinstance(number, Fraction) else number.approximately()
+    if abs(exact - decimal) > Fraction(1, 10**LEAST_PLACES):
+        return False
+    places = next((places for places in range(MOST_PLACES + 1) if 10**places % decimal.denominator == 0), 0)
+    significant = abs(decimal) * 10**places >= 10 ** (LEAST_PLACES - 1)
+    return places >= LEAST_PLACES and significant and round(exact, places) == decimal
+
+
+def _times(a: Number, b: Fraction) -> Number:
+    return a * b if b else Fraction(0)
 
 
 def _alike_collections(a: Collection, b: Collection) -> bool | None:

@@ -13,7 +13,7 @@ _VULGAR = re.compile(r"(?<=\d)\s*(?=[¼½¾⅐-⅞])")
 _CHARACTERS = str.maketrans({
     "−": "-", "‐": "-", "‑": "-", "‒": "-", "–": "-", "—": "-", "×": "*", "✕": "*", "·": "*", "⋅": "*", "∙": "*",
     "÷": "/", "⁄": "/", "∕": "/", "’": "'", "‘": "'", "`": "'", "“": '"', "”": '"', "º": "°", "˚": "°", "…": "...",
-    "，": ",", "。": ".", "：": ":", "；": ";", "（": "(", "）": ")", "\u200b": "", "\ufeff": "", "µ": "μ", "Ω": "Ω",
+    "，": ",", "。": ".", "：": ":", "；": ";", "（": "(", "）": ")", "µ": "μ", "Ω": "Ω",
     "∶": ":", "⩽": "≤", "⩾": "≥", "、": ",", "′": "'", "″": '"', "⟨": "(", "⟩": ")",
 })  # fmt: skip
 _WRAPPERS = [
@@ -22,21 +22,32 @@ _WRAPPERS = [
     re.compile(r"^\\\((.+)\\\)$", re.DOTALL),
     re.compile(r"^\\\[(.+)\\\]$", re.DOTALL),
     re.compile(r"^\\boxed\s*\{(.+)\}$", re.DOTALL),
-    re.compile(r"^\*\*(?=\w)(.+?)\*\*$", re.DOTALL),
+    re.compile(r"^\*\*(?=\S)(.+?)\*\*$", re.DOTALL),
+    re.compile(r"^\*(?=\w)([^*]+)\*$"),
+    re.compile(r"^_(?=\w)([^_]+)_$"),
+    re.compile(r"^`([^`]+)`$"),
     re.compile(r'^"([^"]+)"$'),
     re.compile(r"^'([^']+)'$"),
     re.compile(r"^<answer>(.+)</answer>$", re.DOTALL | re.IGNORECASE),
 ]
 _LEAD = re.compile(
-    r"^(?:(?:so|thus|therefore|hence),?\s+)?(?:the\s+)?(?:(?:final|correct|right)\s+)?answer(?:\s+is\s*:?|\s*[:=])\s*"
-    r"(?=\S)|^(?:approximately|approx\.?|about|around|roughly|nearly|≈|~|\\approx)\s*(?=[\d$\\-])",
+    r"^(?:(?:so|thus|therefore|hence),?\s+)?(?:the\s+)?(?:(?:final|correct|right|best)\s+)?(?:answer|option|choice)"
+    r"(?:\s+is\s*:?|\s*[:=])\s*(?=\S)"
+    r"|^(?:the|this)\s+statement\s+is\s+(?=\S)|^(?:the\s+)?(?:point\s*(?=\()|ratio\s+(?:of\s+|is\s+)?(?=\d))"
+    r"|^(?:正确)?(?:答案|选项)(?:是|为)?\s*:?\s*(?=\S)|^(?:=|≈|\\approx(?![a-zA-Z]))\s*(?=\S)"
+    r"|^(?:approximately|approx\.?|about|around|roughly|nearly|~)\s*(?=[\d$\\-])",
     re.IGNORECASE,
 )
+_ASIDE = re.compile(r"(?<=\S)\s*\((?:approximately|approx\.?|rounded[^()]*)\)$", re.IGNORECASE)
+_TRAILING_SPACE = re.compile(r"(?:\\(?:quad|qquad|[,;:!\s]|\\|$)|\s)+$")
+_INVISIBLE = re.compile("[\x00-\x08\x0e-\x1f\x7f\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
+_OTHER_DIGIT = re.compile(r"(?![0-9])\d")
 _STOPS = " .;,?\n"
 _BEFORE_A_FACTORIAL = (*"0123456789", ")")
-_COMMANDS = [
+_GREEK = dict(zip("alpha beta gamma delta theta phi lambda mu sigma omega".split(), "αβγδθφλμσω", strict=True))
+_COMMANDS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
     (
-        re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mathsf|mbox|operatorname|rm)\s*\{([^{}]*)\}"),
+        re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mathsf|mbox|operatorname|underline|rm)\s*\{([^{}]*)\}"),
         r" \1 ",
     ),
     (re.compile(r"\\(?:left|right|bigl?|bigr|Bigl?|Bigr|displaystyle|limits)(?![a-zA-Z])"), ""),
@@ -54,6 +65,12 @@ _COMMANDS = [
     (re.compile(r"\\infty(?![a-zA-Z])"), "∞"),
     (re.compile(r"\\pi(?![a-zA-Z])"), "π"),
     (re.compile(r"\\in(?![a-zA-Z])"), "∈"),
+    (re.compile(r"\\cup(?![a-zA-Z])"), "∪"),
+    (re.compile(r"\\pm(?![a-zA-Z])"), "±"),
+    (re.compile(r"\\(alpha|beta|gamma|delta|theta|phi|lambda|mu|sigma|omega)(?![a-zA-Z])"), lambda m: _GREEK[m[1]]),
+    (re.compile(r"\\boxed\s*\{\s*\}"), ""),
+    (re.compile(r"\\mathbb\s*\{?\s*R\s*\}?|ℝ"), "(-∞, ∞)"),
+    (re.compile(r"\\angle(?![a-zA-Z])"), "∠"),
     (re.compile(r"\\(?:to|rightarrow)(?![a-zA-Z])"), "→"),
     (re.compile(r"\\approx(?![a-zA-Z])"), "≈"),
     (re.compile(r"\\([%$€£#&_])"), r"\1"),
@@ -64,6 +81,7 @@ _SIMPLE_FRACTION = re.compile(r"(\d\s*)?\\frac\s*\{\s*(-?\d+(?:\.\d+)?)\s*\}\s*\
 _FRACTION = re.compile(r"\\frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}")
 _SIMPLE_GROUP = re.compile(r"([\^_])\s*\{\s*(-?\w+)\s*\}")
 _GROUP = re.compile(r"(?<=[\^_])\s*\{([^{}]*)\}|(?<=\\sqrt)\s*\{([^{}]*)\}")
+_DOUBLE = re.compile(r"\{\s*(\{[^{},;]*\})\s*\}")
 _SPACE = re.compile(r"\s+")
 _LATEX: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
     (re.compile(r"\*\*"), "^"),
@@ -79,6 +97,7 @@ _LATEX: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
     (re.compile("≥"), r"\\ge "),
     (re.compile("±"), r"\\pm "),
     (re.compile("∪"), r"\\cup "),
+    (re.compile(r"(\\(?:sin|cos|tan|cot|sec|csc) *)[({]?(\d+)(?:°|\^\{?\\circ\}?)[)}]?"), r"\1\\left(\\frac{\2\\pi}{180}\\right)"),
     (re.compile("°"), r"^{\\circ}"),
     (re.compile("θ"), r"\\theta "),
 ]
@@ -86,10 +105,17 @@ _LATEX: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
 
 def unified(text: str) -> str:
     """Unicode variants of one sign written alike; wrappers, lead-ins and final stops taken off."""
+    if not text.isprintable():
+        text = _INVISIBLE.sub("", text)
     if not text.isascii():
         text = _VULGAR.sub(" ", text)
         text = _SUPERSCRIPT_RUN.sub(lambda run: "^" + run[0].translate(_SUPERSCRIPTS), text)
         text = unicodedata.normalize("NFKC", text.translate(_CHARACTERS)).translate(_CHARACTERS)
+        text = _OTHER_DIGIT.sub(lambda digit: str(unicodedata.decimal(digit[0], digit[0])), text)
+    return _bare(text)
+
+
+def _bare(text: str) -> str:
     text = text.strip()
     for _ in range(WRAPPINGS):
         shorter = _unwrapped(text)
@@ -104,11 +130,13 @@ def _unwrapped(text: str) -> str:
         found = wrapper.match(text)
         if found and _balanced(found[1]):
             text = found[1].strip()
-    text = _LEAD.sub("", text)
+    text = _ASIDE.sub("", _LEAD.sub("", text))
+    if "\\" in text:
+        text = _TRAILING_SPACE.sub("", text)
     stripped = text.rstrip(_STOPS)
     if not stripped.rstrip("!").endswith(_BEFORE_A_FACTORIAL):
         stripped = stripped.rstrip(_STOPS + "!")
-    return stripped if stripped and not text.endswith(r"\,") else text
+    return stripped or text
 
 
 def _balanced(text: str) -> bool:
@@ -129,10 +157,11 @@ def plain(unified_text: str) -> str:
         for _ in range(12):
             shorter = _SIMPLE_GROUP.sub(r"\1\2", _SIMPLE_FRACTION.sub(_simple_fraction, text))
             shorter = _GROUP.sub(lambda group: f"({group[1] or group[2] or ''})", shorter)
-            shorter = _FRACTION.sub(r"(\1)/(\2)", shorter)
+            shorter = _DOUBLE.sub(r"\1", _FRACTION.sub(r"(\1)/(\2)", shorter))
             if shorter == text:
                 break
             text = shorter
+        text = _bare(text)
     return _SPACE.sub(" ", text.replace("**", "^").replace("$", " $ " if text.count("$") > 1 else "$")).strip()
 
 

@@ -8,15 +8,23 @@ was counted, which is a dimension of its own (`3 dogs` is neither `3 cats` nor 3
 import re
 from fractions import Fraction
 
-from tasks.grading.forms import Quantity
-from tasks.grading.units import UNITS, read_unit
-from tasks.grading.words import ARTICLES, leading_number, plain_word
+from tasks.grading.chinese import leading_chinese
+from tasks.grading.constants import Number, Surd, leading_constant
+from tasks.grading.forms import Quantity, half_turns
+from tasks.grading.units import UNITS, absolute, read_unit
+from tasks.grading.words import ARTICLES, CARDINALS, ORDINALS, leading_number, plain_word
 
 LONGEST_EXPONENT = 3
 """Digits of an exponent that is worked out; longer ones are left alone."""
 MOST_DIGITS = 4000
 
-_DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d{1,3}(?: \d{3})+(?![\d/])|\d+)(?:\.\d+)?|\.\d+"
+_DIGITS = (
+    r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d{1,2}(?:,\d{2})+,\d{3}(?!\d)|\d{1,3}(?: \d{3})+(?![\d/])|\d{1,3}(?:['_]\d{3})+|\d+)"
+    r"(?:\.\d+)?|\.\d+"
+)
+"""With thousands as in 1,234,567, 12,34,567 (India), 1 234 567, 1'234'567 (Switzerland) or 1_234_567 (programs)."""
+_EUROPEAN = re.compile(r"(?<![\d.,])\d{1,3}(?:\.\d{3})+,\d+(?![\d.,])|(?<![\d.,])\d{1,3}(?:\.\d{3}){2,}(?![\d.,])")
+"""Points for thousands and a comma for the rest, where no other reading is possible: not `1.234`, not `1,5`."""
 _SIGN = r"[+-]?\s?"
 _MIXED = re.compile(rf"({_SIGN})(\d+)(?: and | )\(?(\d+) ?/ ?(\d+)\)?(?![\d.])")
 _FRACTION = re.compile(rf"({_SIGN})\(?({_SIGN})({_DIGITS})\)? ?/ ?\(?({_SIGN})({_DIGITS})\)?(?![\d.])")
@@ -25,10 +33,14 @@ _POWER = re.compile(rf"({_SIGN})(\d+) ?\^ ?\(?(-?\d+)\)?(?![\d.])")
 _PLAIN = re.compile(rf"({_SIGN})({_DIGITS})\.?(?!\d)")
 _SCALE = re.compile(r"\s*(thousand|million|billion|trillion|dozen)s?\b\s*|k\b", re.IGNORECASE)
 _SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12}
-_CURRENCY = re.compile(r"([+-]?)\s*((?:US)?\$|[€£¥₹])\s*([+-]?\s*[\d.].*)")
+_CURRENCY = re.compile(r"([+-]?)\s*((?:US)?\$|[€£¥₹]|(?:USD|EUR|GBP|JPY|CNY|INR)(?=[\s\d]))\s*([+-]?)\s*([\d.].*)")
 _ENDS_A_NUMBER = re.compile(r"\s*(?:[\^*/=<>≤≥+:!(√π|±∪,;&]|-\s*[\w(])")
 _NOUN = re.compile(r"(?:\s+|-)?([^\W\d_][^\W\d_'.-]*(?:[\s-]+[^\W\d_'.]+){0,2})\.?")
 _SEVERAL = re.compile(r"(\d+(?:\.\d+)?)\s*([^\W\d_]+|['\"°])\s*,?\s*(?:and\s+)?")
+_MARKS = {"length": {"'": "ft", '"': "in"}, "angle": {"'": "arcminute", '"': "arcsecond"}}
+_ARTICLE = re.compile(r"^\s*(?:of\s+)?(?:an?|the)\s+(?=\S)", re.IGNORECASE)
+_COUNTERS = frozenset("个 只 条 张 本 人 块 辆 位 次 件".split())
+"""What Chinese puts between a number and what is counted."""
 _QUICK = re.compile(r"-?\d{1,15}")
 _NUMBER_LIST = frozenset({"and", "or", "of", "to", "plus", "minus", "times", "by", "past", "x", "am", "pm", "oclock"})
 
@@ -36,29 +48,75 @@ _NUMBER_LIST = frozenset({"and", "or", "of", "to", "plus", "minus", "times", "by
 def read_number(text: str) -> Fraction | None:
     """The number that the whole text is, without a unit."""
     quantity = read_quantity(text)
-    return quantity.value if quantity is not None and quantity.bare else None
+    if quantity is None or not quantity.bare or not isinstance(quantity.value, Fraction):
+        return None
+    return quantity.value
 
 
 def read_quantity(text: str) -> Quantity | None:
     """The text as a number with or without a unit; None if anything else stands in it."""
     if _QUICK.fullmatch(text):
         return _bare(Fraction(int(text)))
+    if "." in text and "," not in text[: text.index(".")]:
+        text = _EUROPEAN.sub(lambda found: found[0].replace(".", "").replace(",", "."), text)
     currency = _CURRENCY.fullmatch(text)
     if currency is not None:
-        amount = read_quantity(currency[1] + currency[3].replace(" ", "", 1))
-        sign = currency[2][-1]
-        return None if amount is None or not amount.bare else Quantity(amount.value, sign, amount.value, False)
+        return _amount(*currency.groups())
     number = _leading_digits(text) or _leading_words(text)
     if number is None:
-        return None
+        return None if text.isascii() else _chinese(text)
     value, rest = number
     if not rest:
         return _bare(value)
     return _sum_of_units(text) or _with_unit(value, rest)
 
 
+def read_constant(text: str) -> Quantity | None:
+    """A sum of rational multiples of π and of roots, perhaps with a unit. ZeroDivisionError for `1/0`."""
+    constant = leading_constant(text)
+    if constant is None:
+        return None
+    value, rest = constant
+    if not rest.strip():
+        return Quantity(value, "", value, True)
+    unit = _unit(rest.strip().rstrip("."))
+    return None if unit is None or (rest[0] != " " and len(rest) < 3) else _measured(value, unit)
+
+
 def _bare(value: Fraction) -> Quantity:
     return Quantity(value, "", value, True)
+
+
+def _measured(value: Number, unit: tuple[Fraction, str]) -> Quantity:
+    if unit[1] == "radian" and isinstance(value, Surd):
+        degrees = half_turns(value)
+        return Quantity(degrees * 180, "angle", value, False, "radian") if degrees else Quantity(value, "radian", value)
+    base, dimension = absolute(value * unit[0], unit[1])
+    return Quantity(base, dimension, value, False, unit[1])
+
+
+def _amount(sign: str, symbol: str, inner: str, digits: str) -> Quantity | None:
+    """`$5 million` and `$3.50 per kg` as what they would be with the currency behind the number."""
+    number = _leading_digits(digits)
+    if number is None:
+        return None
+    unit = _unit(f"{'$' if symbol == 'US$' else symbol} {number[1]}".strip())
+    return None if unit is None else _measured(number[0] * _sign(sign, inner), unit)
+
+
+def _chinese(text: str) -> Quantity | None:
+    """A number word counts as one only alone or before a unit or a counter: 三角形 is a triangle."""
+    percent = text.startswith("百分之") and _leading_digits(text.removeprefix("百分之"))
+    if percent and not percent[1]:
+        return Quantity(percent[0] / 100, "", percent[0], False)
+    number = leading_chinese(text)
+    if number is None:
+        return None
+    value, rest = number
+    if not rest:
+        return Quantity(value, "", value * 100, False) if text.startswith("百分之") else _bare(value)
+    unit = _unit(rest)
+    return _measured(value, unit) if unit else _bare(value) if rest in _COUNTERS else None
 
 
 def _leading_digits(text: str) -> tuple[Fraction, str] | None:
@@ -92,19 +150,21 @@ def _leading_words(text: str) -> tuple[Fraction, str] | None:
 
 def _with_unit(value: Fraction, rest: str) -> Quantity | None:
     """A number and what follows it."""
-    unit = rest.strip().rstrip(".")
+    unit = _ARTICLE.sub("", rest.strip().rstrip("."))
+    if unit in _COUNTERS:
+        return _bare(value)
     if rest[0] not in " -" and rest[:2].isalpha() and _unit(unit) is None and len(unit) < 3:
         return None  # `2xy` is algebra
     known = _unit(unit)
     if known is not None:
-        return Quantity(value * known[0], known[1], value, False)
+        return _measured(value, known)
     if _ENDS_A_NUMBER.match(rest):
         return None
-    noun = _NOUN.fullmatch(rest)
-    if noun is None or (len(noun[1]) < 3 and noun[1] not in UNITS):
+    noun = _NOUN.fullmatch(_ARTICLE.sub("", rest) if rest[0] == " " else rest)
+    if noun is None or (len(noun[1]) < 3 and noun[1] not in UNITS and noun[1].isascii()):
         return None
     words = noun[1].lower().replace("-", " ").split()
-    if _NUMBER_LIST & set(words):
+    if not _NUMBER_LIST.isdisjoint(words) or words[0] in CARDINALS or words[0] in ORDINALS:
         return None
     kept = [plain_word(word) for word in words if word not in ARTICLES]
     return Quantity(value, " ".join(kept), value, False) if kept else None
@@ -120,8 +180,9 @@ def _sum_of_units(text: str) -> Quantity | None:
     if len(parts) < 2 or _SEVERAL.sub("", text):
         return None
     total, dimensions = Fraction(0), set()
+    marks = _MARKS["angle" if "°" in text else "length"]
     for number, name in parts:
-        unit = read_unit({"'": "ft", '"': "in"}.get(name, name))
+        unit = read_unit(marks.get(name, name))
         if unit is None:
             return None
         total += Fraction(number) * unit[0]
@@ -129,8 +190,11 @@ def _sum_of_units(text: str) -> Quantity | None:
     return Quantity(total, dimensions.pop(), None, False) if len(dimensions) == 1 else None
 
 
+_GROUPING = str.maketrans("", "", ", '_")
+
+
 def _decimal(digits: str) -> Fraction:
-    return Fraction(digits.replace(",", "").replace(" ", ""))
+    return Fraction(digits.translate(_GROUPING))
 
 
 def _sign(*signs: str) -> int:

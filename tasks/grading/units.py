@@ -4,52 +4,69 @@ import re
 from fractions import Fraction
 from functools import lru_cache
 
+from tasks.grading.constants import Number
 from tasks.grading.words import singular
 
 _TABLE: dict[str, dict[str, str]] = {
     "length": {
-        "m meter metre": "1", "cm centimeter centimetre": "1/100", "mm millimeter millimetre": "1/1000",
-        "dm decimeter decimetre": "1/10", "km kilometer kilometre": "1000", "nm nanometer nanometre": "1/1000000000",
-        "μm um micrometer micrometre micron": "1/1000000", "in inch": "254/10000", "ft foot feet": "3048/10000",
-        "yd yard": "9144/10000", "mi mile": "1609344/1000",
+        "m meter metre 米": "1", "cm centimeter centimetre 厘米": "1/100", "mm millimeter millimetre 毫米": "1/1000",
+        "dm decimeter decimetre 分米": "1/10", "km kilometer kilometre 千米 公里": "1000",
+        "nm nanometer nanometre": "1/1000000000", "μm um micrometer micrometre micron": "1/1000000",
+        "in inch": "254/10000", "ft foot feet": "3048/10000", "yd yard": "9144/10000", "mi mile": "1609344/1000",
     },
     "mass": {
-        "g gram gramme": "1", "kg kilogram kilo": "1000", "mg milligram": "1/1000", "t tonne": "1000000",
-        "lb lbs pound": "45359237/100000", "oz ounce": "45359237/1600000",
+        "g gram gramme 克": "1", "kg kilogram kilo 千克 公斤": "1000", "mg milligram 毫克": "1/1000",
+        "μg ug microgram": "1/1000000", "t tonne 吨": "1000000", "lb lbs": "45359237/100000",
+        "oz ounce": "45359237/1600000",
     },
+    "pound": {"pound": "1"},
     "time": {
-        "s sec second": "1", "ms millisecond": "1/1000", "min minute mins": "60", "h hr hrs hour": "3600",
-        "day": "86400", "week wk": "604800",
+        "s sec second 秒": "1", "ms millisecond": "1/1000", "μs us microsecond": "1/1000000", "ns": "1/1000000000",
+        "min minute mins 分钟": "60", "h hr hrs hour 小时": "3600", "day 天": "86400", "week wk 周": "604800",
     },
-    "months": {"month": "1", "yr year": "12", "decade": "120", "century centuries": "1200"},
+    "months": {"month 个月": "1", "yr year 年": "12", "decade": "120", "century centuries": "1200"},
     "length^3": {
-        "l L liter litre": "1/1000", "ml mL milliliter millilitre": "1/1000000", "cl centiliter": "1/100000",
-        "cc": "1/1000000",
+        "l L liter litre 升": "1/1000", "ml mL milliliter millilitre 毫升": "1/1000000", "cl centiliter": "1/100000",
+        "dl deciliter": "1/10000", "μL microliter": "1/1000000000", "cc": "1/1000000",
     },
     "length^2": {"ha hectare": "10000"},
     "length/time": {"mph": "1609344/3600000", "kph kmh": "1000/3600"},
-    "angle": {"° deg degree": "1"},
-    "radian": {"rad radian": "1"},
-    "celsius": {"°c celsius": "1"},
+    "angle": {"° deg degree 度": "1", "arcminute": "1/60", "arcsecond": "1/3600"},
+    "radian": {"rad radian 弧度": "1"},
+    "celsius": {"°c celsius 摄氏度": "1"},
     "fahrenheit": {"°f fahrenheit": "1"},
     "kelvin": {"K kelvin": "1"},
     "": {"% percent percentage": "1/100"},
-    "$": {"$ usd dollar buck": "1", "cent ¢": "1/100"},
+    "$": {"$ usd dollar buck 美元": "1", "cent ¢": "1/100"},
     "€": {"€ eur euro": "1"},
     "£": {"£ gbp": "1"},
     "¥": {"¥ yen jpy": "1"},
+    "yuan": {"yuan cny rmb 元": "1"},
     "₹": {"₹ inr rupee": "1"},
-    "frequency": {"Hz hertz": "1", "kHz kilohertz": "1000", "MHz megahertz": "1000000", "GHz": "1000000000"},
-    "force": {"N newton": "1", "kN": "1000"},
-    "energy": {"J joule": "1", "kJ": "1000", "kWh": "3600000", "cal calorie": "4184/1000", "kcal": "4184"},
-    "power": {"W watt": "1", "kW kilowatt": "1000", "MW megawatt": "1000000", "mW milliwatt": "1/1000"},
-    "voltage": {"V volt": "1", "kV": "1000", "mV": "1/1000"},
-    "current": {"A amp ampere": "1", "mA": "1/1000"},
-    "resistance": {"Ω ohm": "1", "kΩ": "1000"},
-    "pressure": {"Pa pascal": "1", "kPa": "1000", "bar": "100000", "atm": "101325"},
+    "frequency": {"Hz hertz": "1", "kHz kilohertz": "1000", "MHz megahertz": "1000000", "GHz gigahertz": "1000000000"},
+    "length*mass/time^2": {"N newton": "1000", "kN kilonewton": "1000000", "mN": "1"},
+    "length^2*mass/time^2": {
+        "J joule": "1000", "kJ kilojoule": "1000000", "MJ megajoule": "1000000000", "Wh": "3600000",
+        "kWh": "3600000000", "cal calorie": "4184", "kcal": "4184000",
+    },
+    "length^2*mass/time^3": {
+        "W watt": "1000", "kW kilowatt": "1000000", "MW megawatt": "1000000000", "GW gigawatt": "1000000000000",
+        "mW milliwatt": "1",
+    },
+    "current": {"A amp ampere": "1", "mA milliamp": "1/1000", "μA": "1/1000000"},
+    "length^2*mass/current*time^3": {"V volt": "1000", "kV kilovolt": "1000000", "mV millivolt": "1"},
+    "length^2*mass/current^2*time^3": {"Ω ohm": "1000", "kΩ": "1000000", "MΩ": "1000000000"},
+    "mass/length*time^2": {
+        "Pa pascal": "1000", "hPa": "100000", "kPa kilopascal": "1000000", "MPa": "1000000000", "bar": "100000000",
+        "atm atmosphere": "101325000",
+    },
     "data": {"byte": "1", "KB": "1000", "MB": "1000000", "GB": "1000000000", "TB": "1000000000000"},
     "pixel": {"px pixel": "1"},
 }  # fmt: skip
+"""Mass counts in grams, so a newton is 1000 g m/s². A pound is money or mass: a dimension of its own (see `forms`)."""
+
+_ABSOLUTE = {"celsius": (Fraction(1), Fraction(27315, 100)), "fahrenheit": (Fraction(5, 9), Fraction(45967, 100) * 5 / 9)}
+"""A temperature in kelvin: degrees times the first plus the second. Not in compounds (°C/min is a difference)."""
 
 UNITS = {
     name: (Fraction(factor), dimension)
@@ -65,7 +82,8 @@ _SYNONYMS = [
     (re.compile(r"\bdegs?\.?\s+(?=c\b|f\b)", re.IGNORECASE), "°"),
     (re.compile(r"°\s*(celsius|fahrenheit)", re.IGNORECASE), r"\1"),
     (re.compile(r"°\s+(?=[CF]\b)"), "°"),
-    (re.compile(r"\s+per\s+"), "/"),
+    (re.compile(r"(?:^|\s+)per\s*cent\b", re.IGNORECASE), "%"),
+    (re.compile(r"(?:^|\s+)per\s+|\s*(?<=[$€£¥₹])/"), "/"),
     (re.compile(r"\b(?:us|u\.s\.)\s+dollars?\b", re.IGNORECASE), "dollar"),
 ]
 
@@ -103,6 +121,14 @@ def read_unit(text: str) -> tuple[Fraction, str] | None:
     return factor, _dimension(powers)
 
 
+def absolute(value: Number, dimension: str) -> tuple[Number, str]:
+    """A temperature in kelvin; any other quantity as it is."""
+    if dimension not in _ABSOLUTE or not isinstance(value, Fraction):
+        return value, dimension
+    factor, offset = _ABSOLUTE[dimension]
+    return value * factor + offset, "kelvin"
+
+
 def _unit(name: str) -> tuple[Fraction, str] | None:
     """Symbols by case (mW, MW), then whole words in any case and number."""
     lower = name.lower()
@@ -113,12 +139,9 @@ def _bases(dimension: str) -> list[tuple[str, int]]:
     if not dimension:
         return []
     over, _, under = dimension.partition("/")
-    bases = []
-    for part, sign in ((over, 1), (under, -1)):
-        base, _, power = part.partition("^")
-        if base:
-            bases.append((base, sign * int(power or 1)))
-    return bases
+    parts = [(part, 1) for part in over.split("*")] + [(part, -1) for part in under.split("*")]
+    split = [(*part.partition("^"), sign) for part, sign in parts if part]
+    return [(base, sign * int(power or 1)) for base, _, power, sign in split]
 
 
 def _dimension(powers: dict[str, int]) -> str:

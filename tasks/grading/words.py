@@ -13,14 +13,20 @@ CARDINALS = {word: value for value, word in enumerate([*_UNITS.split(), "eightee
 }
 SCALES = {"hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12}
 PARTS = {"half": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "sixth": 6, "eighth": 8, "tenth": 10}
-_ORDINAL_WORDS = "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth"
-_ORDINAL_SIGNS = "1st 2nd 3rd 4th 5th 6th 7th 8th 9th 10th 11th 12th"
+_ORDINAL_WORDS = (
+    "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth fifteenth "
+    "sixteenth seventeenth eighteenth nineteenth twentieth"
+)
+_ORDINAL_SIGNS = "1st 2nd 3rd " + " ".join(f"{number}th" for number in range(4, 21))
 ORDINALS = dict(zip(_ORDINAL_WORDS.split(), _ORDINAL_SIGNS.split(), strict=True))
 SPELLINGS = {
     "grey": "gray", "colour": "color", "colored": "color", "coloured": "color", "metre": "meter", "litre": "liter",
     "centre": "center", "theatre": "theater", "tyre": "tire", "aeroplane": "airplane", "plane": "airplane",
     "doughnut": "donut", "television": "tv", "tshirt": "t shirt", "okay": "ok", "jewellery": "jewelry",
-    "favourite": "favorite", "yoghurt": "yogurt", "mum": "mom",
+    "favourite": "favorite", "yoghurt": "yogurt", "mum": "mom", "sq": "square", "mon": "monday", "tue": "tuesday",
+    "tues": "tuesday", "thu": "thursday", "thur": "thursday", "thurs": "thursday", "fri": "friday", "jan": "january",
+    "feb": "february", "mar": "march", "apr": "april", "jun": "june", "jul": "july", "aug": "august",
+    "sep": "september", "sept": "september", "oct": "october", "nov": "november", "dec": "december",
 }  # fmt: skip
 IRREGULAR = {
     "men": "man", "women": "woman", "children": "child", "people": "person", "feet": "foot", "teeth": "tooth",
@@ -65,10 +71,21 @@ def leading_number(words: list[str]) -> tuple[Fraction, int] | None:
     sign = -1 if words[:1] in (["minus"], ["negative"]) else 1
     start = 1 if sign < 0 else 0
     whole = _cardinal(words, start)
+    if whole is not None and words[whole[1] : whole[1] + 1] == ["point"]:
+        return _decimal(words, *whole, sign)
     part = _fraction(words, *(whole or (0, start)))
     if part is not None:
         return sign * part[0], part[1]
     return None if whole is None else (Fraction(sign * whole[0]), whole[1])
+
+
+def _decimal(words: list[str], whole: int, position: int, sign: int) -> tuple[Fraction, int] | None:
+    """`three point one four`: digits said one by one after the point."""
+    end = position + 1
+    while end < len(words) and CARDINALS.get(words[end], 10) < 10:
+        end += 1
+    digits = "".join(str(CARDINALS[word]) for word in words[position + 1 : end])
+    return (sign * Fraction(f"{whole}.{digits}"), end) if digits else None
 
 
 def _cardinal(words: list[str], position: int) -> tuple[int, int] | None:

@@ -1,0 +1,43 @@
+"""Chinese number words: 二十三 is 23, 三分之一 is 1/3, 百分之五十 is 50 %."""
+
+import re
+from fractions import Fraction
+
+_DIGITS = {digit: value for value, digit in enumerate("零一二三四五六七八九")} | {"〇": 0, "两": 2}
+_SCALES = {"十": 10, "百": 100, "千": 1000}
+_LARGE = {"万": 10**4, "亿": 10**8}
+_NUMERALS = "零一二三四五六七八九〇两十百千万亿"
+_NUMBER = re.compile(rf"(负?)(?:(百)分之|([{_NUMERALS}]+)分之)?([{_NUMERALS}]+)(?:点([零一二三四五六七八九〇]+))?")
+
+
+def leading_chinese(text: str) -> tuple[Fraction, str] | None:
+    """The number that a text begins with, and the rest. The caller must know the rest: 三角形 begins with no number."""
+    found = _NUMBER.match(text)
+    if found is None:
+        return None
+    value = Fraction(_whole(found[4]))
+    if found[5]:
+        value += Fraction(int("".join(str(_DIGITS[digit]) for digit in found[5])), 10 ** len(found[5]))
+    if found[2] or found[3]:
+        under = 100 if found[2] else _whole(found[3])
+        if not under:
+            return None
+        value /= under
+    return (-value if found[1] else value), text[found.end() :]
+
+
+def _whole(numerals: str) -> int:
+    """Digits said one by one (二〇二〇) or by place (二千零二十)."""
+    if len(numerals) > 1 and all(numeral in _DIGITS for numeral in numerals):
+        return int("".join(str(_DIGITS[numeral]) for numeral in numerals))
+    total = section = digit = 0
+    for numeral in numerals:
+        if numeral in _DIGITS:
+            digit = _DIGITS[numeral]
+        elif numeral in _SCALES:
+            section += max(digit, 1) * _SCALES[numeral]
+            digit = 0
+        else:
+            total = (total + section + digit) * _LARGE[numeral]
+            section = digit = 0
+    return total + section + digit

@@ -1,0 +1,264 @@
+"""Exact real constants: sums of rational multiples of powers of π and of square roots.
+
+`2√2`, `√8`, `4/√2`, `3π/4`, `(1 + √5)/2` and `0.1 + 0.2` each have one canonical value here, so the short answers of
+geometry and arithmetic never wait for the algebra. Such sums are closed under +, - and *, and under division by a
+single term; powers are whole or halves. What lies outside (logarithms, cube roots that are not whole, division by a
+sum) is nothing this reads.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+from math import factorial, isqrt, pi, sqrt
+
+MOST_TERMS = 8
+MOST_BITS = 4096
+"""Of a number that is worked out; larger powers are left alone."""
+LARGEST_RADICAND = 10**8
+"""Larger ones are not searched for square factors."""
+LARGEST_FACTORIAL = 30
+HIGHEST_POWER_OF_PI = 64
+DEEPEST = 40
+
+_TOKEN = re.compile(r"\s*(?:(\d+(?:\.\d+)?|\.\d+)|(π|pi\b)|(√|\\?sqrt)|([-+*/^()\[\]!]))")
+Basis = tuple[int, int]
+"""The power of π, and the square-free number under the root."""
+ONE: Basis = (0, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Surd:
+    """A constant that is not rational: at least one term, in the order of the basis, no coefficient 0."""
+
+    terms: tuple[tuple[Basis, Fraction], ...]
+
+    def __mul__(self, factor: Fraction) -> Surd:
+        """Times a rational other than 0."""
+        return Surd(tuple((basis, value * factor) for basis, value in self.terms))
+
+    def approximately(self) -> Fraction:
+        """The value to about 15 digits."""
+        return sum((value * Fraction(pi**power * sqrt(root)) for (power, root), value in self.terms), Fraction(0))
+
+
+Number = Fraction | Surd
+_Sum = dict[Basis, Fraction]
+
+
+class NotConstant(Exception):
+    """The text is something else, or too large."""
+
+
+def leading_constant(text: str) -> tuple[Number, str] | None:
+    """The constant that a text in plain notation begins with, and what follows. ZeroDivisionError for `1/0`."""
+    parser = _Parser(text)
+    try:
+        value = parser.sum()
+    except NotConstant:
+        return None
+    return _number(value), text[parser.position :]
+
+
+def _number(value: _Sum) -> Number:
+    if not value:
+        return Fraction(0)
+    return value[ONE] if list(value) == [ONE] else Surd(tuple(sorted(value.items())))
+
+
+class _Parser:
+    """Recursive descent: sum = product {± product}; product = power {[* /] power}; power = atom [! | ^ atom]."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.position = 0
+        self.depth = 0
+
+    def sum(self) -> _Sum:
+        value = self._product()
+        while (sign := self._peek()) in ("+", "-"):
+            self._take()
+            term = self._product()
+            value = _add(value, term if sign == "+" else _scaled(term, Fraction(-1)))
+        return value
+
+    def _product(self) -> _Sum:
+        value = self._power()
+        while True:
+            following = self._peek()
+            if following == "*":
+                self._take()
+                value = _times(value, self._power())
+            elif following == "/":
+                self._take()
+                value = _times(value, _inverse(self._power()))
+            elif following in ("(", "π", "√"):
+                value = _times(value, self._power())
+            else:
+                return value
+
+    def _power(self) -> _Sum:
+        value = self._atom()
+        if self._peek() == "!":
+            self._take()
+            value = _factorial(value)
+        if self._peek() == "^":
+            self._take()
+            value = _raised(value, self._atom())
+        return value
+
+    def _atom(self) -> _Sum:
+        found = _TOKEN.match(self.text, self.position)
+        if found is None:
+            raise NotConstant
+        self.position = found.end()
+        if found[1]:
+            return {ONE: Fraction(found[1])} if Fraction(found[1]) else {}
+        if found[2]:
+            return {(1, 1): Fraction(1)}
+        if found[3]:
+            return self._root()
+        if found[4] in ("+", "-"):
+            return _scaled(self._power(), Fraction(-1 if found[4] == "-" else 1))
+        if found[4] != "(":
+            raise NotConstant
+        return self._bracketed()
+
+    def _bracketed(self) -> _Sum:
+        self.depth += 1
+        if self.depth > DEEPEST:
+            raise NotConstant
+        value = self.sum()
+        self.depth -= 1
+        if self._take() != ")":
+            raise NotConstant
+        return value
+
+    def _root(self) -> _Sum:
+        index = Fraction(2)
+        if self._peek() == "[":
+            self._take()
+            index = _rational(self._atom())
+            if self._take() != "]":
+                raise NotConstant
+        if index <= 0:
+            raise NotConstant
+        return _raised(self._atom(), {ONE: 1 / index})
+
+    def _peek(self) -> str | None:
+        found = _TOKEN.match(self.text, self.position)
+        return None if found is None else (found[4] or ("√" if found[3] else "π" if found[2] else "1"))
+
+    def _take(self) -> str | None:
+        found = _TOKEN.match(self.text, self.position)
+        self.position = found.end() if found else self.position
+        return found[4] if found else None
+
+
+def _add(a: _Sum, b: _Sum) -> _Sum:
+    total = {basis: a.get(basis, Fraction(0)) + b.get(basis, Fraction(0)) for basis in {**a, **b}}
+    return _checked({basis: value for basis, value in total.items() if value})
+
+
+def _scaled(a: _Sum, factor: Fraction) -> _Sum:
+    return {basis: value * factor for basis, value in a.items()}
+
+
+def _times(a: _Sum, b: _Sum) -> _Sum:
+    total: _Sum = {}
+    for (power, root), value in a.items():
+        for (other_power, other_root), other in b.items():
+            outside, under = _square_free(root * other_root)
+            total = _add(total, {(power + other_power, under): value * other * outside})
+    return total
+
+
+def _inverse(a: _Sum) -> _Sum:
+    if not a:
+        raise ZeroDivisionError
+    if len(a) > 1:
+        raise NotConstant
+    (((power, root), value),) = a.items()
+    return {(-power, root): 1 / (value * root)}
+
+
+def _raised(a: _Sum, exponent: _Sum) -> _Sum:
+    by = _rational(exponent)
+    if by.denominator != 1:
+        return _rooted(a, by)
+    whole = int(by)
+    if not a:
+        if whole <= 0:
+            raise NotConstant
+        return {}
+    base = a if whole >= 0 else _inverse(a)
+    bits = max(max(v.numerator.bit_length(), v.denominator.bit_length()) for v in base.values())
+    if abs(whole) * bits > MOST_BITS or (len(base) > 1 and abs(whole) > 8):
+        raise NotConstant
+    value: _Sum = {ONE: Fraction(1)}
+    if len(base) > 1 or base.keys() - {ONE}:
+        if abs(whole) > 64:
+            raise NotConstant
+        for _ in range(abs(whole)):
+            value = _times(value, base)
+        return value
+    return {ONE: base[ONE] ** abs(whole)}
+
+
+def _rooted(a: _Sum, by: Fraction) -> _Sum:
+    """A positive rational to a power that is not whole: square roots always, others where they are rational."""
+    base = _rational(a)
+    if base < 0 or abs(by.numerator) > 16:
+        raise NotConstant
+    if base == 0:
+        return {}
+    if by.denominator == 2:
+        outside, under = _square_free(base.numerator * base.denominator)
+        root: _Sum = {(0, under): Fraction(outside, base.denominator)}
+    else:
+        root = {ONE: Fraction(_whole_root(base.numerator, by.denominator), _whole_root(base.denominator, by.denominator))}
+    return _raised(root, {ONE: Fraction(by.numerator)})
+
+
+def _whole_root(number: int, index: int) -> int:
+    root = round(number ** (1 / index)) if number < 10**15 and index <= 16 else 0
+    if root**index != number:
+        raise NotConstant
+    return root
+
+
+def _square_free(number: int) -> tuple[int, int]:
+    """(a, b) with number = a² b and b square-free."""
+    root = isqrt(number)
+    if root * root == number:
+        return root, 1
+    if number > LARGEST_RADICAND:
+        raise NotConstant
+    outside, factor = 1, 2
+    while factor * factor <= number:
+        while number % (factor * factor) == 0:
+            number //= factor * factor
+            outside *= factor
+        factor += 1
+    return outside, number
+
+
+def _factorial(a: _Sum) -> _Sum:
+    number = _rational(a)
+    if number.denominator != 1 or not 0 <= number <= LARGEST_FACTORIAL:
+        raise NotConstant
+    return {ONE: Fraction(factorial(int(number)))}
+
+
+def _rational(a: _Sum) -> Fraction:
+    if a.keys() - {ONE}:
+        raise NotConstant
+    return a.get(ONE, Fraction(0))
+
+
+def _checked(a: _Sum) -> _Sum:
+    large = any(max(v.numerator.bit_length(), v.denominator.bit_length()) > MOST_BITS for v in a.values())
+    if large or len(a) > MOST_TERMS or any(abs(power) > HIGHEST_POWER_OF_PI for power, _ in a):
+        raise NotConstant
+    return a
