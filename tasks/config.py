@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from tasks.benchmarks.judge import JudgeConfig
 from tasks.corpora import CorpusConfig
 from tasks.engines import EngineConfig
 from tasks.engines.request import Sampling
@@ -22,12 +23,12 @@ from tasks.rewards import Preset
 from tasks.roles.questioner import QuestionerWording
 from tasks.roles.searcher import Domain, SearcherWording
 from tasks.roles.solver import SolverWording
+from tasks.statistics import Judge
 from tasks.trainers import TrainerConfig
 
 DEFAULT = "embedded.yaml"
 
 Share = Annotated[float, Field(ge=0, le=1)]
-Judge = Literal["estimate", "lower end"]
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -186,6 +187,8 @@ class EvaluateConfig(Settings):
     """Answers an item at temperature 1 (k), beside the greedy one."""
     items: Annotated[int, Field(ge=1)] | None = None
     """Only the first items of each benchmark; null takes all."""
+    judge: JudgeConfig | None = None
+    """A language model's second opinion on greedy answers, shown beside the score; null asks none."""
 
     @model_validator(mode="after")
     def _gate_is_apart(self) -> EvaluateConfig:
