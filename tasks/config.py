@@ -6,7 +6,8 @@ Fields marked `Execution` say only where or how fast something runs; they are no
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -53,6 +54,23 @@ class Draw(Settings):
         return Sampling(max_tokens, self.temperature, self.top_p, self.top_k)
 
 
+class Looks(Settings):
+    """Sequential sampling: answers come a few at a time, until they settle the question (`tasks/sequential.py`)."""
+
+    first: Count = 4
+    """Answers before the first look."""
+    more: Count = 2
+    """Answers between two looks."""
+    tolerance: Share = 0.0
+    """What may be guessed. In the filter: the greatest chance that all answers would decide otherwise, 0 guessing
+    nothing. For a reward: the standard deviation of the difficulty that all answers would give."""
+
+    def of(self, n: int) -> Iterator[tuple[int, int]]:
+        """(number of the first answer, answers) of each look at n answers."""
+        edges = [0, *range(min(self.first, n), n, self.more), n]
+        return ((start, stop - start) for start, stop in pairwise(edges))
+
+
 class Prompts(Settings):
     """What each role is asked."""
 
@@ -94,6 +112,8 @@ class RewardConfig(Settings):
     """What the Solver is paid for: giving the pseudo-label, or (a control arm) nothing that it does: by lot."""
     answers: int = Field(10, ge=2)
     """Frozen Solver's answers a question."""
+    looks: Looks | None = None
+    """Stop sampling them when the difficulty is known well enough; null samples all."""
     questions: Count = 1
     """Frozen Questioner's questions a picture, when the Searcher is paid."""
     top_k: Count = 5
@@ -159,6 +179,8 @@ class FilterConfig(Settings):
 
     answers: int = Field(9, ge=2)
     """Solver answers a question (m); the majority is the pseudo-label."""
+    looks: Looks | None = None
+    """Stop sampling them when it is decided whether the question is kept; null samples all."""
     low: Share = 0.3
     """Least agreement that is kept."""
     high: Share = 0.8

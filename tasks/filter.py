@@ -19,11 +19,12 @@ from tasks.config import FilterConfig, GateConfig
 from tasks.grading import vote
 from tasks.identity import digest
 from tasks.prompt import Picture
-from tasks.records import Question, Verdict
+from tasks.records import Answers, Question, Verdict
+from tasks.sequential import decides_keeping
 from tasks.shelf import Shelf
 from tasks.stage import stage
 from tasks.store import Artifact, Output, Place
-from tasks.team import Answers, Cast, Posed, Team, seed_of
+from tasks.team import Cast, Posed, Team, seed_of
 
 TOO_HARD, TOO_EASY, NO_MAJORITY, NO_ANSWER, OVER_QUOTA = (
     "too hard",
@@ -145,7 +146,9 @@ def label(
     """Answers to the questions and to the canaries, from one batch in which nothing tells them apart."""
     batch = [*put, *(Posed(item.picture, item.question, item.kind) for item in items)]
     order = Random(seed).sample(range(len(batch)), len(batch))
-    answers = dict(zip(order, cast.answer([batch[i] for i in order], config.answers, config.draw), strict=True))
+    mixed, enough = [batch[i] for i in order], decides_keeping(config, config.looks.tolerance if config.looks else 0.0)
+    given = cast.answer_until(mixed, config.answers, config.draw, config.looks, enough)
+    answers = dict(zip(order, given, strict=True))
     found = [answers[i] for i in range(len(batch))]
     return found[: len(put)], found[len(put) :]
 

@@ -14,6 +14,8 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
 AnswerKind = Literal["short_answer", "numeric_value"]
+Answers = tuple[str | None, ...]
+"""One question's sampled answers; None where a reply holds none."""
 
 
 class Row(BaseModel):

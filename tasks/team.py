@@ -16,17 +16,18 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict
 
-from tasks.config import Draw, Prompts, RunConfig
+from tasks.config import Draw, Looks, Prompts, RunConfig
 from tasks.engines import EngineConfig
 from tasks.engines.request import Adapter, Completion, Engine, Request
 from tasks.errors import UserError
 from tasks.overlay import ROOT
 from tasks.progress import track
 from tasks.prompt import Picture, Prompt
-from tasks.records import AnswerKind, Reject, Step
+from tasks.records import AnswerKind, Answers, Reject, Step
 from tasks.roles import questioner, searcher, solver
 from tasks.roles.searcher import Domain
 from tasks.roles.wording import Wording
+from tasks.sequential import Settled
 from tasks.store import Artifact
 
 Role = Literal["searcher", "questioner", "solver"]
@@ -102,6 +103,7 @@ class Ask:
     picture: Picture | None
     n: int
     seed: int
+    first: int = 0
 
 
 @dataclass(frozen=True)
@@ -111,10 +113,6 @@ class Posed:
     picture: Picture
     text: str
     kind: AnswerKind
-
-
-Answers = tuple[str | None, ...]
-"""One question's sampled answers; None where a reply holds none."""
 
 
 @dataclass(frozen=True)
@@ -150,8 +148,24 @@ class Cast:
         """The Solver's answers, n a question; `blind`: without being shown the picture."""
         return [tuple(_answer(one.text) for one in group) for group in self.reply(posed, n, draw, blind)]
 
-    def reply(self, posed: Sequence[Posed], n: int, draw: Draw, blind: bool = False) -> list[list[Completion]]:
-        """The Solver's whole replies, n a question."""
+    def answer_until(
+        self, posed: Sequence[Posed], n: int, draw: Draw, looks: Looks | None, settled: Settled
+    ) -> list[Answers]:
+        """The Solver's answers: the first of n, as many as settle each question; all n without looks."""
+        if looks is None:
+            return self.answer(posed, n, draw)
+        found: list[Answers] = [()] * len(posed)
+        for first, count in looks.of(n):
+            still = [i for i, answers in enumerate(found) if not answers or not settled(answers)]
+            more = self.reply([posed[i] for i in still], count, draw, first=first)
+            for i, group in zip(still, more, strict=True):
+                found[i] += tuple(_answer(one.text) for one in group)
+        return found
+
+    def reply(
+        self, posed: Sequence[Posed], n: int, draw: Draw, blind: bool = False, first: int = 0
+    ) -> list[list[Completion]]:
+        """The Solver's whole replies, those numbered `first` to `first + n - 1` of each question."""
         wording = self.team.prompts.solver
         asks = [
             Ask(
@@ -159,6 +173,7 @@ class Cast:
                 None if blind else one.picture,
                 n,
                 seed_of(self.seed, one.picture.key, one.text),
+                first,
             )
             for one in posed
         ]
@@ -174,7 +189,9 @@ class Cast:
         if not distinct:
             return []
         weights, sampling = self._weights_of(role), draw.sampling(self._wording(role).max_tokens)
-        requests = [Request(one.prompt, one.picture, weights.adapter, sampling, one.n, one.seed) for one in distinct]
+        requests = [
+            Request(one.prompt, one.picture, weights.adapter, sampling, one.n, one.seed, one.first) for one in distinct
+        ]
         with track(sum(one.n for one in distinct), OUTPUTS[role]) as progress:
             groups = self.engines.of(weights.model).generate(requests, on_done=progress.advance)
         completions = dict(zip(distinct, groups, strict=True))

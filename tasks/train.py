@@ -39,6 +39,7 @@ from tasks.roles import questioner, searcher, solver
 from tasks.roles.questioner import Draft
 from tasks.roles.searcher import Domain
 from tasks.search import apportion, pool
+from tasks.sequential import decides_reward
 from tasks.shelf import Shelf
 from tasks.stage import stage, workspace
 from tasks.store import Artifact, Output, Place
@@ -148,7 +149,8 @@ def agreements_on(
         for picture, draft in zip(pictures, drafts, strict=True)
         if isinstance(draft, Draft)
     ]
-    answers = iter(cast.answer(posed, config.answers, config.answer_draw))
+    enough = decides_reward(config.answers, config.preset, config.looks.tolerance if config.looks else 0.0)
+    answers = iter(cast.answer_until(posed, config.answers, config.answer_draw, config.looks, enough))
     return [vote(next(answers)).agreement if isinstance(draft, Draft) else None for draft in drafts]
 
 

@@ -182,7 +182,7 @@ class _Wave:
         """(count, B)."""
         import torch
 
-        numbers = [uniforms(request.seed, i, count) for request in self._requests for i in range(request.n)]
+        numbers = [uniforms(request.seed, i, count) for request in self._requests for i in request.numbers]
         return torch.from_numpy(np.stack(numbers, 1)).to(self._device)
 
     def _rotations(self, count: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -34,7 +34,7 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Request:
-    """`n` completions of one prompt. Completion i depends on (seed, i) and on this request alone."""
+    """`n` completions of one prompt, numbered from `first`. Completion i depends on (seed, i) and the prompt alone."""
 
     prompt: Prompt
     picture: Picture | None
@@ -43,6 +43,12 @@ class Request:
     sampling: Sampling
     n: int = 1
     seed: int = 0
+    first: int = 0
+
+    @property
+    def numbers(self) -> range:
+        """The completions' numbers."""
+        return range(self.first, self.first + self.n)
 
 
 @dataclass(frozen=True)

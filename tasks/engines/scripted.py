@@ -79,7 +79,7 @@ class ScriptedEngine:
     def _answer(self, request: Request) -> list[Completion]:
         for rule in self._rules:
             if (match := rule.match(request)) is not None:
-                return [_complete(match, _choose(rule.texts, request, i)) for i in range(request.n)]
+                return [_complete(match, _choose(rule.texts, request, i)) for i in request.numbers]
         raise UserError(f"no rule of the scripted engine answers {request.prompt.user[:80]!r}: add one to engine.rules")
 
 

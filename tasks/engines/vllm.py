@@ -176,7 +176,7 @@ def sampling_params(request: Request) -> SamplingParams:
         top_p=sampling.top_p,
         top_k=sampling.top_k,
         max_tokens=sampling.max_tokens,
-        seed=int.from_bytes(hashlib.blake2b(str(request.seed).encode(), digest_size=4).digest(), "big"),
+        seed=request.first + int.from_bytes(hashlib.blake2b(str(request.seed).encode(), digest_size=4).digest(), "big"),
     )
 
 

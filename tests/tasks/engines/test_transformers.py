@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import signal
@@ -31,6 +32,15 @@ def ask(pictures: list[Picture], adapter: Adapter | None, n: int = 3) -> list[Re
         Request(Prompt(f"How many {i}?"), picture, adapter, Sampling(16), n, seed=i)
         for i, picture in enumerate([*pictures, None])
     ]
+
+
+def test_completions_are_numbered_so_that_later_ones_go_on_from_earlier_ones(
+    engine: Engine, pictures: list[Picture]
+) -> None:
+    begun = ask(pictures, None, n=2)
+    later = [dataclasses.replace(request, n=1, first=2) for request in begun]
+    whole = engine.generate(ask(pictures, None, n=3))
+    assert [a + b for a, b in zip(engine.generate(begun), engine.generate(later), strict=True)] == whole
 
 
 def test_an_adapter_changes_the_output_and_none_gives_the_base(
