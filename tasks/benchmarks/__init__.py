@@ -1,30 +1,76 @@
-"""What a Solver is measured on. A new benchmark is one file here, one line in the union, and its name below."""
+"""What a Solver is measured on. A published benchmark is one `Definition` in `published`; a reader is one file here.
+
+A name such as `mathvista` is read from the folder that `ACTIVE_ZERO_BENCHMARKS` names (`benchmarks` in the working
+folder if it names none): from `mathvista/`, which may hold the data set's parquet files, what `datasets` saved to disk,
+or TSV files; or from VLMEvalKit's file (`MathVista_MINI.tsv`). Nothing is ever fetched.
+"""
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 from typing import Annotated, get_args
 
 from pydantic import Field
 
+from tasks.benchmarks.definition import PLAIN, Definition
 from tasks.benchmarks.item import Item
-from tasks.benchmarks.tsv import Tsv
+from tasks.benchmarks.published import TWELVE
+from tasks.benchmarks.table import Table
 from tasks.benchmarks.world import World
 from tasks.errors import UserError
 from tasks.world.heldout import Split
 
-BenchmarkConfig = Annotated[World | Tsv, Field(discriminator="kind")]
+BenchmarkConfig = Annotated[World | Table, Field(discriminator="kind")]
 
 NAMED: dict[str, World] = {f"world:{split}": World(split=split) for split in get_args(Split)}
+PUBLISHED: dict[str, Definition] = {one.name: one for one in TWELVE}
+FOLDER = "ACTIVE_ZERO_BENCHMARKS"
 
 
-def open_benchmark(name: str) -> World | Tsv:
-    """The benchmark of that name, or the TSV file at that path. UserError if it is neither."""
+def open_benchmark(name: str) -> World | Table:
+    """The benchmark of that name; or the file or folder at that path (`NAME=PATH` says which benchmark it holds).
+
+    UserError, with where to put it, for one that is not there.
+    """
     if name in NAMED:
         return NAMED[name]
-    if Path(name).is_file():
-        return Tsv(path=Path(name))
-    raise UserError(f"benchmark {name} is neither a TSV file nor one of {', '.join(NAMED)}.")
+    if name in PUBLISHED:
+        return _published(PUBLISHED[name])
+    defined, equals, path = name.partition("=")
+    if equals and defined in PUBLISHED and Path(path).exists():
+        return Table(paths=(Path(path),), definition=PUBLISHED[defined])
+    if Path(name).exists():
+        return Table(paths=(Path(name),), definition=definition_of(Path(name)))
+    raise UserError(
+        f"benchmark {name} is neither a TSV file, a parquet file or a folder of them, nor one of "
+        f"{', '.join([*NAMED, *PUBLISHED])}."
+    )
 
 
-__all__ = ["BenchmarkConfig", "Item", "Tsv", "World", "open_benchmark"]
+def definition_of(path: Path) -> Definition:
+    """The benchmark that a file is named after, as VLMEvalKit names its files; else the plain reading of any TSV."""
+    bare = _bare(path.stem)
+    named = [one for one in TWELVE if bare.startswith(_bare(one.name))]
+    return max(named, key=lambda one: len(one.name), default=PLAIN)
+
+
+def _published(definition: Definition) -> Table:
+    root = Path(os.environ.get(FOLDER) or "benchmarks")
+    groups = [(root / definition.name,), *(tuple(root / file for file in files) for files in definition.files)]
+    for paths in groups:
+        if all(path.exists() for path in paths):
+            return Table(paths=paths, definition=definition)
+    raise UserError(
+        f"benchmark {definition.name} is not there: put VLMEvalKit's {' and '.join(definition.files[0])} into {root}, "
+        f"or the data set {definition.repo} (split {definition.split}) into {root / definition.name}; {FOLDER} names "
+        "the folder."
+    )
+
+
+def _bare(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+__all__ = ["PUBLISHED", "BenchmarkConfig", "Definition", "Item", "Table", "World", "open_benchmark"]

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.benchmarks.item import Item
+from tasks.benchmarks.metrics import Metric
 from tasks.prompt import Picture
 from tasks.world import heldout
 
@@ -21,6 +22,11 @@ class World(BaseModel):
     """Whose seeds the pictures are drawn from; neither split shares a picture with a corpus."""
     count: int = Field(624, ge=1)
     """How many items. 624 has each of the 16 domains 13 times at each of the 3 levels."""
+
+    @property
+    def metric(self) -> Metric:
+        """Accuracy is all there is."""
+        return "accuracy"
 
     def items(self) -> list[Item]:
         """All items; the first n of them are the same whatever `count` is."""

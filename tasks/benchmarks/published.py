@@ -1,0 +1,157 @@
+"""The twelve benchmarks of the paper, declared.
+
+Columns were read from VLMEvalKit's data set classes (vlmeval/dataset: image_base, image_mcq, image_vqa, image_yorn,
+dynamath; utils: wemath, mathverse, mathvista, mathv, logicvista, yorn) and from code that loads the data sets from the
+Hugging Face hub (the `repo` of each). The paper scores all twelve by plain accuracy; `metric` is what the benchmark's
+authors report.
+"""
+
+from __future__ import annotations
+
+from tasks.benchmarks.definition import Definition
+
+_VERSIONS = tuple(f"MathVerse_MINI{version}.tsv" for version in ("TDom", "TLite", "VInt", "VDom", "VOnly"))
+_HALLUSION = r"_(?P<set_id>\d+)_(?P<figure_id>\d+)_(?P<question_id>\d+)$"
+
+
+def _of_set(column: str) -> tuple[str, ...]:
+    """HallusionBench numbers figures and questions anew in every set, and sets in every subcategory."""
+    return tuple(f"category+{kind}+set_id+{column}" for kind in ("l2-category", "subcategory"))
+
+
+TWELVE: tuple[Definition, ...] = (
+    Definition(
+        name="mathverse",
+        group="reasoning",
+        repo="AI4Math/MathVerse",
+        split="testmini",
+        files=(
+            ("MathVerse_MINIV.tsv",),
+            ("MathVerse_MINI.tsv",),
+            tuple(f"MathVerse_MINI{one}.tsv" for one in _VERSIONS),
+        ),
+        category=("metadata.subfield", "subfield", "metadata.subject"),
+        cluster=("problem_index",),
+        attributes={"version": ("problem_version", "metadata.problem_version", "file")},
+        metric="mathverse",
+    ),
+    Definition(
+        name="mathvision",
+        group="reasoning",
+        repo="MathLLMs/MathVision",
+        split="test",
+        files=(("MathVision.tsv",), ("MathVision_MINI.tsv",)),
+        images=("decoded_image", "image"),
+        category=("category", "subject"),
+    ),
+    Definition(
+        name="mathvista",
+        group="reasoning",
+        repo="AI4Math/MathVista",
+        split="testmini",
+        files=(("MathVista_MINI.tsv",),),
+        question=("question",),
+        images=("decoded_image", "image"),
+        letter=("answer_option",),
+        category=("task", "metadata.task"),
+    ),
+    Definition(
+        name="we-math",
+        group="reasoning",
+        repo="We-Math/We-Math",
+        split="testmini",
+        files=(("WeMath.tsv",),),
+        id=("index", "ID+key"),
+        images=("image", "image_path"),
+        category=("key",),
+        cluster=("ID",),
+        attributes={"problem": ("ID",), "step": ("key",)},
+        metric="we-math",
+    ),
+    Definition(
+        name="dynamath",
+        group="reasoning",
+        repo="DynaMath/DynaMath_Sample",
+        split="sample_variant1 ... sample_variant10",
+        files=(("DynaMath.tsv",),),
+        id=("index", "file+id"),
+        images=("decoded_image", "image"),
+        category=("subject",),
+        cluster=("qid", "id"),
+        attributes={"seed": ("qid", "id")},
+        tolerance=0.001,
+        asks={"float": "Give the answer as a number with three decimals."},
+        metric="dynamath",
+    ),
+    Definition(
+        name="logicvista",
+        group="reasoning",
+        repo="lscpku/LogicVista",
+        split="test",
+        files=(("LogicVista.tsv",),),
+        category=("skill", "broad_capability"),
+        form="letters",
+    ),
+    Definition(
+        name="mmmu",
+        group="general",
+        repo="MMMU/MMMU",
+        split="validation",
+        files=(("MMMU_DEV_VAL.tsv",),),
+        images=("image", "image_*"),
+        category=("category", "subject", "subfield"),
+        index=r"^[a-z]+_(?P<subject>.+)_\d+$",
+        only={"split": ("validation", "val")},
+    ),
+    Definition(
+        name="mmmu-pro",
+        group="general",
+        repo="MMMU/MMMU_Pro",
+        split="test",
+        files=(("MMMU_Pro_10c.tsv", "MMMU_Pro_V.tsv"), ("MMMU_Pro_10c.tsv",), ("MMMU_Pro_V.tsv",)),
+        id=("file+index", "file+id"),
+        without_question="Answer the multiple choice question in the picture.",
+        images=("image", "image_*"),
+        category=("category", "subject"),
+        attributes={"setting": ("file",)},
+        metric="mmmu-pro",
+    ),
+    Definition(
+        name="mmstar",
+        group="general",
+        repo="Lin-Chen/MMStar",
+        split="val",
+        files=(("MMStar.tsv",),),
+        category=("category",),
+    ),
+    Definition(
+        name="realworldqa",
+        group="general",
+        repo="xai-org/RealworldQA",
+        split="test",
+        files=(("RealWorldQA.tsv",),),
+        images=("image",),
+    ),
+    Definition(
+        name="visnumbench",
+        group="general",
+        repo="GML-FMGroup/VisNumBench",
+        split="train",
+        files=(("VisNumBench.tsv",),),
+        category=("category", "class", "attribute", "type", "task"),
+    ),
+    Definition(
+        name="hallusionbench",
+        group="general",
+        repo="lmms-lab/HallusionBench",
+        split="image",
+        files=(("HallusionBench.tsv",),),
+        id=("index", "category+subcategory+set_id+figure_id+question_id"),
+        category=("category",),
+        index=_HALLUSION,
+        cluster=_of_set("figure_id"),
+        attributes={"figure": _of_set("figure_id"), "question": _of_set("question_id")},
+        form="yes or no",
+        metric="hallusionbench",
+    ),
+)
