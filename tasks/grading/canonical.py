@@ -65,6 +65,7 @@ _NAME = r"∠?\s?[a-zA-Zα-ω](?:_?\w)?|∠?\s?[A-Z]{2,3}|[a-zA-Z]\([a-z]\)"
 _NAMED = re.compile(rf"(?:[a-zA-Z]\s*∈\s*)|(?:\([a-z](?:,\s?[a-z])+\)\s*=\s*)|({_NAME})\s*[=≈]\s*(?=[^=])")
 _NAMED_BEHIND = re.compile(rf"([^=]*[^=\s])\s*=\s*({_NAME})")
 _LABELLED = re.compile(r"([a-zA-Z][a-zA-Z ]{2,30}[a-zA-Z])\s*[=:]\s*(?=[-+$€£¥\d.√π\\])")
+_RESTATED = re.compile(r"([\w.,]+)\s+\(([\w.,]+)\)")
 _POINT = re.compile(r"([A-Z]'?)\s?(\(.+\))")
 _SEPARATOR = re.compile(r"\s*[,;]\s*(?:and\s+|or\s+)?|\s+(?:and|or|&)\s+", re.IGNORECASE)
 _FUNCTION_NAMES = (
@@ -77,7 +78,10 @@ _WORD = re.compile(r"[^\W\d_]{2,}")
 _OPERATOR = re.compile(r"[\\^*+=√π∞<>≤≥≠/|±∪∩θ]|\d\s*[a-zA-Z(]|\)\s*\(|[a-zA-Z]\(|\w\s*-\s*\w")
 _ORDINAL = re.compile(r"\d(?:st|nd|rd|th)\b", re.IGNORECASE)
 _POSSESSIVE = re.compile(r"['’]s\b")
+_INITIALS = re.compile(r"\b[a-z](?:\.\s?[a-z]\b)+\.?")
 _COMPOUND_ORDINAL = re.compile(r"\b([2-9])0 (\d(?:st|nd|rd|th))\b")
+_GRID = re.compile(r"\d+\s?(?:x|by)\s?\d+(?: [a-z]{3,})?|\d+\s?\*\s?\d+ (?:matrix|grid|board|table|array|square)", re.IGNORECASE)
+_BY = re.compile(r"\s*(?:x|X|by|\*)\s*(?=\d)")
 _DECADE = re.compile(r"(?:the )?((?:1[5-9]|20)\d0)'?s")
 _JUNK = re.compile(r"[.,;:!?'\"()\[\]{}⦃⦄_\-\s…\\]+")
 _NOT_QUICK = frozenset({"noon", "midday", "midnight", "inf", "infinity", "infty"})
@@ -245,6 +249,10 @@ def _read_named(text: str, depth: int) -> Form | None:
     if labelled is not None:
         form = _named(labelled[1].lower(), text[labelled.end() :], depth)
         return form if isinstance(form, Named) and isinstance(form.value, Quantity) else None
+    restated = _RESTATED.fullmatch(text)
+    if restated is not None:
+        first = read_quantity(restated[1])
+        return first if first is not None and first == read_quantity(restated[2]) else None
     point = _POINT.fullmatch(text)
     form = _named(point[1], point[2], depth) if point is not None else None
     return form if isinstance(form, Named) and isinstance(form.value, Collection) else None
@@ -342,6 +350,7 @@ def _looks_symbolic(text: str) -> bool:
 
 def _words(text: str) -> Form:
     lower = _STATEMENT.sub("", _POSSESSIVE.sub("", text.casefold()))
+    lower = _INITIALS.sub(lambda initials: re.sub(r"[.\s]", "", initials[0]) + " ", lower)
     words = _JUNK.sub(" ", lower).split()
     kept = " ".join([plain_word(word) for word in words if word not in ARTICLES] or words)
     return Text(_COMPOUND_ORDINAL.sub(r"\1\2", kept) or lower) if kept or lower.strip("{}[]()\"'$\\ ") else Nothing()
@@ -360,10 +369,16 @@ def _read_decade(text: str) -> Form | None:
     return Text(f"{found[1]}s") if found is not None else None
 
 
+def _read_grid(text: str) -> Form | None:
+    """`3x3`, `3 by 4 matrix`: how many by how many, and not their product."""
+    return _words(_BY.sub(" by ", text)) if _GRID.fullmatch(text) else None
+
+
 _READERS: tuple[Callable[[str], Form | None], ...] = (
     _read_nothing,
     _read_quick_word,
     _read_decade,
+    _read_grid,
     read_date,
     read_quantity,
     _read_choice,

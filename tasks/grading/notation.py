@@ -35,6 +35,7 @@ _LEAD = re.compile(
     r"(?:\s+is\s*:?|\s*[:=])\s*(?=\S)"
     r"|^(?:the|this)\s+statement\s+is\s+(?=\S)|^(?:the\s+)?(?:point\s*(?=\()|ratio\s+(?:of\s+|is\s+)?(?=\d))"
     r"|^(?:正确)?(?:答案|选项)(?:是|为)?\s*:?\s*(?=\S)|^(?:=|≈|\\approx(?![a-zA-Z]))\s*(?=\S)"
+    r"|^(?:in\s+)?(?:the\s+)?(?:year\s+)?(?=(?:1\d|20)\d\d$)"
     r"|^(?:approximately|approx\.?|about|around|roughly|nearly|~)\s*(?=[\d$\\-])",
     re.IGNORECASE,
 )
@@ -46,6 +47,7 @@ _STOPS = " .;,?\n"
 _BEFORE_A_FACTORIAL = (*"0123456789", ")")
 _GREEK = dict(zip("alpha beta gamma delta theta phi lambda mu sigma omega".split(), "αβγδθφλμσω", strict=True))
 _COMMANDS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
+    (re.compile(r"\{,\}|(?<=\d)\s*\\text\{,\}\s*(?=\d)"), ","),
     (
         re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mathsf|mbox|operatorname|underline|rm)\s*\{([^{}]*)\}"),
         r" \1 ",
@@ -53,7 +55,6 @@ _COMMANDS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = 
     (re.compile(r"\\(?:left|right|bigl?|bigr|Bigl?|Bigr|displaystyle|limits)(?![a-zA-Z])"), ""),
     (re.compile(r"\\[dtc]frac(?![a-zA-Z])"), r"\\frac"),
     (re.compile(r"\\frac\s*(\d)\s*(\d)"), r"\\frac{\1}{\2}"),
-    (re.compile(r"\{,\}"), ","),
     (re.compile(r"\^\s*(?:\{\s*\\circ\s*\}|\\circ(?![a-zA-Z]))|\\degree(?![a-zA-Z])|\\circ(?![a-zA-Z])"), "°"),
     (re.compile(r"\\(?:quad|qquad|,|;|:|!| |thinspace)|~"), " "),
     (re.compile(r"\\(?:times|cdot|ast)(?![a-zA-Z])"), "*"),
@@ -69,6 +70,12 @@ _COMMANDS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = 
     (re.compile(r"\\pm(?![a-zA-Z])"), "±"),
     (re.compile(r"\\(alpha|beta|gamma|delta|theta|phi|lambda|mu|sigma|omega)(?![a-zA-Z])"), lambda m: _GREEK[m[1]]),
     (re.compile(r"\\boxed\s*\{\s*\}"), ""),
+    (re.compile(r"\\(?:neq?|not\s*=)(?![a-zA-Z])"), "≠"),
+    (re.compile(r"\\(?:emptyset|varnothing)(?![a-zA-Z])|\\\{\s*\\\}"), "∅"),
+    (re.compile(r"\\triangle(?![a-zA-Z])"), "△"),
+    (re.compile(r"\\parallel(?![a-zA-Z])"), "∥"),
+    (re.compile(r"\\perp(?![a-zA-Z])"), "⊥"),
+    (re.compile(r"\\(?:overline|overrightarrow|vec|overset\{\\frown\})\s*\{\s*([A-Z]{1,2})\s*\}"), r"\1"),
     (re.compile(r"\\mathbb\s*\{?\s*R\s*\}?|ℝ"), "(-∞, ∞)"),
     (re.compile(r"\\angle(?![a-zA-Z])"), "∠"),
     (re.compile(r"\\(?:to|rightarrow)(?![a-zA-Z])"), "→"),
@@ -82,6 +89,7 @@ _FRACTION = re.compile(r"\\frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}")
 _SIMPLE_GROUP = re.compile(r"([\^_])\s*\{\s*(-?\w+)\s*\}")
 _GROUP = re.compile(r"(?<=[\^_])\s*\{([^{}]*)\}|(?<=\\sqrt)\s*\{([^{}]*)\}")
 _DOUBLE = re.compile(r"\{\s*(\{[^{},;]*\})\s*\}")
+_BEFORE_A_NAME = re.compile(r"([∠△])\s+")
 _SPACE = re.compile(r"\s+")
 _LATEX: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
     (re.compile(r"\*\*"), "^"),
@@ -162,6 +170,8 @@ def plain(unified_text: str) -> str:
                 break
             text = shorter
         text = _bare(text)
+    if not text.isascii():
+        text = _BEFORE_A_NAME.sub(r"\1", text).replace("△", "triangle ")
     return _SPACE.sub(" ", text.replace("**", "^").replace("$", " $ " if text.count("$") > 1 else "$")).strip()
 
 

@@ -59,6 +59,17 @@ _REVISION = re.compile(
     r"|所以|因此|最终|但|不对",
     re.IGNORECASE,
 )
+_TAGGED = re.compile(r"<answer>(.*?)</answer>", re.IGNORECASE | re.DOTALL)
+_HYPOTHETICAL = re.compile(r"(?=.*\b(?:if|suppose|assuming)\b).*\b(?:were|would|had)\b", re.IGNORECASE)
+_SENTENCES = re.compile(r"(?<=[.!?])(?=\s)|(?<=\n)")
+_MAY_NAME_AN_OPTION = re.compile(
+    r"(?:^|[^\w\s]|[^\x00-\x7f]|\b(?:and|or|nor|but|not|never|is|be|was|are|as|than|with|between|either|neither|both|only|of|"
+    r"over|except|unlike|out|that|it's|isn't|then|maybe|perhaps|probably|definitely|clearly|option|choice|letter|answer|"
+    r"eliminated?|exclud(?:e|ing)|reject(?:ed)?|so|thus|hence|therefore|[A-J]))\s*$",
+    re.IGNORECASE,
+)
+"""What may stand before a letter that is an option: not a noun, as in `triangle A` or `vitamin C`."""
+_CLAIMS_WORDS = re.compile(r"\b(?:answer(?: is| be| must be| would be)?|so|thus|therefore|hence)(?: it is| it must be)?$")
 _ARTICLE_OR_PRONOUN = re.compile(
     r"^\s+(?!(?:is|are|and|or|but|because|since|as|seems|looks|appears|must|would|with)\b)[a-z]"
 )
@@ -79,9 +90,8 @@ class _Mention:
 def choose_option(text: str, options: Mapping[str, str] | Sequence[str]) -> str | None:
     """The letter of the option that the text chooses. A sequence of options is lettered A, B, C ..."""
     lettered = _lettered(options)
-    prose = (
-        unicodedata.normalize("NFKC", text[-LONGEST:]).replace("**", "").replace("。", ".").replace("’", "'").strip()
-    )
+    prose = unicodedata.normalize("NFKC", _concluding(text)[-LONGEST:])
+    prose = prose.replace("**", "").replace("。", ".").replace("’", "'").strip()
     boxed = extract_answer(prose)
     if boxed is not None:
         return _whole(re.sub(r"\\(?:text|mathrm|textbf)\s*\{([^{}]*)\}", r"\1", boxed), lettered) or None
@@ -95,7 +105,15 @@ def choose_option(text: str, options: Mapping[str, str] | Sequence[str]) -> str 
     open_letters = {mention.letter for mention in mentions if not mention.denied}
     if open_letters:
         return open_letters.pop() if len(open_letters) == 1 else None
-    return _by_words(prose, lettered) if not mentions else None
+    denied = {mention.letter for mention in mentions}
+    return _by_words(prose, {letter: option for letter, option in lettered.items() if letter not in denied})
+
+
+def _concluding(text: str) -> str:
+    """What stands behind the thoughts, and in an answer tag where there is one."""
+    behind = text[-4 * LONGEST :].rpartition("</think>")[2]
+    tagged = _TAGGED.findall(behind)
+    return str(tagged[-1]) if tagged else behind
 
 
 def _lettered(options: Mapping[str, str] | Sequence[str]) -> dict[str, str]:
@@ -136,12 +154,18 @@ def _mentions(text: str, options: Mapping[str, str]) -> list[_Mention]:
         if letter not in options or not _is_a_letter(match, before, after, claimed) or _asks(text, match.end()):
             continue
         denied = _DENIAL_BEFORE.search(before) is not None or _DENIAL_AFTER.match(after) is not None
+        denied |= _HYPOTHETICAL.match(_sentence(text, match.start())) is not None
         found.append(_Mention(letter, match.start(), match.end(), claimed, denied))
     return _denied_together(found, text)
 
 
 def _clause_before(text: str, position: int) -> str:
     return re.split(r"[.;\n?!](?=\s|$)", text[max(0, position - 90) : position])[-1]
+
+
+def _sentence(text: str, position: int) -> str:
+    start = max(text.rfind(end, 0, position) for end in ".!?\n") + 1
+    return re.split(r"[.!?\n]", text[start : position + 200])[0]
 
 
 def _is_a_letter(match: re.Match[str], before: str, after: str, claimed: bool) -> bool:
@@ -152,6 +176,8 @@ def _is_a_letter(match: re.Match[str], before: str, after: str, claimed: bool) -
         return True
     if match[2].islower():
         return match[2] != "a" and claimed and not _ARTICLE_OR_PRONOUN.match(after)
+    if not claimed and not _MAY_NAME_AN_OPTION.search(before):
+        return False
     return match[2] not in "AI" or not _ARTICLE_OR_PRONOUN.match(after)
 
 
@@ -203,17 +229,21 @@ def _settled(claims: list[_Mention], text: str) -> str | None:
 
 
 def _by_words(text: str, options: Mapping[str, str]) -> str | None:
-    """The only option whose words occur in the text, longer options first; None if it is denied."""
-    words = _words(text)
+    """The only option whose words occur in the text undenied, longer options first; of several the only claimed one."""
+    words = _words("".join(part for part in _SENTENCES.split(text) if not _HYPOTHETICAL.match(part)))
     found: list[str] = []
+    claimed: list[str] = []
     for letter, option in sorted(options.items(), key=lambda item: -len(_words(item[1]))):
         wanted = _words(option)
         for start in range(len(words) - len(wanted) + 1 if wanted else 0):
             if words[start : start + len(wanted)] == wanted:
-                if not _DENYING_WORDS & set(_after_but(words[max(0, start - 3) : start])):
+                before = words[max(0, start - 6) : start]
+                if not _DENYING_WORDS & set(_after_but(before[-3:])):
                     found.append(letter)
+                    claimed += [letter] if _CLAIMS_WORDS.search(" ".join(before)) else []
                 words[start : start + len(wanted)] = [""] * len(wanted)
-    return found[0] if len(set(found)) == 1 and not text.rstrip().endswith("?") else None
+    chosen = set(claimed) or set(found)
+    return chosen.pop() if len(chosen) == 1 and not text.rstrip().endswith("?") else None
 
 
 def _after_but(words: list[str]) -> list[str]:

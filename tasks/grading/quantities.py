@@ -30,6 +30,7 @@ _MIXED = re.compile(rf"({_SIGN})(\d+)(?: and | )\(?(\d+) ?/ ?(\d+)\)?(?![\d.])")
 _FRACTION = re.compile(rf"({_SIGN})\(?({_SIGN})({_DIGITS})\)? ?/ ?\(?({_SIGN})({_DIGITS})\)?(?![\d.])")
 _SCIENTIFIC = re.compile(rf"({_SIGN})({_DIGITS})(?: ?(?:\*|x) ?10 ?\^ ?\(?([+-]?\d+)\)?|[eE]([+-]?\d+))(?![\d.])")
 _POWER = re.compile(rf"({_SIGN})(\d+) ?\^ ?\(?(-?\d+)\)?(?![\d.])")
+_REPEATING = re.compile(rf"({_SIGN})(\d*)\.(\d*)(?:\\overline\s*\{{(\d+)\}}|\((\d+)\))")
 _PLAIN = re.compile(rf"({_SIGN})({_DIGITS})\.?(?!\d)")
 _SCALE = re.compile(r"\s*(thousand|million|billion|trillion|dozen)s?\b\s*|k\b", re.IGNORECASE)
 _SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12}
@@ -226,9 +227,16 @@ def _power(base: Fraction, exponent: str) -> Fraction | None:
     digits = exponent.lstrip("+-")
     if len(digits) > LONGEST_EXPONENT or len(str(base.numerator)) * int(digits) > MOST_DIGITS:
         return None
-    if base == 0 and exponent.startswith("-"):
+    if base == 0 and int(exponent) <= 0:
         return None
     return Fraction(base ** int(exponent))
+
+
+def _repeating(found: re.Match[str]) -> Fraction | None:
+    """`0.1\\overline{6}` or `0.1(6)`: the period over as many nines, behind the digits before it."""
+    before, period = found[3], found[4] or found[5]
+    tail = Fraction(int(period), (10 ** len(period) - 1) * 10 ** len(before))
+    return _sign(found[1]) * (Fraction(f"{found[2] or 0}.{before or 0}") + tail)
 
 
 def _integer_or_decimal(found: re.Match[str]) -> Fraction | None:
@@ -236,6 +244,7 @@ def _integer_or_decimal(found: re.Match[str]) -> Fraction | None:
 
 
 _NOTATIONS = (
+    (_REPEATING, _repeating),
     (_MIXED, _mixed),
     (_FRACTION, _quotient),
     (_SCIENTIFIC, _scientific),

@@ -30,7 +30,7 @@ _TABLE: dict[str, dict[str, str]] = {
         "dl deciliter": "1/10000", "μL microliter": "1/1000000000", "cc": "1/1000000",
     },
     "length^2": {"ha hectare": "10000"},
-    "length/time": {"mph": "1609344/3600000", "kph kmh": "1000/3600"},
+    "length/time": {"mph": "1609344/3600000", "kph kmh kmph": "1000/3600"},
     "angle": {"° deg degree 度": "1", "arcminute": "1/60", "arcsecond": "1/3600"},
     "radian": {"rad radian 弧度": "1"},
     "celsius": {"°c celsius 摄氏度": "1"},
@@ -76,7 +76,8 @@ UNITS = {
 }
 _NAME = r"[^\W\d_]+|[°%$€£¥₹¢]"
 _FACTOR = re.compile(rf"(°[CFcf](?![a-z])|{_NAME})(?:\s*\^\s*\(?(-?[1-4])\)?|\s*([23])(?!\d))?")
-_POWER_WORDS = {"square": 2, "sq": 2, "squared": 2, "cubic": 3, "cu": 3, "cubed": 3}
+_POWER_WORDS = {"square": 2, "sq": 2, "squared": 2, "平方": 2, "cubic": 3, "cu": 3, "cubed": 3, "立方": 3}
+_POWER_FIRST = frozenset({"square", "sq", "cubic", "cu", "平方", "立方"})
 _SYNONYMS = [
     (re.compile(r"\bdegrees?\s+(?=celsius|fahrenheit|c\b|f\b)", re.IGNORECASE), "°"),
     (re.compile(r"\bdegs?\.?\s+(?=c\b|f\b)", re.IGNORECASE), "°"),
@@ -84,6 +85,9 @@ _SYNONYMS = [
     (re.compile(r"°\s+(?=[CF]\b)"), "°"),
     (re.compile(r"(?:^|\s+)per\s*cent\b", re.IGNORECASE), "%"),
     (re.compile(r"(?:^|\s+)per\s+|\s*(?<=[$€£¥₹])/"), "/"),
+    (re.compile(r"\bms(?=\s*\^\s*\(?-)"), "m s"),
+    (re.compile(r"(?<=平方)(?=\w)|(?<=立方)(?=\w)"), " "),
+    (re.compile(r"^(years?|months?|weeks?|days?) old$"), r"\1"),
     (re.compile(r"\b(?:us|u\.s\.)\s+dollars?\b", re.IGNORECASE), "dollar"),
 ]
 
@@ -104,7 +108,7 @@ def read_unit(text: str) -> tuple[Fraction, str] | None:
         if part is None:
             return None
         position = part.end()
-        if part[1].lower() in ("square", "sq", "cubic", "cu"):
+        if part[1].lower() in _POWER_FIRST:
             power_word = _POWER_WORDS[part[1].lower()]
             continue
         unit = _unit(part[1])
