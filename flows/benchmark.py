@@ -4,40 +4,52 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from prefect import flow
 from pydantic import BaseModel, ConfigDict
 
 from tasks.benchmarks import open_benchmark
+from tasks.benchmarks.metrics import own_figures, own_means
 from tasks.config import RunConfig
 from tasks.errors import UserError
-from tasks.evaluate import examine
-from tasks.promote import gain
+from tasks.evaluate import examine, judged
+from tasks.promote import clusters_of
 from tasks.records import Score
-from tasks.reporting.facts import wilson
+from tasks.reporting.facts import replies_of
 from tasks.standing import standing, team_of
+from tasks.statistics import Interval, mean_interval, wilson_of
 from tasks.store import Store
 from tasks.team import Team, seed_of
 
-RESAMPLES = 2000
-
-Interval = tuple[float, float]
-
 
 class Card(BaseModel):
-    """A model's figures on some items, in points (0..100), with their 95 % intervals over items."""
+    """A model's figures on some items: points (0..100), with 95 % intervals over items, or over their clusters."""
 
     model_config = ConfigDict(frozen=True)
 
     items: int
+    clusters: int
+    """Items or groups of items that are independent evidence."""
+    accuracy: float
+    """Of the greedy answers: the plain accuracy that papers report."""
+    interval: Interval
     mean: float
-    """Of the samples at temperature 1."""
+    """Of the samples at temperature 1: avg@k."""
     mean_interval: Interval
-    greedy: float
-    greedy_interval: Interval
     majority: float
     majority_interval: Interval
+    unparsed: float
+    """Share of all replies without an answer, counted as wrong."""
+    truncated: float
+    """Share of all replies that were cut off."""
+    timeouts: int
+    """Answers that the grader gave up, counted as wrong."""
+    judged: float | None
+    """Greedy accuracy by the judge, over the answers that it decided; None without a judge."""
+    undecided: int
+    """Answers on which the judge said neither yes nor no."""
 
 
 class Scorecard(Card):
@@ -46,7 +58,11 @@ class Scorecard(Card):
     model: str
     benchmark: str
     samples: int
-    domains: dict[str, Card]
+    own: dict[str, float]
+    """The benchmark's own metric, of the greedy answers; empty where there is none."""
+    own_mean: dict[str, float]
+    """The same of each run of samples, averaged."""
+    by_category: dict[str, Card]
 
 
 @flow(name="benchmark", persist_result=False)
@@ -54,7 +70,8 @@ def score_model(config: RunConfig, model: str, benchmark: str, store: str) -> li
     """Answer every item of a benchmark greedily and by `evaluate.samples` samples. `model` as in `team_named`."""
     items = open_benchmark(benchmark).items()[: config.evaluate.items]
     with team_named(model, config, Store(store)).open(seed_of(config.seed, "evaluate")) as cast:
-        return examine(cast, benchmark, items, config.evaluate.samples)
+        rows = examine(cast, benchmark, items, config.evaluate.samples)
+    return judged(rows, items, config.evaluate.judge)
 
 
 def team_named(model: str, config: RunConfig, store: Store) -> Team:
@@ -70,31 +87,48 @@ def team_named(model: str, config: RunConfig, store: Store) -> Team:
 
 
 def scorecard(model: str, benchmark: str, scores: Sequence[Score]) -> Scorecard:
-    """All items' figures, and those of each domain."""
-    domains = {name: [row for row in scores if row.domain == name] for name in sorted({row.domain for row in scores})}
+    """All items' figures, the benchmark's own, and those of each category."""
+    names, metric = sorted({row.domain for row in scores}), open_benchmark(benchmark).metric
     return Scorecard(
         model=model,
         benchmark=benchmark,
         samples=len(scores[0].samples),
-        domains={name: card(rows) for name, rows in domains.items()},
+        own=own_figures(metric, scores),
+        own_mean=own_means(metric, scores),
+        by_category={name: card([row for row in scores if row.domain == name]) for name in names},
         **card(scores).model_dump(),
     )
 
 
 def card(scores: Sequence[Score]) -> Card:
     """Figures of some items."""
+    clusters, replies = clusters_of(scores), replies_of(scores)
+    opinions = [row.judged for row in scores]
     mean = [row.sample_accuracy for row in scores]
-    against_none = gain([0.0] * len(mean), mean, RESAMPLES, seed=0)
-    greedy, majority = sum(row.greedy_correct for row in scores), sum(row.majority_correct for row in scores)
+    greedy, majority = [row.greedy_correct for row in scores], [row.majority_correct for row in scores]
     return Card(
         items=len(scores),
+        clusters=len(set(clusters)),
+        accuracy=100 * float(np.mean(greedy)),
+        interval=_points(wilson_of(greedy, clusters)),
         mean=100 * float(np.mean(mean)),
-        mean_interval=(against_none.low, against_none.high),
-        greedy=100 * greedy / len(scores),
-        greedy_interval=_points(wilson(greedy, len(scores))),
-        majority=100 * majority / len(scores),
-        majority_interval=_points(wilson(majority, len(scores))),
+        mean_interval=_points(mean_interval(mean, clusters)),
+        majority=100 * float(np.mean(majority)),
+        majority_interval=_points(wilson_of(majority, clusters)),
+        unparsed=100 * replies.unparsed / replies.asked,
+        truncated=100 * replies.truncated / replies.asked,
+        timeouts=replies.timeouts,
+        **by_judge(opinions),
     )
+
+
+def by_judge(opinions: Sequence[bool | None]) -> dict[str, Any]:
+    """The judge's figures. Without a judge every opinion is None, and so is its accuracy."""
+    told = [one for one in opinions if one is not None]
+    return {
+        "judged": 100 * float(np.mean(told)) if told else None,
+        "undecided": len(opinions) - len(told) if told else 0,
+    }
 
 
 def _points(interval: Interval) -> Interval:

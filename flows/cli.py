@@ -205,7 +205,7 @@ def corpus_image(
 )
 def evaluate(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Folder, hub name, run:NAME or run:NAME@ROUND.")],
-    benchmark: Annotated[str, typer.Option(metavar="NAME|FILE.tsv", help="world:heldout, or a VLMEvalKit file.")],
+    benchmark: Annotated[str, typer.Option(metavar="NAME|FILE.tsv", help="world:heldout, mathvista, ... or a file.")],
     config: Config = DEFAULT,
     overrides: Set = None,
     json: Json = False,
@@ -219,6 +219,8 @@ def evaluate(
         say_json(card.model_dump())
     else:
         say_table(*cli_evaluate.table(card))
+        for line in cli_evaluate.notes(card):
+            say(line)
 
 
 @app.command(

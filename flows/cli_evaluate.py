@@ -14,7 +14,7 @@ from tasks.store import Store
 if TYPE_CHECKING:
     from flows.benchmark import Card, Scorecard
 
-COLUMNS = ("domain", "items", "greedy", "mean", "majority")
+COLUMNS = ("category", "items", "greedy", "mean", "majority", "unparsed", "truncated")
 
 
 def evaluate(model: str, benchmark: str, config: str, overrides: Sequence[str]) -> Scorecard:
@@ -29,16 +29,27 @@ def evaluate(model: str, benchmark: str, config: str, overrides: Sequence[str]) 
 
 
 def table(card: Scorecard) -> tuple[list[dict[str, Any]], Sequence[str], str]:
-    """Records, columns, and what to say without any: the whole last, with its intervals."""
-    records = [_record(name, one) for name, one in card.domains.items()]
+    """Records, columns, and what to say without any: the categories, and the whole last with its intervals."""
+    records = [_record(name, one) for name, one in card.by_category.items()]
     whole = {
-        "domain": f"all of {card.benchmark}",
-        "items": card.items,
-        "greedy": _with_interval(card.greedy, card.greedy_interval),
+        **_record(f"all of {card.benchmark}", card),
+        "greedy": _with_interval(card.accuracy, card.interval),
         "mean": _with_interval(card.mean, card.mean_interval),
         "majority": _with_interval(card.majority, card.majority_interval),
     }
     return [*records, whole], COLUMNS, "No items."
+
+
+def notes(card: Scorecard) -> list[str]:
+    """What stands beside the table: the benchmark's own metric, the judge, and what the intervals rest on."""
+    lines = [
+        f"{name}: {value:.1f} (mean of {card.samples}: {card.own_mean[name]:.1f})" for name, value in card.own.items()
+    ]
+    if card.judged is not None:
+        lines.append(f"the judge finds {card.judged:.1f} of the greedy answers right ({card.undecided} undecided)")
+    if card.clusters < card.items:
+        lines.append(f"intervals over {card.clusters} groups of items that go together")
+    return [*lines, f"mean: of {card.samples} samples at temperature 1; {card.timeouts} grader time-outs"]
 
 
 def graded(prediction: str, target: str) -> bool:
@@ -52,8 +63,14 @@ def graded(prediction: str, target: str) -> bool:
 
 
 def _record(name: str, card: Card) -> dict[str, Any]:
-    figures = {figure: f"{getattr(card, figure):.1f}" for figure in COLUMNS[2:]}
-    return {"domain": name, "items": card.items, **figures}
+    figures = {"greedy": card.accuracy, "mean": card.mean, "majority": card.majority}
+    shares = {"unparsed": card.unparsed, "truncated": card.truncated}
+    return {
+        "category": name,
+        "items": card.items,
+        **{figure: f"{value:.1f}" for figure, value in figures.items()},
+        **{figure: f"{value:.1f} %" for figure, value in shares.items()},
+    }
 
 
 def _with_interval(value: float, interval: tuple[float, float]) -> str:

@@ -53,11 +53,13 @@ def play_round(config: RunConfig, run: str, number: int, store: str) -> Round:
     curriculum = filter_questions(here, config.filter, known, team, questions, earlier, shelf, seed)
     solver = train_solver(here, train.solver, pay, team, curriculum, shelf, seed)
 
+    untrained = team_of(config, home, run, 0).solver_alone()
+    base = evaluate_solver(Place.round(home, run, 0), config.evaluate, exams, untrained, config.seed)
     before = evaluate_solver(Place.round(home, run, origin), config.evaluate, exams, team.solver_alone(), config.seed)
     after = evaluate_solver(here, config.evaluate, exams, team.having(solver=solver).solver_alone(), config.seed)
     decision = promote(here, config.promote, before, after, config.evaluate.gate, seed)
     report = report_round(
         here, config.promote, config.filter, shelf, frontier, searcher, pool, questioner, questions, curriculum, solver,
-        before, after, decision, seed,
+        base, before, after, decision, seed,
     )  # fmt: skip
     return Round(run, number, decision.read()[0], curriculum, report)

@@ -25,9 +25,9 @@ from rich.table import Table
 
 from tasks.config import DEFAULT, load_config
 from tasks.errors import UserError
-from tasks.promote import Gain, gain
 from tasks.records import Score
 from tasks.standing import standing
+from tasks.statistics import Gain, gain
 from tasks.store import Place, Store
 
 ARMS: dict[str, tuple[str, ...]] = {

@@ -16,7 +16,7 @@ from tasks.benchmarks import Item
 from tasks.config import FilterConfig
 from tasks.grading import equal
 from tasks.records import Verdict
-from tasks.reporting.facts import wilson
+from tasks.statistics import wilson
 
 CANARY = "canary"
 

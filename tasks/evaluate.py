@@ -13,43 +13,61 @@ from collections.abc import Sequence
 import numpy as np
 
 from tasks.benchmarks import BenchmarkConfig, Item, open_benchmark
+from tasks.benchmarks.answers import mark, read
+from tasks.benchmarks.judge import Case, JudgeConfig
 from tasks.config import Draw, EvaluateConfig
-from tasks.grading import equal, vote
+from tasks.engines.request import Completion
+from tasks.grading import vote
 from tasks.records import Score
+from tasks.reporting.facts import replies_of
 from tasks.stage import stage
 from tasks.store import Output, Place
-from tasks.team import Answers, Cast, Posed, Team, seed_of
+from tasks.team import Cast, Posed, Team, seed_of
 
 GREEDY = Draw(temperature=0)
 
 
-def score(benchmark: str, item: Item, greedy: str | None, samples: Answers) -> Score:
+def score(benchmark: str, item: Item, greedy: Completion, samples: Sequence[Completion]) -> Score:
     """One item's row; a reply without an answer is wrong."""
-    majority = vote(samples).label
+    answers = tuple(read(item, one.text, one.finished) for one in (greedy, *samples))
+    majority = vote(answers[1:]).label
+    distinct = {answer: mark(item, answer) for answer in {*answers, majority}}
+    marks = [distinct[answer] for answer in answers]
     return Score(
         benchmark=benchmark,
         id=item.id,
         domain=item.domain,
         target=item.target,
-        greedy=greedy,
-        greedy_correct=correct(greedy, item.target),
-        samples=samples,
-        sample_accuracy=float(np.mean([correct(answer, item.target) for answer in samples])),
-        majority_correct=correct(majority, item.target),
+        greedy=answers[0],
+        greedy_correct=marks[0].right,
+        samples=answers[1:],
+        sample_accuracy=float(np.mean([one.right for one in marks[1:]])),
+        majority_correct=distinct[majority].right,
+        correct=tuple(one.right for one in marks[1:]),
+        cluster=item.cluster,
+        attributes=item.attributes,
+        greedy_truncated=not greedy.finished,
+        truncated=sum(not one.finished for one in samples),
+        timeouts=sum(one.timed_out for one in marks),
     )
-
-
-def correct(answer: str | None, target: str) -> bool:
-    """Whether an answer equals the target."""
-    return answer is not None and equal(answer, target).equal
 
 
 def examine(cast: Cast, benchmark: str, items: Sequence[Item], samples: int) -> list[Score]:
     """Rows for all items of one benchmark."""
     posed = [Posed(item.picture, item.question, item.kind) for item in items]
-    greedy = cast.answer(posed, 1, GREEDY)
-    drawn = cast.answer(posed, samples, Draw())
+    greedy = cast.reply(posed, 1, GREEDY)
+    drawn = cast.reply(posed, samples, Draw())
     return [score(benchmark, item, first, rest) for item, (first,), rest in zip(items, greedy, drawn, strict=True)]
+
+
+def judged(rows: Sequence[Score], items: Sequence[Item], judge: JudgeConfig | None) -> list[Score]:
+    """The rows with a judge's opinion of the greedy answers, which changes nothing else; the same rows without one."""
+    if judge is None:
+        return list(rows)
+    answered = [(i, row.greedy) for i, row in enumerate(rows) if row.greedy is not None]
+    verdicts = judge.verdicts([Case(items[i].question, answer, items[i].target) for i, answer in answered])
+    opinions = dict(zip((i for i, _ in answered), verdicts, strict=True))
+    return [row.model_copy(update={"judged": opinions.get(i, False)}) for i, row in enumerate(rows)]
 
 
 def open_exams(config: EvaluateConfig) -> tuple[BenchmarkConfig, ...]:
@@ -66,10 +84,20 @@ def evaluate_solver(
     The seed is the run's, not the round's: before and after answer with common random numbers, which narrows the
     paired interval.
     """
+    rows: list[Score] = []
     with team.open(seed_of(seed, "evaluate")) as cast:
-        rows = [
-            row
-            for name, exam in zip(config.benchmarks, exams, strict=True)
-            for row in examine(cast, name, exam.items()[: config.items], config.samples)
-        ]
-    return Output(rows, Counter(row.benchmark for row in rows))
+        for name, exam in zip(config.benchmarks, exams, strict=True):
+            items = exam.items()[: config.items]
+            rows += judged(examine(cast, name, items, config.samples), items, config.judge)
+    return Output(rows, counts(rows))
+
+
+def counts(rows: Sequence[Score]) -> dict[str, int]:
+    """Items by benchmark, and what became of the replies."""
+    told = replies_of(rows)
+    return {
+        **Counter(row.benchmark for row in rows),
+        "unparsed": told.unparsed,
+        "truncated": told.truncated,
+        "grader time-outs": told.timeouts,
+    }

@@ -1,7 +1,8 @@
 """9: the new Solver takes the old one's place, or the round is rolled back.
 
 Decided on the gate's items (`evaluate.gate`), never on what is reported as held out: a set that decides over rounds is
-no longer held out. Items are paired, so the bootstrap resamples items, each with its before and after.
+no longer held out. Items are paired, so the bootstrap resamples items (or clusters of items that are no independent
+evidence), each with its before and after.
 
 The rule: the mean of the samples must gain more than `least_mean_gain`, and greedy accuracy must not fall by more than
 `greatest_greedy_loss`; both by the estimate or by the lower end of the 95 % interval (`judge`).
@@ -16,12 +17,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from tasks.config import Judge, PromoteConfig
+from tasks.config import PromoteConfig
 from tasks.errors import UserError
 from tasks.records import Decision, Score
 from tasks.stage import stage
+from tasks.statistics import Gain, McNemar, gain, mcnemar
 from tasks.store import Artifact, Output, Place
 
 
@@ -38,28 +38,6 @@ def paired(before: Sequence[Score], after: Sequence[Score], gate: str) -> list[t
     return [(old[id], new[id]) for id in old]
 
 
-@dataclass(frozen=True)
-class Gain:
-    """A figure before and after, and the 95 % interval of the difference; all in points (0..100)."""
-
-    before: float
-    after: float
-    low: float
-    high: float
-
-    def judged(self, judge: Judge) -> float:
-        """What has to pass: the difference, or the lower end of its interval."""
-        return self.after - self.before if judge == "estimate" else self.low
-
-
-def gain(before: Sequence[float], after: Sequence[float], resamples: int, seed: int) -> Gain:
-    """Paired percentile bootstrap over items, whose values are shares (0..1)."""
-    old, new = np.asarray(before, np.float64) * 100, np.asarray(after, np.float64) * 100
-    drawn = np.random.default_rng(seed).choice(new - old, (resamples, len(old)))
-    low, high = np.percentile(drawn.mean(axis=1), (2.5, 97.5))
-    return Gain(float(old.mean()), float(new.mean()), float(low), float(high))
-
-
 def verdict(mean: Gain, greedy: Gain, config: PromoteConfig) -> tuple[bool, str]:
     """The rule, and in words which part of it decided."""
     what = "" if config.judge == "estimate" else "lower end of the "
@@ -71,24 +49,63 @@ def verdict(mean: Gain, greedy: Gain, config: PromoteConfig) -> tuple[bool, str]
     return True, f"{what}gain of the mean {of_mean:+.1f}, of greedy {of_greedy:+.1f}"
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """Two Solvers on the same items."""
+
+    items: int
+    clusters: int
+    mean: Gain
+    """Of the samples (avg@k)."""
+    greedy: Gain
+    test: McNemar
+    """Of the greedy answers."""
+
+
+def compare(pairs: Sequence[tuple[Score, Score]], resamples: int, seed: int) -> Comparison:
+    """Paired differences over items, or over their clusters where they have such."""
+    old, new = zip(*pairs, strict=True)
+    clusters = clusters_of(old)
+    return Comparison(
+        items=len(old),
+        clusters=len(set(clusters)),
+        mean=gain([s.sample_accuracy for s in old], [s.sample_accuracy for s in new], resamples, seed, clusters),
+        greedy=gain([s.greedy_correct for s in old], [s.greedy_correct for s in new], resamples, seed, clusters),
+        test=mcnemar([s.greedy_correct for s in old], [s.greedy_correct for s in new]),
+    )
+
+
+def clusters_of(scores: Sequence[Score]) -> list[str]:
+    """What each item is drawn with; itself where it stands alone."""
+    return [f"item {row.id}" if row.cluster is None else f"cluster {row.cluster}" for row in scores]
+
+
+def compare_all(before: Sequence[Score], after: Sequence[Score], resamples: int, seed: int) -> dict[str, Comparison]:
+    """Every benchmark that was measured after, by name. UserError where its items differ."""
+    names = dict.fromkeys(row.benchmark for row in after)
+    return {name: compare(paired(before, after, name), resamples, seed) for name in names}
+
+
 def decide(before: Sequence[Score], after: Sequence[Score], gate: str, config: PromoteConfig, seed: int) -> Decision:
     """Promote or roll back, with the evidence."""
-    old, new = zip(*paired(before, after, gate), strict=True)
-    mean = gain([s.sample_accuracy for s in old], [s.sample_accuracy for s in new], config.resamples, seed)
-    greedy = gain([s.greedy_correct for s in old], [s.greedy_correct for s in new], config.resamples, seed)
-    promoted, why = verdict(mean, greedy, config)
+    told = compare(paired(before, after, gate), config.resamples, seed)
+    promoted, why = verdict(told.mean, told.greedy, config)
     return Decision(
         promoted=promoted,
-        items=len(old),
-        mean_before=mean.before,
-        mean_after=mean.after,
-        mean_low=mean.low,
-        mean_high=mean.high,
-        greedy_before=greedy.before,
-        greedy_after=greedy.after,
-        greedy_low=greedy.low,
-        greedy_high=greedy.high,
+        items=told.items,
+        mean_before=told.mean.before,
+        mean_after=told.mean.after,
+        mean_low=told.mean.low,
+        mean_high=told.mean.high,
+        greedy_before=told.greedy.before,
+        greedy_after=told.greedy.after,
+        greedy_low=told.greedy.low,
+        greedy_high=told.greedy.high,
         why=why,
+        clusters=told.clusters,
+        greedy_won=told.test.won,
+        greedy_lost=told.test.lost,
+        greedy_p=told.test.p,
     )
 
 

@@ -16,15 +16,16 @@ from tasks import canaries
 from tasks.config import FilterConfig, PromoteConfig
 from tasks.filter import curriculum
 from tasks.grading import equal
-from tasks.promote import Gain, gain, paired
+from tasks.promote import Comparison, compare_all
 from tasks.records import Decision, Estimate, Find, Question, Score, Step, Verdict
 from tasks.reporting import chart, text
-from tasks.reporting.facts import Band, Change, Facts
+from tasks.reporting.facts import Band, Change, Facts, replies_of
 from tasks.reporting.page import page
 from tasks.retrieval.library import Library
 from tasks.search import pool
 from tasks.shelf import Shelf
 from tasks.stage import stage, workspace
+from tasks.statistics import Gain, holm
 from tasks.store import Artifact, Output, Place
 from tasks.world import oracle, parse_url
 
@@ -82,23 +83,23 @@ def _tenth(agreement: float) -> int:
 def changes(before: Sequence[Score], after: Sequence[Score], resamples: int, seed: int) -> list[Change]:
     """Mean of the samples and greedy, before and after, for every benchmark that was measured; the gate comes last.
 
-    The gate decided, so it is the less telling one.
+    The gate decided, so it is the less telling one. Greedy's p values are adjusted for the number of benchmarks.
     """
-    names = list(dict.fromkeys(row.benchmark for row in after))
-    return [change for name in reversed(names) for change in _changes_on(name, before, after, resamples, seed)]
+    told = compare_all(before, after, resamples, seed)
+    adjusted = dict(zip(told, holm([one.test.p for one in told.values()]), strict=True))
+    return [
+        change
+        for name, one in reversed(told.items())
+        for change in _changes_on(name, one, adjusted[name], len(after[0].samples))
+    ]
 
 
-def _changes_on(
-    name: str, before: Sequence[Score], after: Sequence[Score], resamples: int, seed: int
-) -> tuple[Change, Change]:
-    old, new = zip(*paired(before, after, name), strict=True)
-    mean = gain([row.sample_accuracy for row in old], [row.sample_accuracy for row in new], resamples, seed)
-    greedy = gain([row.greedy_correct for row in old], [row.greedy_correct for row in new], resamples, seed)
-    return _change(name, f"mean of {len(new[0].samples)}", len(new), mean), _change(name, "greedy", len(new), greedy)
+def _changes_on(name: str, one: Comparison, p: float, samples: int) -> tuple[Change, Change]:
+    return _change(name, f"mean of {samples}", one, one.mean, None), _change(name, "greedy", one, one.greedy, p)
 
 
-def _change(benchmark: str, figure: str, items: int, one: Gain) -> Change:
-    return Change(benchmark, figure, items, one.before, one.after, one.low, one.high)
+def _change(benchmark: str, figure: str, one: Comparison, figures: Gain, p: float | None) -> Change:
+    return Change(benchmark, figure, one.items, figures.before, figures.after, figures.low, figures.high, p)
 
 
 def domains(library: Library, finds: Sequence[Find], verdicts: Sequence[Verdict]) -> dict[str, Counter[str]]:
@@ -161,6 +162,7 @@ def report_round(
     questions: Artifact[Question],
     verdicts: Artifact[Verdict],
     solver: Artifact[Step],
+    base: Artifact[Score],
     before: Artifact[Score],
     after: Artifact[Score],
     decision: Artifact[Decision],
@@ -169,11 +171,14 @@ def report_round(
     """Label accuracy by band as rows; `report.md`, `report.png`, `curriculum.html` and `summary.txt` attached."""
     library, judged, found = shelf.open(), verdicts.read(), finds.read()
     bands = label_accuracy(judged, urls_of(library, {one.key for one in curriculum(judged)}))
+    scores = after.read()
     played = (frontier, searcher, finds, questioner, questions, verdicts, solver, after, decision)
     facts = Facts(
         title=title(place),
         decision=decision.read()[0],
-        changes=tuple(changes(before.read(), after.read(), config.resamples, seed)),
+        changes=tuple(changes(before.read(), scores, config.resamples, seed)),
+        since_base=() if base.uri == before.uri else tuple(changes(base.read(), scores, config.resamples, seed)),
+        replies=replies_of(scores),
         bands=tuple(bands),
         canaries=tuple(canary_accuracy(judged, window)),
         frontier=frontier.read(),

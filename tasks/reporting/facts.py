@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from tasks.records import Decision, Estimate, Row, Step, Verdict
+from tasks.records import Decision, Estimate, Row, Score, Step, Verdict
+from tasks.statistics import wilson
 
 
 class Band(Row):
@@ -38,16 +38,6 @@ class Band(Row):
         return wilson(self.right, self.answerable)
 
 
-def wilson(successes: int, trials: int) -> tuple[float, float]:
-    """95 % interval of a share (Wilson 1927): right also for few trials and near 0 and 1; (0, 1) without trials."""
-    if not trials:
-        return 0.0, 1.0
-    z, share = 1.96, successes / trials
-    centre = (share + z**2 / (2 * trials)) / (1 + z**2 / trials)
-    half = z / (1 + z**2 / trials) * math.sqrt(share * (1 - share) / trials + z**2 / (4 * trials**2))
-    return max(0.0, centre - half), min(1.0, centre + half)
-
-
 def total(bands: Sequence[Band]) -> Band | None:
     """All bands as one; None where there are none."""
     if not bands:
@@ -73,11 +63,36 @@ class Change:
     after: float
     low: float
     high: float
-    """95 % paired interval of the gain."""
+    """95 % paired interval of the gain, over clusters where items come in such."""
+    p: float | None
+    """Exact McNemar test, adjusted for the number of benchmarks (Holm); None for a figure that is no yes or no."""
 
     @property
     def gain(self) -> float:
         return self.after - self.before
+
+
+@dataclass(frozen=True)
+class Replies:
+    """What became of all replies that a score rests on, greedy and sampled."""
+
+    asked: int
+    unparsed: int
+    """No answer could be read: counted as wrong."""
+    truncated: int
+    """Cut off at the longest length."""
+    timeouts: int
+    """Answers that the grader gave up: counted as wrong."""
+
+
+def replies_of(rows: Sequence[Score]) -> Replies:
+    """Over all items."""
+    return Replies(
+        asked=sum(1 + len(row.samples) for row in rows),
+        unparsed=sum([row.greedy, *row.samples].count(None) for row in rows),
+        truncated=sum(row.greedy_truncated + row.truncated for row in rows),
+        timeouts=sum(row.timeouts for row in rows),
+    )
 
 
 @dataclass(frozen=True)
@@ -87,6 +102,11 @@ class Facts:
     title: str
     decision: Decision
     changes: tuple[Change, ...]
+    """Against the team that played before."""
+    since_base: tuple[Change, ...]
+    """Against the base (round 0); empty where that is what played before."""
+    replies: Replies
+    """Of the new Solver, on all benchmarks."""
     bands: tuple[Band, ...]
     """Empty where the corpus has no oracle."""
     canaries: tuple[Band, ...]

@@ -5,21 +5,31 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from tasks.progress import duration
-from tasks.reporting.facts import Band, Change, Facts, total
+from tasks.reporting.facts import Band, Change, Facts, Replies, total
 
 CHART = "report.png"
 
 
 def summary(facts: Facts) -> list[str]:
     """What a person wants to know first: before and after, the decision, and whether the labels were right."""
-    return [*map(told, facts.changes), decided(facts), *trusted(facts)]
+    since = [f"since round 0: {told(change)}" for change in facts.since_base]
+    return [*map(told, facts.changes), *since, decided(facts), read(facts.replies), *trusted(facts)]
 
 
 def told(change: Change) -> str:
-    """`world:heldout, mean of 8: 51.2 -> 53.4 (+2.2, 95 % interval +0.9 to +3.4, 624 items)`."""
+    """`world:heldout, greedy: 51.2 -> 53.4 (+2.2, 95 % interval +0.9 to +3.4, McNemar p 0.004, 624 items)`."""
     interval = f"95 % interval {change.low:+.1f} to {change.high:+.1f}"
-    figures = f"{change.before:.1f} -> {change.after:.1f} ({change.gain:+.1f}, {interval}, {change.items} items)"
+    test = "" if change.p is None else f", McNemar p {change.p:.2g}"
+    figures = f"{change.before:.1f} -> {change.after:.1f} ({change.gain:+.1f}, {interval}{test}, {change.items} items)"
     return f"{change.benchmark}, {change.figure}: {figures}"
+
+
+def read(replies: Replies) -> str:
+    """`replies: 0.2 % of 11232 unparsed, 0.0 % truncated, 0 grader time-outs`."""
+    unparsed, truncated = (percent(count / replies.asked) for count in (replies.unparsed, replies.truncated))
+    return (
+        f"replies: {unparsed} of {replies.asked} unparsed, {truncated} truncated, {replies.timeouts} grader time-outs"
+    )
 
 
 def decided(facts: Facts) -> str:

@@ -4,14 +4,13 @@ import io
 from pathlib import Path
 from random import Random
 
-import pytest
 from PIL import Image
 
 from tasks.prompt import Picture
 from tasks.records import Decision, Estimate, Score, Step, Verdict
 from tasks.report import SHOWN, changes, excerpt, label_accuracy
 from tasks.reporting import chart, text
-from tasks.reporting.facts import Band, Facts, total, wilson
+from tasks.reporting.facts import Band, Facts, replies_of, total
 from tasks.reporting.page import LARGEST, data_address, page
 from tasks.world import DOMAINS, scene_at
 
@@ -60,6 +59,8 @@ def facts(verdicts: list[Verdict], urls: dict[str, str | None]) -> Facts:
         title="Run r, round 1",
         decision=DECISION,
         changes=tuple(changes(scores, scores, resamples=100, seed=0)),
+        since_base=(),
+        replies=replies_of(scores),
         bands=tuple(label_accuracy(verdicts, urls)),
         canaries=(Band(low=0.6, high=0.7, questions=4, answerable=4, right=3),),
         frontier=[Estimate(domain="bars | pies", questions=8, agreement=0.5, difficulty=1, low=0.9, high=1, weight=1)],
@@ -112,13 +113,6 @@ def test_labels_fall_into_tenths_of_agreement() -> None:
     assert (whole.questions, whole.low, whole.high) == (4, 0.4, 1.0)
 
 
-def test_wilson_interval_is_the_published_one() -> None:
-    assert wilson(8, 10) == pytest.approx((0.4901, 0.9433), abs=1e-3)
-    assert wilson(0, 20)[0] == 0
-    assert wilson(20, 20)[1] == 1
-    assert wilson(0, 0) == (0, 1)
-
-
 def test_changes_are_told_for_what_is_reported_before_what_decides() -> None:
     before = [score("gate", "a", 0.5, True), score("gate", "b", 0.5, False), score("held out", "a", 0.25, False)]
     after = [score("gate", "a", 1.0, True), score("gate", "b", 0.5, False), score("held out", "a", 0.5, True)]
@@ -133,7 +127,9 @@ def test_changes_are_told_for_what_is_reported_before_what_decides() -> None:
 def test_the_summary_says_before_and_after_the_decision_and_the_labels() -> None:
     lines = text.summary(facts(*asked_of_the_world(10)))
     assert lines[0] == "world:heldout, mean of 2: 50.0 -> 50.0 (+0.0, 95 % interval +0.0 to +0.0, 1 items)"
-    assert lines[-3] == "promoted: gain of the mean +2.0, of greedy +1.0"
+    assert "McNemar p 1" in lines[1]
+    assert lines[-4] == "promoted: gain of the mean +2.0, of greedy +1.0"
+    assert lines[-3] == "replies: 0.0 % of 6 unparsed, 0.0 % truncated, 0 grader time-outs"
     assert lines[-1] == "canaries: of 4 in the window 75.0 % (95 % interval 30.1 to 95.4) were labelled right"
     assert lines[-2].startswith("label accuracy: 100.0 % (95 % interval 72.2 to 100.0), 0.0 % of 10 unanswerable")
 

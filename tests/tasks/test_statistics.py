@@ -22,6 +22,11 @@ def test_wilson_is_scipys(pair: tuple[int, int]) -> None:
     assert wilson(*pair) == pytest.approx((other.low, other.high), abs=1e-4)
 
 
+def test_without_trials_a_share_may_be_anything() -> None:
+    assert wilson(0, 0) == (0, 1)
+    assert mean_interval([0.5]) == (0, 1)
+
+
 @given(shares)
 def test_without_clusters_the_standard_error_is_the_ordinary_one(values: list[float]) -> None:
     assert standard_error(values) == pytest.approx(float(stats.sem(values)), abs=1e-12)
