@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import io
+import os.path
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -56,7 +57,7 @@ def _written_list(text: str, folder: Path) -> list[bytes]:
 
 
 def _from_text(text: str, folder: Path) -> bytes:
-    if len(text) <= LONGEST_PATH and (folder / text).is_file():
+    if len(text) <= LONGEST_PATH and os.path.isfile(folder / text):
         return _file(text, folder)
     try:
         return base64.b64decode(text.partition("base64,")[2] or text, validate=True)

@@ -96,7 +96,7 @@ class Reading:
             options = UNSEEN
         return Item(
             id=id,
-            domain=self.text(row, defined.category) or self.path.stem,
+            domain=self.category(row),
             question=self.asked(row, question, options, form),
             kind=kind_of(target) if form == "open" else "short_answer",
             target=target,
@@ -108,6 +108,11 @@ class Reading:
             cluster=self.text(row, defined.cluster) or None,
             attributes=tuple(f"{name}={self.text(row, names)}" for name, names in defined.attributes.items()),
         )
+
+    def category(self, row: TableRow) -> str:
+        """Its category, or several; without any the file's name."""
+        found = literal(self.text(row, self.definition.category))
+        return ", ".join(map(str, found)) if isinstance(found, list) else str(found) or self.path.stem
 
     def parts(self, id: str) -> dict[str, str]:
         """Columns that are written into the id."""

@@ -1,0 +1,102 @@
+"""The benchmarks' own metrics, against their definitions computed another way."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.benchmarks.metrics import Metric, own_figures, own_means
+from tasks.records import Score
+
+bits = st.booleans()
+
+
+def row(right: bool, *attributes: str, correct: tuple[bool, ...] = ()) -> Score:
+    return Score(
+        benchmark="b", id="/".join(attributes), domain="d", target="1", greedy="1", greedy_correct=right,
+        samples=("1",) * len(correct), sample_accuracy=0, majority_correct=right, correct=correct,
+        attributes=attributes,
+    )  # fmt: skip
+
+
+def problem(name: str, parts: tuple[bool, ...], whole: bool) -> list[Score]:
+    n = len(parts)
+    steps = [(f"{n}steps_{i}", right) for i, right in enumerate(parts, 1)] + [(f"{n}steps_multi", whole)]
+    return [row(right, f"problem={name}", f"step={step}") for step, right in steps]
+
+
+@given(
+    st.lists(st.tuples(st.one_of(st.tuples(bits, bits), st.tuples(bits, bits, bits)), bits), min_size=1, max_size=30)
+)
+def test_we_maths_scores_are_those_of_its_published_formula(problems: list[tuple[tuple[bool, ...], bool]]) -> None:
+    """Score = (N - IG / 2 - RM - IK) / N, the four kinds told apart as in the authors' code."""
+    n = len(problems)
+    figures = own_figures(
+        "we-math", [r for i, (parts, whole) in enumerate(problems) for r in problem(str(i), parts, whole)]
+    )
+    ig = sum(all(parts) and not whole for parts, whole in problems)
+    ik = sum(not all(parts) and not whole for parts, whole in problems)
+    rote = {
+        "strict": sum(not all(parts) and whole for parts, whole in problems),
+        "loose": sum(not any(parts) and whole for parts, whole in problems),
+    }
+    for name, rm in rote.items():
+        cm = n - ig - ik - rm
+        assert figures[f"score ({name})"] == pytest.approx(100 * (n - ig / 2 - rm - ik) / n)
+        assert figures[f"CM ({name})"] == pytest.approx(100 * cm / n)
+        assert figures[f"RM ({name})"] == pytest.approx(100 * rm / (rm + cm) if rm + cm else 0)
+    assert (figures["IG"], figures["IK"]) == (pytest.approx(100 * ig / n), pytest.approx(100 * ik / n))
+    assert figures["score (loose)"] >= figures["score (strict)"]
+
+
+def test_we_math_tells_steps_apart_and_leaves_out_problems_with_missing_ones() -> None:
+    rows = [
+        *problem("a", (True, False), True),
+        *problem("b", (True, True, True), False),
+        *problem("c", (True, True), True)[:-1],
+    ]
+    figures = own_figures("we-math", rows)
+    assert figures["problems"] == 2
+    assert (figures["1-step"], figures["2-step"], figures["3-step"]) == (80, 100, 0)
+    assert (figures["score (strict)"], figures["score (loose)"]) == (25, 75)
+    assert own_figures("we-math", rows[-2:]) == {"problems": 0}
+
+
+def test_dynamaths_worst_case_counts_seed_questions_that_are_right_in_all_ten_variants() -> None:
+    rows = [row(not (seed == "b" and variant == 7), f"seed={seed}") for seed in "ab" for variant in range(10)]
+    assert own_figures("dynamath", rows) == {
+        "average": 95, "worst case": 50, "seed questions": 2, "fewest variants": 10,
+    }  # fmt: skip
+
+
+def test_hallusionbench_asks_for_whole_figures_and_whole_questions() -> None:
+    rows = [
+        row(right, f"figure=VD/ocr/0/{figure}", f"question=VD/ocr/0/{question}")
+        for (figure, question), right in zip(
+            itertools.product((0, 1), (0, 1, 2)), (True, True, True, True, False, True), strict=True
+        )
+    ]
+    figures = own_figures("hallusionbench", rows)
+    assert figures == {"aAcc": pytest.approx(500 / 6), "fAcc": 50, "qAcc": pytest.approx(200 / 3)}
+
+
+@pytest.mark.parametrize(("metric", "attribute", "mean"), [
+    ("mathverse", "version", "mean of versions"), ("mmmu-pro", "setting", "mean of settings"),
+])  # fmt: skip
+def test_parts_of_a_benchmark_count_alike_whatever_their_size(metric: Metric, attribute: str, mean: str) -> None:
+    rows = [row(True, f"{attribute}=a")] * 3 + [row(False, f"{attribute}=b")]
+    assert own_figures(metric, rows) == {"a": 100, "b": 0, mean: 50}
+
+
+def test_each_run_of_samples_has_its_own_worst_case_and_they_are_averaged() -> None:
+    rows = [row(True, "seed=a", correct=(True, False)), row(True, "seed=a", correct=(True, True))]
+    assert own_means("dynamath", rows) == {
+        "average": 75, "worst case": 50, "seed questions": 1, "fewest variants": 2,
+    }  # fmt: skip
+
+
+def test_plain_accuracy_has_nothing_beside_it() -> None:
+    assert own_figures("accuracy", [row(True)]) == {} == own_means("accuracy", [row(True, correct=(True,))])
