@@ -7,7 +7,7 @@ decides is math-verify asked (see `symbolic`). Unknown counts as not equal, and 
 from typing import NamedTuple
 
 from tasks.grading.canonical import canonical
-from tasks.grading.forms import Nothing, alike
+from tasks.grading.forms import Form, Nothing, alike
 from tasks.grading.notation import latex, unified
 from tasks.grading.symbolic import ask
 
@@ -32,12 +32,22 @@ _NO_ANSWER = Verdict(False, "no answer")
 def equal(a: str, b: str) -> Verdict:
     """Whether two answers say the same. Symmetric; an empty answer, `None` and NaN equal nothing."""
     first, second = canonical(a), canonical(b)
+    verdict = _by_form(first, second)
+    if verdict is not None:
+        return verdict
+    outcome = ask(latex(unified(a)), latex(unified(b)), frozenset((first, second)))
+    return Verdict(outcome == "equal", f"algebra: {outcome}")
+
+
+def equal_in_form(a: str, b: str) -> bool:
+    """Whether the canonical forms alone show that two answers say the same."""
+    return bool(_by_form(canonical(a), canonical(b)))
+
+
+def _by_form(first: Form, second: Form) -> Verdict | None:
     if isinstance(first, Nothing) or isinstance(second, Nothing):
         return _NO_ANSWER
     if first == second:
         return _SAME
     verdict = alike(first, second)
-    if verdict is not None:
-        return _ALIKE if verdict else _DIFFERENT
-    outcome = ask(latex(unified(a)), latex(unified(b)))
-    return Verdict(outcome == "equal", f"algebra: {outcome}")
+    return None if verdict is None else _ALIKE if verdict else _DIFFERENT

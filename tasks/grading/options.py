@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from tasks.grading.equality import equal
+from tasks.grading.equality import equal_in_form
 from tasks.grading.extraction import extract_answer
 from tasks.grading.words import ARTICLES, plain_word
 
@@ -30,6 +30,8 @@ _CLAIM_BEFORE = re.compile(
     r"(?:\banswer\b[^.;\n?]{0,40}?(?:\b(?:is|be|was)\b|[:=])\s*"
     r"|\b(?:correct|right|best)\s+\w+[^.;,\n?]{0,25}?(?:\b(?:is|be)\b|[:=])\s*"
     r"|\b(?:choos(?:e|ing)|chose|pick(?:ed|ing)?|select(?:ed|ing)?|go(?:ing)?\s+with|went\s+with|conclude|opt\s+for)\s+"
+    r"|\b(?:leav(?:es|ing)|left\s+with)\s+(?:us\s+with\s+)?(?:only\s+)?|\bwait,?\s+"
+    r"|\b(?:think|believe|guess)\s+(?:that\s+)?(?:it(?:'s|\s+is)\s+)?"
     r"|\banswer\s+|\b(?:therefore|thus|hence|so)[,:]?\s+(?:it(?:'s|\s+is)\s+|it\s+must\s+be\s+)?"
     r"|\b(?:it(?:'s|\s+is|\s+must\s+be)|that(?:'s|\s+is))\s+"
     r"|(?:答案|正确选项|正确答案|结果)(?:应该|应当|应)?(?:是|为|选)?\s*:?\s*|(?:应选|故选|因此选|所以选|选择|应该选|选)\s*:?\s*"
@@ -61,6 +63,7 @@ _REVISION = re.compile(
 )
 _TAGGED = re.compile(r"<answer>(.*?)</answer>", re.IGNORECASE | re.DOTALL)
 _HYPOTHETICAL = re.compile(r"(?=.*\b(?:if|suppose|assuming)\b).*\b(?:were|would|had)\b", re.IGNORECASE)
+_CONCESSION = re.compile(r"\b(?:although|though|while|despite)\b[^,]*$", re.IGNORECASE)
 _SENTENCES = re.compile(r"(?<=[.!?])(?=\s)|(?<=\n)")
 _MAY_NAME_AN_OPTION = re.compile(
     r"(?:^|[^\w\s]|[^\x00-\x7f]|\b(?:and|or|nor|but|not|never|is|be|was|are|as|than|with|between|either|neither|both|only|of|"
@@ -125,7 +128,7 @@ def _lettered(options: Mapping[str, str] | Sequence[str]) -> dict[str, str]:
 def _whole(text: str, options: Mapping[str, str]) -> str | None:
     """The option that a short text is: its letter, its letter and text, or its text; "" if letter and text disagree."""
     text = text.strip().strip("*\"'$").strip()
-    same = [letter for letter, option in options.items() if len(text) <= 256 and equal(text, option).equal]
+    same = [letter for letter, option in options.items() if len(text) <= 256 and equal_in_form(text, option)]
     found = _ALONE.fullmatch(text)
     if found is None or found[1].upper() not in options or (found[2] and not _separated(text, found)):
         return same[0] if len(same) == 1 else None
@@ -134,7 +137,7 @@ def _whole(text: str, options: Mapping[str, str]) -> str | None:
         return letter
     if len(found[2]) > 100:
         return None
-    named = [other for other, option in options.items() if equal(found[2], option).equal]
+    named = [other for other, option in options.items() if equal_in_form(found[2], option)]
     if named and letter not in named:
         return ""
     return letter if named or (_LETTER.search(found[2]) is None and len(found[2].split()) <= 12) else None
@@ -150,6 +153,7 @@ def _mentions(text: str, options: Mapping[str, str]) -> list[_Mention]:
     for match in _LETTER.finditer(text):
         before, after = _clause_before(text, match.start()), text[match.end() :][:60]
         claimed = _CLAIM_BEFORE.search(before) is not None or _CLAIM_AFTER.match(after) is not None
+        claimed &= _CONCESSION.search(before) is None
         letter = match[2].upper()
         if letter not in options or not _is_a_letter(match, before, after, claimed) or _asks(text, match.end()):
             continue

@@ -6,9 +6,12 @@ them. Workers start when first asked (importing sympy takes seconds) and serve o
 symmetric: the worker asks both ways, and one way is enough.
 """
 
+from __future__ import annotations
+
 import atexit
 import contextlib
 import json
+import math
 import os
 import queue
 import re
@@ -17,23 +20,28 @@ import signal
 import subprocess
 import sys
 import time
-from functools import lru_cache
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Literal, cast, get_args
 
-Outcome = Literal["equal", "different", "refused", "time-out", "failed"]
+Outcome = Literal["equal", "different", "refused", "time-out", "starved", "failed"]
+"""`refused` unasked; `time-out` on processor time, which would happen again; `starved`: no worker was free or got on in
+time, so another day it may be decided; `failed`: a worker broke off, for want of memory most likely."""
 
 LONGEST = 256
 DEEPEST = 12
 PROCESSOR_SECONDS = 0.8
-"""For one pair; ordinary pairs take 5 to 350 ms. Processor time, so that a busy machine gives the same verdicts; eight
-threads that all overrun share two cores for 3.2 s."""
-SECONDS = 10.0
-"""For one pair by the clock: only a starved machine gets there."""
-REPLY_SECONDS = SECONDS + 0.5
-"""After this the worker itself is replaced."""
+"""For one pair; ordinary pairs take 5 to 350 ms. Processor time, so that a busy machine gives the same verdicts."""
+SECONDS = 3.4
+"""For one call by the clock, waiting for a worker included. Only a starved machine or a flood of overruns gets there."""
+SECONDS_ONCE_READY = 1.4
+"""At least this long after the workers have started, which a busy machine may take long over."""
+REPLY_GRACE = 0.3
+"""A worker that is silent for so long after its child should have been ended is replaced."""
 START_SECONDS = 180.0
-"""For a worker to import math-verify: 3 s on an idle core, 25 s beside ten other processes."""
+"""For a worker to import math-verify: 2.4 s on an idle core, 25 s beside ten other processes."""
+DECIDED = 1 << 14
+"""Pairs whose outcome is kept."""
 WORKERS = 2
 
 _STACKED_POWERS = re.compile(r"\^\s*(?:\{[^{}]*\^|\([^()]*\^|-?\w+\s*\^)|\}\s*\^")
@@ -56,27 +64,53 @@ def _nesting(text: str) -> int:
     return deepest
 
 
-def ask(first: str, second: str) -> Outcome:
-    """Whether two LaTeX expressions are equal; the order does not matter."""
+def ask(first: str, second: str, key: Hashable = None) -> Outcome:
+    """Whether two LaTeX expressions are equal; the order does not matter. `key` stands for the pair in the cache."""
     if refused(first) or refused(second):
         return "refused"
+    pair = sorted((first, second))
+    known = _decided.get(key or tuple(pair))
+    return known or _remembered(key or tuple(pair), _asked(*pair))
+
+
+def _remembered(key: Hashable, outcome: Outcome) -> Outcome:
+    if outcome not in ("starved", "failed"):
+        while len(_decided) >= DECIDED:
+            _decided.pop(next(iter(_decided), None), None)
+        _decided[key] = outcome
+    return outcome
+
+
+def _asked(first: str, second: str) -> Outcome:
+    begun = time.monotonic()
+    worker = _free_worker(begun)
+    if worker is None:
+        return "starved"
     try:
-        return _ask(*sorted((first, second)))
+        worker.start()
+        return worker.ask(first, second, min(SECONDS, max(0.05, _deadline(begun) - time.monotonic())))
     except WorkerLost:
         return "failed"
-
-
-@lru_cache(maxsize=4096)
-def _ask(first: str, second: str) -> Outcome:
-    worker = _idle.get()
-    try:
-        return worker.ask(first, second)
     finally:
         _idle.put(worker)
 
 
+def _free_worker(begun: float) -> Worker | None:
+    while True:
+        try:
+            return _idle.get(timeout=0.1)
+        except queue.Empty:
+            if time.monotonic() > _deadline(begun):
+                return None
+
+
+def _deadline(begun: float) -> float:
+    """When a call that began then gives up. While a worker starts, it does not."""
+    return max(begun + SECONDS, max(worker.ready_at for worker in _workers) + SECONDS_ONCE_READY)
+
+
 class WorkerLost(Exception):
-    """The process did not start or broke off. Raised, so that the cache does not keep it."""
+    """The process did not start or broke off."""
 
 
 class Worker:
@@ -84,24 +118,36 @@ class Worker:
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
+        self.ready_at = 0.0
+        """When it last became ready, on the monotonic clock; infinite while it starts."""
 
-    def ask(self, first: str, second: str) -> Outcome:
-        reply = _exchange(self._running(), json.dumps([first, second, PROCESSOR_SECONDS, SECONDS]))
+    def start(self) -> None:
+        """The process, if it is not there already. WorkerLost where it cannot be had."""
+        if self._process is not None and self._process.poll() is None:
+            return
+        self.stop()
+        self.ready_at = math.inf
+        try:
+            self._process = _start()
+        finally:
+            self.ready_at = time.monotonic()
+
+    def ask(self, first: str, second: str, seconds: float = SECONDS) -> Outcome:
+        """The outcome within the seconds (by the clock), and some grace. WorkerLost if there is none."""
+        self.start()
+        assert self._process is not None
+        request = json.dumps([first, second, PROCESSOR_SECONDS, seconds])
+        reply = _exchange(self._process, request, seconds + REPLY_GRACE)
         if reply in get_args(Outcome):
             return cast(Outcome, reply)
         self.stop()
         raise WorkerLost
 
     def stop(self) -> None:
+        """Ends the process and its child."""
         if self._process is not None:
             _end(self._process)
             self._process = None
-
-    def _running(self) -> subprocess.Popen[bytes]:
-        if self._process is None or self._process.poll() is not None:
-            self.stop()
-            self._process = _start()
-        return self._process
 
 
 def _start() -> subprocess.Popen[bytes]:
@@ -126,14 +172,14 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     process.communicate()
 
 
-def _exchange(process: subprocess.Popen[bytes], request: str) -> str | None:
+def _exchange(process: subprocess.Popen[bytes], request: str, seconds: float) -> str | None:
     assert process.stdin is not None
     try:
         process.stdin.write(request.encode() + b"\n")
         process.stdin.flush()
     except OSError:
         return None
-    return _read_line(process, REPLY_SECONDS)
+    return _read_line(process, seconds)
 
 
 def _read_line(process: subprocess.Popen[bytes], deadline: float) -> str | None:
@@ -151,6 +197,7 @@ def _read_line(process: subprocess.Popen[bytes], deadline: float) -> str | None:
     return line.decode().strip()
 
 
+_decided: dict[Hashable, Outcome] = {}
 _workers: list[Worker] = []
 _idle: queue.LifoQueue[Worker] = queue.LifoQueue()
 

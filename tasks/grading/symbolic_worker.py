@@ -14,8 +14,8 @@ import signal
 import sys
 from typing import Any
 
-MEMORY = 1 << 30
-"""Bytes of address space; math-verify takes a fifth of it."""
+MEMORY = 768 << 20
+"""Bytes of address space of one worker; math-verify takes a quarter of it."""
 
 WARM_UP = (("(x+1)^2", "x^2+2x+1"), (r"\frac{\sqrt{8}}{2}", r"\sqrt{2}"), (r"\sin x", "x"), ("1,2", r"\{2,1\}"))
 """What sympy imports and builds when first used is paid for here, and every child inherits it."""
@@ -38,8 +38,7 @@ def main() -> None:
         _, status = os.waitpid(child, 0)
         if os.waitstatus_to_exitcode(status) == 0:
             return
-        timed_out = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGPROF
-        _say("time-out" if timed_out or os.waitstatus_to_exitcode(status) == 1 else "failed")
+        _say({-signal.SIGPROF: "time-out", 1: "starved"}.get(os.waitstatus_to_exitcode(status), "failed"))
 
 
 def _serve(math_verify: Any) -> None:
