@@ -147,4 +147,4 @@ def _codes(clusters: Clusters | None, items: int) -> NDArray[np.int64]:
 
 
 def _sums(values: NDArray[np.float64], codes: NDArray[np.int64]) -> NDArray[np.float64]:
-    return np.bincount(codes, weights=values)
+    return np.asarray(np.bincount(codes, weights=values), np.float64)

@@ -6,16 +6,16 @@ import pytest
 
 from tasks.config import PromoteConfig
 from tasks.errors import UserError
-from tasks.promote import decide
+from tasks.promote import compare_all, decide
 from tasks.records import Score
 
 GATE = "world:validation"
 
 
-def score(number: int, mean: float, greedy: bool, benchmark: str = GATE) -> Score:
+def score(number: int, mean: float, greedy: bool, benchmark: str = GATE, cluster: str | None = None) -> Score:
     return Score(
         benchmark=benchmark, id=str(number), domain="maps", target="1", greedy="1", greedy_correct=greedy,
-        samples=("1",), sample_accuracy=mean, majority_correct=greedy,
+        samples=("1",), sample_accuracy=mean, majority_correct=greedy, cluster=cluster,
     )  # fmt: skip
 
 
@@ -68,3 +68,36 @@ def test_scores_of_different_items_cannot_be_compared() -> None:
 def test_the_order_of_items_does_not_matter_to_the_pairing() -> None:
     after = scores([n / 50 for n in range(50)], [True, False] * 25)
     assert decide(BEFORE, after, GATE, PromoteConfig(), 0) == decide(BEFORE, after[::-1], GATE, PromoteConfig(), 0)
+
+
+def test_the_decision_counts_what_greedy_won_and_lost_and_how_likely_that_is_by_chance() -> None:
+    after = scores([0.6] * 50, [True] * 48 + [False, False])
+    decision = decide(BEFORE, after, GATE, PromoteConfig(), seed=0)
+    assert (decision.greedy_won, decision.greedy_lost, decision.clusters) == (24, 1, 50)
+    assert decision.greedy_p == pytest.approx(2 * 26 / 2**25)
+
+
+def test_items_that_go_together_are_one_piece_of_evidence() -> None:
+    """A gain on three of four seed questions with ten variants each is no sure gain, though it is one of 30 items."""
+
+    def variants(right: list[bool], clustered: bool) -> list[Score]:
+        return [
+            score(10 * seed + i, float(one), one, cluster=str(seed) if clustered else None)
+            for seed, one in enumerate(right)
+            for i in range(10)
+        ]
+
+    before, after, sure = [False] * 4, [True, True, True, False], PromoteConfig(judge="lower end", least_mean_gain=40)
+    alone = decide(variants(before, False), variants(after, False), GATE, sure, seed=0)
+    together = decide(variants(before, True), variants(after, True), GATE, sure, seed=0)
+    assert (alone.clusters, together.clusters) == (40, 4)
+    assert alone.mean_after == together.mean_after == 75
+    assert together.mean_low < 40 < alone.mean_low
+    assert alone.promoted
+    assert not together.promoted
+
+
+def test_every_benchmark_is_compared_and_clusters_of_different_ones_are_not_mixed() -> None:
+    reported = [score(number, 0.5, True, "mathverse", "p1") for number in range(5)]
+    told = compare_all([*BEFORE, *reported], [*BEFORE, *reported], resamples=100, seed=0)
+    assert {name: (one.items, one.clusters) for name, one in told.items()} == {GATE: (50, 50), "mathverse": (5, 1)}
