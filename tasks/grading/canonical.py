@@ -37,7 +37,10 @@ DEEPEST = 4
 """Collections within collections; what is nested deeper is text."""
 
 _NOTHING = frozenset({"", "none", "nan", "null", "n/a", "undefined answer", "no answer"})
-_TRUTH_WORDS = {True: "yes true yeah yep correct 是 对 正确", False: "no false nope incorrect 否 不 错 错误 不对 不正确"}
+_TRUTH_WORDS = {
+    True: "yes true yeah yep correct 是 对 正确",
+    False: "no false nope incorrect 否 不 错 错误 不对 不正确",
+}
 _TRUTHS = {word: value for value, words in _TRUTH_WORDS.items() for word in words.split()}
 _LETTER = re.compile(r"(?:(?i:option|choice)\s+)?[(\[]?([A-Ja-j])[)\]]?[.:]?")
 _LETTER_WITH_TEXT = re.compile(r"(?:(?i:option|choice)\s+)?(?:\(([A-Ja-j])\)|([A-J])[.):])\s*(\S.*)|([A-J]) - (\S.*)")
@@ -80,12 +83,14 @@ _ORDINAL = re.compile(r"\d(?:st|nd|rd|th)\b", re.IGNORECASE)
 _POSSESSIVE = re.compile(r"['’]s\b")
 _INITIALS = re.compile(r"\b[a-z](?:\.\s?[a-z]\b)+\.?")
 _COMPOUND_ORDINAL = re.compile(r"\b([2-9])0 (\d(?:st|nd|rd|th))\b")
-_GRID = re.compile(r"\d+\s?(?:x|by)\s?\d+(?: [a-z]{3,})?|\d+\s?\*\s?\d+ (?:matrix|grid|board|table|array|square)", re.IGNORECASE)
+_GRID = re.compile(
+    r"\d+\s?(?:x|by)\s?\d+(?: [a-z]{3,})?|\d+\s?\*\s?\d+ (?:matrix|grid|board|table|array|square)", re.IGNORECASE
+)
 _BY = re.compile(r"\s*(?:x|X|by|\*)\s*(?=\d)")
 _DECADE = re.compile(r"(?:the )?((?:1[5-9]|20)\d0)'?s")
 _JUNK = re.compile(r"[.,;:!?'\"()\[\]{}⦃⦄_\-\s…\\]+")
-_NOT_QUICK = frozenset({"noon", "midday", "midnight", "inf", "infinity", "infty"})
-_QUICK_WORD = re.compile(r"[a-z]{3,24}")
+_QUICK = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]{1,12})?|([A-J])|([a-z]{3,24})")
+_NOT_QUICK = frozenset({"noon", "midday", "midnight", "inf", "infinity", "infty", *_NOTHING, *_TRUTHS})
 _STATEMENT = re.compile(
     r"^(?:it\s+is|it's|its|they\s+are|they're|there\s+(?:is|are)|this\s+is)\s+(?=\S)", re.IGNORECASE
 )
@@ -98,7 +103,7 @@ def canonical(text: str) -> Form:
 
 @lru_cache(maxsize=1 << 15)
 def _canonical(text: str) -> Form:
-    return read(plain(unified(text)), 0)
+    return read(text if _QUICK.fullmatch(text) else plain(unified(text)), 0)
 
 
 def read(text: str, depth: int) -> Form:
@@ -356,12 +361,17 @@ def _words(text: str) -> Form:
     return Text(_COMPOUND_ORDINAL.sub(r"\1\2", kept) or lower) if kept or lower.strip("{}[]()\"'$\\ ") else Nothing()
 
 
-def _read_quick_word(text: str) -> Form | None:
-    """A single lower-case word, the commonest answer, without a walk through the other readers."""
-    if not _QUICK_WORD.fullmatch(text) or text in _TRUTHS or text in _NOT_QUICK:
+def _read_quick(text: str) -> Form | None:
+    """A plain number, letter or lower-case word, the commonest answers, without a walk through the other readers."""
+    found = _QUICK.fullmatch(text)
+    if found is None or text in _NOT_QUICK:
         return None
-    number = read_number(text)
-    return None if number is not None else Text(plain_word(text))
+    if found[1]:
+        return Choice(text)
+    if found[2]:
+        return None if read_number(text) is not None else Text(plain_word(text))
+    value = Fraction(text)
+    return Quantity(value, "", value)
 
 
 def _read_decade(text: str) -> Form | None:
@@ -375,8 +385,8 @@ def _read_grid(text: str) -> Form | None:
 
 
 _READERS: tuple[Callable[[str], Form | None], ...] = (
+    _read_quick,
     _read_nothing,
-    _read_quick_word,
     _read_decade,
     _read_grid,
     read_date,

@@ -217,7 +217,9 @@ def _rooted(a: _Sum, by: Fraction) -> _Sum:
         outside, under = _square_free(base.numerator * base.denominator)
         root: _Sum = {(0, under): Fraction(outside, base.denominator)}
     else:
-        root = {ONE: Fraction(_whole_root(base.numerator, by.denominator), _whole_root(base.denominator, by.denominator))}
+        root = {
+            ONE: Fraction(_whole_root(base.numerator, by.denominator), _whole_root(base.denominator, by.denominator))
+        }
     return _raised(root, {ONE: Fraction(by.numerator)})
 
 

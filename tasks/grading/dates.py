@@ -5,9 +5,7 @@ import re
 from tasks.grading.forms import Date
 from tasks.grading.words import SPELLINGS
 
-MONTHS = (
-    "january february march april may june july august september october november december"
-).split()
+MONTHS = ("january february march april may june july august september october november december").split()
 _NUMBER_OF = {name: number for number, name in enumerate(MONTHS, 1)}
 _MONTH = r"(?P<month>[a-z]{3,9})\.?"
 _DAY = r"(?P<day>\d{1,2})(?:st|nd|rd|th)?"

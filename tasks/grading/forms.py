@@ -137,7 +137,19 @@ class Text:
 
 
 Form = (
-    Nothing | Choice | Truth | Quantity | Clock | Date | Ratio | Span | Interval | Collection | Named | Expression | Text
+    Nothing
+    | Choice
+    | Truth
+    | Quantity
+    | Clock
+    | Date
+    | Ratio
+    | Span
+    | Interval
+    | Collection
+    | Named
+    | Expression
+    | Text
 )
 
 _SHORT_FOR = {

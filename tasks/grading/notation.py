@@ -30,6 +30,7 @@ _WRAPPERS = [
     re.compile(r"^'([^']+)'$"),
     re.compile(r"^<answer>(.+)</answer>$", re.DOTALL | re.IGNORECASE),
 ]
+_OPENS_A_WRAPPER = ("$", "\\", "*", "_", "`", '"', "'", "<")
 _LEAD = re.compile(
     r"^(?:(?:so|thus|therefore|hence),?\s+)?(?:the\s+)?(?:(?:final|correct|right|best)\s+)?(?:answer|option|choice)"
     r"(?:\s+is\s*:?|\s*[:=])\s*(?=\S)"
@@ -49,7 +50,9 @@ _GREEK = dict(zip("alpha beta gamma delta theta phi lambda mu sigma omega".split
 _COMMANDS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
     (re.compile(r"\{,\}|(?<=\d)\s*\\text\{,\}\s*(?=\d)"), ","),
     (
-        re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mathsf|mbox|operatorname|underline|rm)\s*\{([^{}]*)\}"),
+        re.compile(
+            r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mathsf|mbox|operatorname|underline|rm)\s*\{([^{}]*)\}"
+        ),
         r" \1 ",
     ),
     (re.compile(r"\\(?:left|right|bigl?|bigr|Bigl?|Bigr|displaystyle|limits)(?![a-zA-Z])"), ""),
@@ -105,7 +108,10 @@ _LATEX: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
     (re.compile("≥"), r"\\ge "),
     (re.compile("±"), r"\\pm "),
     (re.compile("∪"), r"\\cup "),
-    (re.compile(r"(\\(?:sin|cos|tan|cot|sec|csc) *)[({]?(\d+)(?:°|\^\{?\\circ\}?)[)}]?"), r"\1\\left(\\frac{\2\\pi}{180}\\right)"),
+    (
+        re.compile(r"(\\(?:sin|cos|tan|cot|sec|csc) *)[({]?(\d+)(?:°|\^\{?\\circ\}?)[)}]?"),
+        r"\1\\left(\\frac{\2\\pi}{180}\\right)",
+    ),
     (re.compile("°"), r"^{\\circ}"),
     (re.compile("θ"), r"\\theta "),
 ]
@@ -134,11 +140,15 @@ def _bare(text: str) -> str:
 
 
 def _unwrapped(text: str) -> str:
-    for wrapper in _WRAPPERS:
-        found = wrapper.match(text)
-        if found and _balanced(found[1]):
-            text = found[1].strip()
-    text = _ASIDE.sub("", _LEAD.sub("", text))
+    if text[:1] in _OPENS_A_WRAPPER:
+        for wrapper in _WRAPPERS:
+            found = wrapper.match(text)
+            if found and _balanced(found[1]):
+                text = found[1].strip()
+    if not text[:1].isdigit():
+        text = _LEAD.sub("", text)
+    if text.endswith(")"):
+        text = _ASIDE.sub("", text)
     if "\\" in text:
         text = _TRAILING_SPACE.sub("", text)
     stripped = text.rstrip(_STOPS)

@@ -27,10 +27,11 @@ _NAMES_A_LETTER = (
     r"(?:the\s+)?(?:(?:correct|right|best|final)\s+)?(?:option|choice|letter|answer|选项)?\s*(?:is\s+|:\s*)?"
 )
 _CLAIM_BEFORE = re.compile(
-    r"(?:\banswer\b[^.;\n?]{0,40}?(?:\b(?:is|be|was)\b|[:=])\s*"
+    r"(?:\bans(?:wer)?\b[^.;\n?]{0,40}?(?:\b(?:is|be|was)\b|[:=])\s*"
     r"|\b(?:correct|right|best)\s+\w+[^.;,\n?]{0,25}?(?:\b(?:is|be)\b|[:=])\s*"
     r"|\b(?:choos(?:e|ing)|chose|pick(?:ed|ing)?|select(?:ed|ing)?|go(?:ing)?\s+with|went\s+with|conclude|opt\s+for)\s+"
     r"|\b(?:leav(?:es|ing)|left\s+with)\s+(?:us\s+with\s+)?(?:only\s+)?|\bwait,?\s+"
+    r"|(?:\bnot|n't)\s+(?:option\s+)?[(]?[A-J][)]?,?\s+but\s+(?:rather\s+)?"
     r"|\b(?:think|believe|guess)\s+(?:that\s+)?(?:it(?:'s|\s+is)\s+)?"
     r"|\banswer\s+|\b(?:therefore|thus|hence|so)[,:]?\s+(?:it(?:'s|\s+is)\s+|it\s+must\s+be\s+)?"
     r"|\b(?:it(?:'s|\s+is|\s+must\s+be)|that(?:'s|\s+is))\s+"
@@ -72,10 +73,14 @@ _MAY_NAME_AN_OPTION = re.compile(
     re.IGNORECASE,
 )
 """What may stand before a letter that is an option: not a noun, as in `triangle A` or `vitamin C`."""
-_CLAIMS_WORDS = re.compile(r"\b(?:answer(?: is| be| must be| would be)?|so|thus|therefore|hence)(?: it is| it must be)?$")
+_CLAIMS_WORDS = re.compile(
+    r"\b(?:answer(?: is| be| must be| would be)?|so|thus|therefore|hence)(?: it is| it must be)?$"
+)
 _ARTICLE_OR_PRONOUN = re.compile(
     r"^\s+(?!(?:is|are|and|or|but|because|since|as|seems|looks|appears|must|would|with)\b)[a-z]"
 )
+_A_WORD = re.compile(r"\s*(?!(?:or|and|but|rather)\b)[a-z]")
+_DENIED_BEHIND = re.compile(r"(?:is|are|was) (?:not|wrong|incorrect|false)\b|isnt\b|arent\b|wasnt\b")
 _DENYING_WORDS = frozenset(
     {"not", "no", "never", "neither", "nor", "isnt", "arent", "wasnt", "without", "cannot", "than"}
 )
@@ -154,8 +159,9 @@ def _mentions(text: str, options: Mapping[str, str]) -> list[_Mention]:
         before, after = _clause_before(text, match.start()), text[match.end() :][:60]
         claimed = _CLAIM_BEFORE.search(before) is not None or _CLAIM_AFTER.match(after) is not None
         claimed &= _CONCESSION.search(before) is None
+        listed = bool(found) and _LIST.fullmatch(text[found[-1].end : match.start()]) is not None
         letter = match[2].upper()
-        if letter not in options or not _is_a_letter(match, before, after, claimed) or _asks(text, match.end()):
+        if letter not in options or not _is_a_letter(match, before, after, claimed, listed) or _asks(text, match.end()):
             continue
         denied = _DENIAL_BEFORE.search(before) is not None or _DENIAL_AFTER.match(after) is not None
         denied |= _HYPOTHETICAL.match(_sentence(text, match.start())) is not None
@@ -172,14 +178,14 @@ def _sentence(text: str, position: int) -> str:
     return re.split(r"[.!?\n]", text[start : position + 200])[0]
 
 
-def _is_a_letter(match: re.Match[str], before: str, after: str, claimed: bool) -> bool:
+def _is_a_letter(match: re.Match[str], before: str, after: str, claimed: bool, listed: bool) -> bool:
     """Not an article, a pronoun, or a lower-case letter that merely stands alone."""
     enclosed = bool(match[1]) and bool(match[3])
     named = re.search(r"\b(?:option|choice|letter|answer)\s*(?:is\s+|:\s*)?$", before, re.IGNORECASE) is not None
     if enclosed or (named and not _ARTICLE_OR_PRONOUN.match(after)):
         return True
     if match[2].islower():
-        return match[2] != "a" and claimed and not _ARTICLE_OR_PRONOUN.match(after)
+        return (claimed or listed) and not (_A_WORD if match[2] == "a" else _ARTICLE_OR_PRONOUN).match(after)
     if not claimed and not _MAY_NAME_AN_OPTION.search(before):
         return False
     return match[2] not in "AI" or not _ARTICLE_OR_PRONOUN.match(after)
@@ -242,7 +248,8 @@ def _by_words(text: str, options: Mapping[str, str]) -> str | None:
         for start in range(len(words) - len(wanted) + 1 if wanted else 0):
             if words[start : start + len(wanted)] == wanted:
                 before = words[max(0, start - 6) : start]
-                if not _DENYING_WORDS & set(_after_but(before[-3:])):
+                behind = " ".join(words[start + len(wanted) :][:3])
+                if not _DENYING_WORDS & set(_after_but(before[-3:])) and not _DENIED_BEHIND.match(behind):
                     found.append(letter)
                     claimed += [letter] if _CLAIMS_WORDS.search(" ".join(before)) else []
                 words[start : start + len(wanted)] = [""] * len(wanted)

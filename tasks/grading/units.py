@@ -65,7 +65,10 @@ _TABLE: dict[str, dict[str, str]] = {
 }  # fmt: skip
 """Mass counts in grams, so a newton is 1000 g m/s². A pound is money or mass: a dimension of its own (see `forms`)."""
 
-_ABSOLUTE = {"celsius": (Fraction(1), Fraction(27315, 100)), "fahrenheit": (Fraction(5, 9), Fraction(45967, 100) * 5 / 9)}
+_ABSOLUTE = {
+    "celsius": (Fraction(1), Fraction(27315, 100)),
+    "fahrenheit": (Fraction(5, 9), Fraction(45967, 100) * 5 / 9),
+}
 """A temperature in kelvin: degrees times the first plus the second. Not in compounds (°C/min is a difference)."""
 
 UNITS = {

@@ -2,8 +2,10 @@
 
 import threading
 import time
+from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -11,42 +13,16 @@ from tasks.grading import equal
 from tasks.grading.canonical import canonical
 from tasks.grading.symbolic import Worker
 
-SAME = [
-    ("5", "5.0"), ("1/2", "0.5"), ("7\\frac{3}{4}", "31/4"), ("7½", "7.5"), ("7 3/4", "7.75"), ("\\frac34", "0.75"),
-    ("1,000", "1000"), ("1{,}000", "1 000"), ("1.5 \\times 10^{3}", "1500"), ("2^10", "1024"), ("−5", "-5"),
-    ("twenty-one", "21"), ("one hundred and five", "105"), ("three quarters", "3/4"), ("seven and a half", "7.5"),
-    ("5 cm", "50 mm"), ("14 days", "2 weeks"), ("1 h 30 min", "90 minutes"), ("5 square meters", "5 m²"),
-    ("60 km/h", "60 kilometers per hour"), ("$5", "5 dollars"), ("30°", "30"), ("30^\\circ", "30 degrees"),
-    ("30 degrees Celsius", "30°C"), ("5\\text{ cm}", "5cm"), ("5 apples", "5"), ("three dogs", "3 dogs"),
-    ("3:05 pm", "15:05"), ("five past three", "3:05"), ("quarter to four", "3:45"), ("half past two", "2:30"),
-    ("3 o'clock", "3:00"), ("noon", "12 pm"), ("3:4", "6:8"), ("3:4", "3/4"),
-    ("\\{1, 2\\}", "{2,1}"), ("1, 2, 3", "3, 2, 1"), ("1,2", "(1,2)"), ("red and blue", "blue, red"),
-    ("x > 3", "(3, \\infty)"), ("1 ≤ x < 2", "[1,2)"), ("10–15", "10 to 15"),
-    ("the dog", "Dogs."), ("grey", "gray"), ("first", "1st"), ("H₂O", "H2O"), ("Yes, it is", "yes"), ("True", "yes"),
-    ("B", "(b)"), ("Option C", "C."), ("B. cat", "B"), ("B. cat", "cat"), ("x = 5", "5"), ("$5$", "\\boxed{5}"),
-    ("The answer is 5.", "5"),
-]  # fmt: skip
-DIFFERENT = [
-    ("2 days", "2 weeks"), ("5 cm", "5 mm"), ("5 m", "5 minutes"), ("5 m^2", "5 m"), ("30°C", "30°F"), ("€5", "$5"),
-    ("7 3/4", "73/4"), ("1/3", "0.33"), ("5", "-5"), ("0.5", "50"), ("cat", "act"), ("3 dogs", "3 cats"),
-    ("no dogs", "piano keys"), ("no dogs", "no cats"), ("no", "no dogs"), ("not red", "red"), ("C++", "C"),
-    ("3:05", "3:50"), ("3:05 am", "3:05 pm"), ("3:05", "3.05"), ("3:05", "3:5"), ("3:4", "4:3"),
-    ("(1,2)", "(2,1)"), ("(1,2)", "[1,2]"), ("[1,2)", "[1,2]"), ("10-15", "-5"), ("x = 5", "y = 5"),
-    ("A. cat", "B. cat"), ("A. cat", "A. dog"), ("6th", "6"), ("CO2", "CO"), ("glass", "grass"),
-]  # fmt: skip
-ANSWERS = [text for pair in SAME + DIFFERENT for text in pair] + ["", "None", "nan", "?", "50%", "a", "the"]
+SECTIONS = yaml.safe_load(Path(__file__).with_name("pairs.yaml").read_text(encoding="utf-8"))
+ANSWERS = [
+    text
+    for kind, labelled in SECTIONS.items()
+    if kind != "hostile"
+    for pair in (*labelled.get("same", ()), *labelled.get("different", ()))
+    for text in pair
+] + ["a", "the"]
 
 answers = st.sampled_from(ANSWERS) | st.text(alphabet="0123456789 /.,:%-ab°cm{}()[]x=", max_size=12)
-
-
-@pytest.mark.parametrize(("a", "b"), SAME)
-def test_the_same_answer_in_another_notation_is_equal(a: str, b: str) -> None:
-    assert equal(a, b).equal
-
-
-@pytest.mark.parametrize(("a", "b"), DIFFERENT)
-def test_different_answers_are_different(a: str, b: str) -> None:
-    assert not equal(a, b).equal
 
 
 def plain_form(text: str) -> bool:
@@ -54,13 +30,13 @@ def plain_form(text: str) -> bool:
 
 
 @given(answers.filter(plain_form), answers.filter(plain_form))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=300, deadline=None)
 def test_equality_is_symmetric(a: str, b: str) -> None:
     assert equal(a, b) == equal(b, a)
 
 
 @given(answers)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=300, deadline=None)
 def test_an_answer_equals_itself_unless_it_is_none(a: str) -> None:
     verdict = equal(a, a)
     assert verdict.equal or verdict.reason == "no answer"
@@ -85,7 +61,7 @@ def test_a_missing_unit_matches_but_two_units_must_agree() -> None:
 
 
 @given(st.text(max_size=60).filter(plain_form) | st.text(alphabet="\\{}^$_&%#()[] \n", max_size=60).filter(plain_form))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=300, deadline=None)
 def test_any_text_gets_a_verdict(text: str) -> None:
     assert equal(text, "5").equal in (True, False)
     assert equal("red", text) == equal(text, "red")
@@ -119,18 +95,6 @@ def test_short_answers_never_ask_the_algebra(monkeypatch: pytest.MonkeyPatch) ->
             equal(a, b)
 
 
-def test_short_answers_compare_at_50_000_a_second() -> None:
-    words = [*map(str, range(40)), "red", "blue", "green", "yellow", "black", "white"]
-    for word in words:
-        equal(word, word)
-    start = time.process_time()
-    for _ in range(10):
-        for a in words:
-            for b in words:
-                equal(a, b)
-    assert 10 * len(words) ** 2 / (time.process_time() - start) > 50_000
-
-
 class TestAlgebra:
     """These start a worker, which costs seconds once."""
 
@@ -151,7 +115,7 @@ class TestAlgebra:
     def test_work_without_end_is_ended_and_others_go_on(self) -> None:
         worker = Worker()
         try:
-            assert worker.ask("9^{9^{9}}", "5") in ("time-out", "failed")
+            assert worker.ask("9^{9^{9}}", "5") in ("time-out", "starved", "failed")
             assert worker.ask("2x+1", "1+2x") == "equal"
         finally:
             worker.stop()

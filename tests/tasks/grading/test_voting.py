@@ -48,7 +48,7 @@ def test_a_component_that_is_no_clique_falls_apart_into_exact_forms() -> None:
 
 
 @given(st.lists(st.sampled_from(ANSWERS), max_size=12), st.randoms(use_true_random=False))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_a_vote_does_not_depend_on_the_order(answers: list[str | None], shuffler: random.Random) -> None:
     expected = vote(answers)
     for _ in range(5):
@@ -58,6 +58,43 @@ def test_a_vote_does_not_depend_on_the_order(answers: list[str | None], shuffler
         assert (result.label, result.agreement, result.tie) == (expected.label, expected.agreement, expected.tie)
         groups = {frozenset(order[k] for k in group) for group in result.groups}
         assert groups == {frozenset(group) for group in expected.groups}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_thousand_votes_do_not_depend_on_fifty_orders_each() -> None:
+    pool: list[str | None] = [
+        *ANSWERS,
+        "2x+1",
+        "1+2x",
+        "√8",
+        "2√2",
+        "2.828427",
+        "1/3",
+        "0.333333",
+        "0.3333333",
+        "30°",
+        "30 °C",
+    ]
+    rng = random.Random(0)
+    for _ in range(1000):
+        answers = rng.choices(pool, k=rng.randrange(1, 13))
+        expected = vote(answers)
+        for _ in range(50):
+            shuffled = vote(rng.sample(answers, len(answers)))
+            assert (shuffled.label, shuffled.agreement, shuffled.tie) == (
+                expected.label,
+                expected.agreement,
+                expected.tie,
+            )
+            assert sorted(map(len, shuffled.groups)) == sorted(map(len, expected.groups))
+
+
+def test_a_vote_gives_the_algebra_up_after_a_few_overruns(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr("tasks.grading.equality.ask", lambda *pair: asked.append(pair) or "time-out")
+    assert len(vote([f"x+{k}y" for k in range(9)]).groups) == 9
+    assert len(asked) == 3
 
 
 @pytest.mark.parametrize("answers", [["5", "5 cm", "5"], ["B", "B. cat", "b"]])

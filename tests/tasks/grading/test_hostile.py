@@ -1,0 +1,179 @@
+"""No text hangs, crashes or floods the grader, and none harms what others are told.
+
+The long forms (`-m slow`) take a minute on an idle machine and several on a busy one.
+"""
+
+import os
+import random
+import threading
+import time
+from collections.abc import Sequence
+
+import psutil
+import pytest
+
+from tasks.grading import Verdict, choose_option, equal, extract_answer, vote
+from tasks.grading.symbolic import Worker, _workers
+
+TARGETS = ("5", "x+1", "2\\sqrt{2}", "red")
+OPTIONS = ["red", "5 cm", "2x+1", "none of the above"]
+LIMIT = 4.0
+PIECES = (
+    *"0123456789+-*/^=().,:;%$ \n", "\\boxed{", "}", "\\frac{1}{2}", "\\text{ cm}", "the answer is ", "Option B",
+    "not ", "so ", "A", "b", "(C)", "yes", "no ", "dogs", "\\sqrt{2}", "x", "π", "°", "half past ", "three", "是",
+    "<answer>", "</think>", "**", "million", "or ", "and ", "\u200b", "½", "July 4", "km/h", "\\begin{pmatrix}",
+    "\\\\", "&", "{", "[",
+)  # fmt: skip
+
+
+def model_outputs(count: int, seed: int) -> list[str]:
+    """Random texts of what models write: words, numbers, LaTeX, boxes."""
+    rng = random.Random(seed)
+    return ["".join(rng.choices(PIECES, k=rng.randrange(1, 25))) for _ in range(count)]
+
+
+def graded(text: str) -> float:
+    """The seconds of the slowest call of all that may be asked of one text."""
+    calls = [lambda: extract_answer(text), lambda: choose_option(text, OPTIONS), lambda: vote([text, "5", text])]
+    calls += [lambda target=target: equal(text, target) for target in TARGETS]  # type: ignore[misc]
+    slowest = 0.0
+    for call in calls:
+        start = time.monotonic()
+        call()
+        slowest = max(slowest, time.monotonic() - start)
+    return slowest
+
+
+def memory(processes: Sequence[psutil.Process]) -> int:
+    """Resident bytes of the processes together."""
+    total = 0
+    for process in processes:
+        try:
+            total += process.memory_info().rss
+        except psutil.NoSuchProcess:
+            continue
+    return total
+
+
+def in_threads(texts: Sequence[str], count: int = 8) -> tuple[float, int]:
+    """The slowest call and the most memory, of this process's growth and its workers, with `count` threads."""
+    slowest = [0.0] * count
+    ours = psutil.Process(os.getpid())
+    before, most = ours.memory_info().rss, 0
+
+    def work(thread: int) -> None:
+        for text in texts[thread::count]:
+            slowest[thread] = max(slowest[thread], graded(text))
+
+    threads = [threading.Thread(target=work, args=(thread,)) for thread in range(count)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        most = max(most, ours.memory_info().rss - before + memory(ours.children(recursive=True)))
+        time.sleep(0.05)
+    return max(slowest), most
+
+
+def ordinary_verdicts() -> list[Verdict]:
+    return [equal("x^2+2x+1", "(x+1)^2"), equal("2x+1", "2x+2"), equal("5 cm", "50 mm"), equal("red", "blue")]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def workers_are_up() -> None:
+    """A busy machine may take long to start them, which is no call's fault."""
+    for _ in range(10):
+        if equal("x+1", "1+x").equal:
+            return
+
+
+def test_hostile_answers_take_no_longer_than_the_limit(hostile: list[str]) -> None:
+    assert max(graded(text) for text in hostile[:18]) < LIMIT
+
+
+@pytest.mark.parametrize("length", [257, 10_000, 1_000_000])
+@pytest.mark.parametrize("piece", ["9", "(", "\\frac{", "a ", "(a+)+", "1,", "\\boxed{", "not A ", "²", "is "])
+def test_length_costs_no_more_than_its_reading(piece: str, length: int) -> None:
+    text = (piece * length)[:length]
+    start = time.process_time()
+    assert not equal(text, "5").equal
+    choose_option(text, OPTIONS)
+    extract_answer(text)
+    assert time.process_time() - start < 2
+
+
+def test_random_model_outputs_are_graded_without_exception() -> None:
+    for text in model_outputs(300, seed=1):
+        extract_answer(text)
+        choose_option(text, OPTIONS)
+        equal(text, "5"), equal("red", text)
+
+
+def test_what_one_thread_asks_does_not_harm_what_others_are_told(hostile: list[str]) -> None:
+    stop = threading.Event()
+
+    def disturb() -> None:
+        for text in hostile:
+            if stop.is_set():
+                return
+            equal(text, "x+1")
+
+    disturber = threading.Thread(target=disturb)
+    disturber.start()
+    verdicts = [ordinary_verdicts() for _ in range(5)]
+    stop.set()
+    disturber.join()
+    for verdict in verdicts:
+        assert [bool(one) for one in verdict[1:]] == [False, True, False]
+        assert verdict[0] or verdict[0].reason == "algebra: starved"
+
+
+def test_a_killed_worker_is_replaced() -> None:
+    worker = Worker()
+    try:
+        assert worker.ask("2x+1", "1+2x") == "equal"
+        process = worker._process
+        assert process is not None
+        process.kill()
+        process.wait()
+        assert worker.ask("3x+1", "1+3x", 60) == "equal"
+        assert worker._process is not process
+    finally:
+        worker.stop()
+
+
+def test_a_worker_has_a_limit_on_its_memory() -> None:
+    worker = Worker()
+    try:
+        worker.start()
+        assert worker._process is not None
+        process = psutil.Process(worker._process.pid)
+        soft, hard = process.rlimit(psutil.RLIMIT_AS)
+        assert soft == hard == 768 << 20
+        assert worker.ask("\\prod_{k} " + "x" * 30 + "9" * 100, "10^{999}^{999}") in (
+            "different",
+            "time-out",
+            "failed",
+            "starved",
+        )
+        assert all(child.rlimit(psutil.RLIMIT_AS) == (soft, hard) for child in process.children())
+    finally:
+        worker.stop()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_a_thousand_hostile_answers_from_eight_threads(hostile: list[str]) -> None:
+    slowest, most = in_threads(hostile)
+    print(f"\n1000 hostile answers, 8 threads: slowest call {slowest:.2f} s, {most / 2**20:.0f} MiB more than before")
+    assert slowest < LIMIT
+    assert most < 2 << 30
+    assert [verdict.equal for verdict in ordinary_verdicts()] == [True, False, True, False]
+    assert all(worker._process is None or worker._process.poll() is None for worker in _workers)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_ten_thousand_random_model_outputs() -> None:
+    slowest = max(graded(text) for text in model_outputs(10_000, seed=2))
+    print(f"\n10000 random model outputs: slowest call {slowest:.2f} s")
+    assert slowest < LIMIT
