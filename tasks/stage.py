@@ -23,10 +23,12 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, get_type_hin
 
 from pydantic import JsonValue
 
+from tasks.forecast import Forecast, forecast
 from tasks.identity import differences, digest, marks_execution, value_of
 from tasks.progress import LogLines, listen, listening, track
 from tasks.records import Row
 from tasks.store import Artifact, DamagedArtifact, Output, Place
+from tasks.store.faults import repeated
 
 if TYPE_CHECKING:
     from prefect import Task
@@ -53,6 +55,16 @@ class Played(Generic[R]):
 
     artifact: Artifact[R]
     reused: bool
+
+
+@dataclass(frozen=True)
+class Standing(Generic[R]):
+    """What lies where a stage would put its artifact."""
+
+    artifact: Artifact[R] | None
+    """The one to reuse."""
+    reasons: list[str]
+    """Why one that is there cannot be reused."""
 
 
 class Stage(Generic[P, R]):
@@ -88,19 +100,40 @@ class Stage(Generic[P, R]):
         return decorate(functools.wraps(self.work)(run))
 
     def play(self, *args: P.args, **kwargs: P.kwargs) -> Played[R]:
-        """Reuse the complete artifact of the same identity, else do the work and commit it."""
+        """Reuse the complete artifact of the same identity, else do the work and commit it, under the place's lease."""
         place, identity = self._bound(*args, **kwargs)
-        found = self._reusable(place, identity)
-        if found is not None:
-            _log().info("%s: reused, %d rows at %s", self.name, found.rows, found.uri)
-            return Played(found, reused=True)
-        started = time.monotonic()
+        standing = self._standing(place, identity)
+        if told := forecast():
+            return self._told(told, place, identity, standing)
+        if standing.artifact:
+            return self._reused(standing.artifact)
+        with place.hold(wait=True):
+            standing = self._standing(place, identity)  # again: whoever held the lease may have played it
+            if standing.artifact:
+                return self._reused(standing.artifact)
+            if standing.reasons:
+                _log().info("%s: played again, since %s", self.name, "; ".join(standing.reasons))
+            return self._played(place, identity, lambda: self.work(*args, **kwargs))
+
+    def _played(self, place: Place, identity: dict[str, JsonValue], work: Callable[[], Output[R]]) -> Played[R]:
+        started, repeated_before = time.monotonic(), repeated()
         with _working(self.name):
-            output = self.work(*args, **kwargs)
+            output = work()
             seconds = time.monotonic() - started
             artifact = place.commit(self.name, self.row_type, output, identity, seconds)
         _log().info("%s: %d rows in %.1f s at %s", self.name, artifact.rows, seconds, artifact.uri)
+        if again := repeated() - repeated_before:
+            _log().warning("%s: %d requests to the store had to be repeated", self.name, again)
         return Played(artifact, reused=False)
+
+    def _told(self, told: Forecast, place: Place, identity: dict[str, JsonValue], standing: Standing[R]) -> Played[R]:
+        if standing.artifact and told.reused(place, standing.artifact):
+            return Played(standing.artifact, reused=True)
+        return Played(told.played(place, self.name, self.row_type, identity, standing.reasons), reused=False)
+
+    def _reused(self, artifact: Artifact[R]) -> Played[R]:
+        _log().info("%s: reused, %d rows at %s", self.name, artifact.rows, artifact.uri)
+        return Played(artifact, reused=True)
 
     def identity(self, *args: P.args, **kwargs: P.kwargs) -> dict[str, JsonValue]:
         """What a call would compute: stage, version, columns, and every argument but places and `Execution` ones."""
@@ -123,19 +156,16 @@ class Stage(Generic[P, R]):
         except TypeError as error:
             raise TypeError(f"stage {self.name}: {error}") from None
 
-    def _reusable(self, place: Place, identity: dict[str, JsonValue]) -> Artifact[R] | None:
+    def _standing(self, place: Place, identity: dict[str, JsonValue]) -> Standing[R]:
         manifest = place.manifest(self.name)
         if manifest is None:
-            return None
+            return Standing(None, [])
         if manifest.fingerprint != digest(identity):
-            changed = "; ".join(differences(manifest.identity, identity))
-            _log().info("%s: played again, since %s", self.name, changed)
-            return None
+            return Standing(None, differences(manifest.identity, identity))
         try:
-            return place.find(self.name, self.row_type)
+            return Standing(place.artifact(self.row_type, manifest), [])
         except DamagedArtifact as error:
-            _log().warning("%s: played again, since %s", self.name, error)
-            return None
+            return Standing(None, [str(error)])
 
 
 def _identifying_parameters(work: Callable[..., Any]) -> list[str]:

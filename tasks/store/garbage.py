@@ -1,0 +1,129 @@
+"""What no commit makes count: attempts that were killed, replaced or withdrawn, and files half written.
+
+A file is garbage if it lies in a stage of a place with a journal, its name holds the id of an attempt that does not
+stand there, and it is older than a set age. Nothing is garbage at a place where somebody holds the lease and lives, and
+nothing whose name is not one of ours. Journals stay: they are small, and a hole in one would let a fenced process in.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import PurePosixPath
+
+from tasks.store.files import TEMPORARY, Files, Stat
+from tasks.store.journal import JOURNAL, Head, Journal
+from tasks.store.lease import silence
+from tasks.store.manifest import MANIFEST
+
+ROWS, ATTACHED = re.compile(r"part-([0-9a-f]{8})-\d{5}\.parquet"), re.compile(r"([0-9a-f]{8})/.+")
+KNOWN_DEAD = 60
+"""An owner of another machine counts as dead after this many times the silence that lets others take over."""
+
+
+@dataclass(frozen=True)
+class Garbage:
+    """One file that may go."""
+
+    path: str
+    size: int
+    why: str
+    age: timedelta
+
+
+@dataclass(frozen=True)
+class Swept:
+    """What lies in a store that does not count."""
+
+    garbage: tuple[Garbage, ...]
+    busy: tuple[str, ...]
+    """Places that were left alone: somebody plays there, or the end of their journal is damaged."""
+
+
+def garbage(files: Files, older: timedelta) -> Swept:
+    """What may be removed below a store's root. Nothing is removed."""
+    now = datetime.now(UTC)
+    found, busy = list[Garbage](), list[str]()
+    for journal, inside in _places(files, files.root):
+        head = journal.head()
+        if _is_busy(journal, head, now):
+            busy.append(journal.place)
+        else:
+            found += (one for one in _garbage_of(journal, head, inside, now) if one.age >= older)
+    return Swept(tuple(found), tuple(busy))
+
+
+def remove(files: Files, garbage: Garbage) -> None:
+    """Remove one file, and the folders that it leaves empty."""
+    files.remove(garbage.path)
+    files.prune(str(PurePosixPath(garbage.path).parent))
+
+
+def _places(files: Files, folder: str) -> Iterator[tuple[Journal, list[Stat]]]:
+    """Every place in a folder and below, with the files in it that belong to no place further down."""
+    _, folders = files.listing(folder)
+    if JOURNAL in folders:
+        inside = [file for name in folders for file in _own_files(files, f"{folder}/{name}")]
+        yield Journal(files, f"{folder}/{JOURNAL}"), inside
+    for name in folders:
+        if name != JOURNAL:
+            yield from _places(files, f"{folder}/{name}")
+
+
+def _own_files(files: Files, folder: str) -> Iterator[Stat]:
+    """All files below a folder of a place, but not those of places further down."""
+    here, folders = files.listing(folder)
+    if JOURNAL not in folders:
+        yield from here
+        for name in folders:
+            yield from _own_files(files, f"{folder}/{name}")
+
+
+def _is_busy(journal: Journal, head: Head, now: datetime) -> bool:
+    """Whether somebody holds the lease who may live; or the journal's end is damaged, so that nobody can tell."""
+    if head.entry is None or head.entry.position != head.position:
+        return True
+    owner = head.entry.owner
+    if owner is None or owner.gone:
+        return False
+    try:
+        last = journal.files.stat(journal.heartbeat(head.entry.epoch)).modified
+    except FileNotFoundError:
+        last = journal.files.stat(journal.path(head.position)).modified
+    return owner.runs or (now - last).total_seconds() < KNOWN_DEAD * silence()
+
+
+def _garbage_of(journal: Journal, head: Head, inside: list[Stat], now: datetime) -> Iterator[Garbage]:
+    """A stage's attached files before its rows, which tell that they are an attempt's."""
+    commits = {stage: journal.commit(stage, head) for stage in head.stands}
+    ever = {(entry.commit.stage, entry.commit.attempt) for entry in journal.entries() if entry.commit}
+    named = [(file, *_names(journal, file)) for file in inside]
+    made = ever | {(stage, match[1]) for _, stage, name in named if (match := ROWS.fullmatch(name))}
+    for file, stage, name in sorted(named, key=lambda one: ROWS.fullmatch(one[2]) is not None):
+        if stage in commits and commits[stage] is None:
+            continue  # its commit is damaged: nobody can tell what counts
+        commit = commits.get(stage)
+        if why := _why(name, stage, commit.attempt if commit else None, made, ever):
+            yield Garbage(file.path, file.size, why, now - file.modified)
+
+
+def _names(journal: Journal, file: Stat) -> tuple[str, str]:
+    """The stage that a file lies in, and its name there."""
+    stage, _, name = file.path.removeprefix(journal.folder.removesuffix(JOURNAL)).partition("/")
+    return stage, name
+
+
+def _why(
+    name: str, stage: str, standing: str | None, made: set[tuple[str, str]], ever: set[tuple[str, str]]
+) -> str | None:
+    """Why a file of a stage does not count; None where it does, or is none of ours."""
+    if TEMPORARY.fullmatch(PurePosixPath(name).name):
+        return "half written"
+    if name == MANIFEST:
+        return None if standing else "withdrawn"
+    match = ROWS.fullmatch(name) or ATTACHED.fullmatch(name)
+    if match is None or match[1] == standing or (stage, match[1]) not in made:
+        return None
+    return "replaced" if (stage, match[1]) in ever else "never committed"

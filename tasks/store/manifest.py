@@ -1,0 +1,98 @@
+"""What a complete stage made, and of what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from functools import cache
+from importlib import metadata
+
+from pydantic import BaseModel, ConfigDict, JsonValue, computed_field
+
+from tasks.identity import digest
+
+MANIFEST = "manifest.json"
+SOFTWARE = (
+    "active-zero torch transformers trl peft vllm open-clip-torch faiss-cpu faiss-gpu prefect pyarrow numpy pillow"
+).split()
+ARTIFACT = "artifact:"
+
+
+class StoredFile(BaseModel):
+    """One file of an artifact."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    """What it is to the artifact: `part-00000.parquet`, `adapter/adapter_config.json`."""
+    path: str
+    """Where it lies, relative to the manifest. Holds the attempt's id."""
+    size: int
+    sha256: str
+    etag: str | None = None
+    """What the object store called these bytes when they were verified; None on a disk."""
+
+
+class Manifest(BaseModel):
+    """What a complete stage made, and of what. Fields that a later version added are ignored, not refused."""
+
+    model_config = ConfigDict(frozen=True)
+
+    stage: str
+    version: int
+    fingerprint: str
+    """sha256 of `identity`."""
+    identity: dict[str, JsonValue]
+    """All that went in: settings, inputs, stage version, columns. Nothing of where or how fast it ran."""
+    row_type: str
+    rows: int
+    counters: dict[str, int]
+    files: tuple[StoredFile, ...]
+    attempt: str
+    software: dict[str, str]
+    seconds: float
+    created: datetime
+    """UTC."""
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def inputs(self) -> dict[str, str]:
+        """Fingerprints of the artifacts that went in, by where they stand in the identity: `team.solver`."""
+        return {name: text.partition("@")[0] for name, text in self.input_digests.items()}
+
+    @property
+    def input_digests(self) -> dict[str, str]:
+        """The same with the digests of what the artifacts held: `<fingerprint>@<contents>`."""
+        return {name: text.removeprefix(ARTIFACT) for name, text in artifacts_in(self.identity)}
+
+    @property
+    def contents(self) -> str:
+        """Digest of the files' names and sha256: equal when two artifacts hold the same, wherever they lie."""
+        return digest({file.name: file.sha256 for file in self.files})
+
+
+@cache
+def software() -> dict[str, str]:
+    """Installed versions of what decides the outcome."""
+    installed = {name: _version(name) for name in SOFTWARE}
+    return {name: version for name, version in installed.items() if version is not None}
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def artifacts_in(value: JsonValue, name: str = "") -> Iterator[tuple[str, str]]:
+    """Every artifact in an identity, with its dotted name."""
+    match value:
+        case str() if value.startswith(ARTIFACT):
+            yield name, value
+        case Mapping():
+            for key, item in value.items():
+                yield from artifacts_in(item, f"{name}.{key}" if name else key)
+        case list():
+            for position, item in enumerate(value):
+                yield from artifacts_in(item, f"{name}[{position}]")
