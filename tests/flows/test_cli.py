@@ -294,8 +294,10 @@ def test_iterate_plays_a_round_says_what_became_of_it_and_reuses_what_is_complet
     assert lines[0] == "Run mine, round 1"
     assert lines[1].startswith("world:heldout, mean of 2: ")
     assert lines[2].startswith("world:heldout, greedy: ")
-    assert lines[-3].startswith(("promoted: ", "rolled back: "))
-    assert lines[-2].startswith("label accuracy: ")
+    assert lines[-5].startswith(("promoted: ", "rolled back: "))
+    assert lines[-4].startswith("replies: ")
+    assert lines[-3].startswith("label accuracy: ")
+    assert lines[-2].startswith("canaries: ")
     report = Path(lines[-1].removeprefix("report: "))
     assert report.read_text().startswith("# Run mine, round 1")
     assert {path.name for path in report.parent.iterdir()} == {
