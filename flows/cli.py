@@ -5,6 +5,7 @@ Only signatures and help are here, and nothing heavy is imported until a command
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -48,6 +49,10 @@ Verbose = Annotated[
 Out = Annotated[Path | None, typer.Option("--out", metavar="F", help="Write there instead of standard output.")]
 CorpusUri = Annotated[str, typer.Option("--corpus", metavar="URI", help="Where the corpus was built.")]
 
+ForceFrom = Annotated[
+    str | None, typer.Option("--force-from", metavar="STAGE", help="Play this stage and those after it again.")
+]
+
 DEFAULT = "embedded.yaml"
 
 
@@ -63,12 +68,63 @@ def iterate(
     run: Annotated[str, typer.Option(metavar="NAME", help="Which run to play on, or to begin.")] = "default",
     rounds: Annotated[int, typer.Option(min=1, metavar="N", help="How many rounds at most.")] = 1,
     overrides: Set = None,
+    force_from: ForceFrom = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Where another process plays the round, wait for it.")] = False,
     verbose: Verbose = False,
 ) -> None:
     """Play rounds on from where the run stands; what is complete already is reused."""
     from flows import cli_iterate
 
-    cli_iterate.iterate(config, run, rounds, overrides or [])
+    cli_iterate.iterate(config, run, rounds, overrides or [], force_from, wait)
+
+
+@app.command(
+    epilog=_examples(
+        "active-zero plan",
+        "active-zero plan --run mine --set filter.low=0.5",
+        "active-zero plan --force-from 5-synthesize --json",
+    )
+)
+def plan(
+    config: Config = DEFAULT,
+    run: Annotated[str, typer.Option(metavar="NAME", help="The run whose next round is meant.")] = "default",
+    overrides: Set = None,
+    force_from: ForceFrom = None,
+    json: Json = False,
+) -> None:
+    """What `iterate` would do: stage by stage, played or reused, and which setting or input is why."""
+    from flows import cli_plan
+
+    number, records = cli_plan.plan(config, run, overrides or [], force_from)
+    if json:
+        say_json({"run": run, "round": number, "stages": records})
+    else:
+        say(f"Run {run}, round {number}")
+        say_table(records, cli_plan.PLAN, "No stages.")
+
+
+@app.command(
+    epilog=_examples(
+        "active-zero gc --dry-run",
+        "active-zero gc --older-than 1",
+    )
+)
+def gc(
+    older_than: Annotated[float, typer.Option(min=0, metavar="HOURS", help="Leave what is younger.")] = 24,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    json: Json = False,
+) -> None:
+    """Remove what counts no more: attempts that were killed, replaced or withdrawn. Nothing where somebody plays."""
+    from flows import cli_plan
+    from flows.cli_runs import existing_store
+
+    records, busy = cli_plan.gc(existing_store(), older_than, dry_run)
+    if json:
+        say_json({"removed" if not dry_run else "would be removed": records, "left alone": list(busy)})
+        return
+    say_table(records, cli_plan.GARBAGE, "No garbage.")
+    for line in cli_plan.total(records, busy, dry_run):
+        say(line)
 
 
 @app.command(
@@ -285,23 +341,32 @@ def command(arguments: Sequence[str]) -> int:
     except typer.Exit as end:
         return end.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        complain("stopped; stages that are complete are kept, so the same command goes on from there")
+        complain(f"stopped; what is complete is kept, go on with: {resuming(arguments)}")
         return INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()
         return 0
     except Exception as error:  # the last resort: whatever it is, it is told in one line
-        return _failed(error)
+        return _failed(error, arguments)
 
 
-def _failed(error: Exception) -> int:
+def resuming(arguments: Sequence[str]) -> str:
+    """The command that goes on where this one ended. What was forced has been withdrawn, and is not forced again."""
+    kept = list(arguments)
+    for position, word in enumerate(arguments):
+        if word == "--force-from":
+            kept[position : position + 2] = ["", ""]
+    return shlex.join(["active-zero", *(word for word in kept if word and not word.startswith("--force-from="))])
+
+
+def _failed(error: Exception, arguments: Sequence[str]) -> int:
     if isinstance(error, typer.exceptions.TyperException):
         complain(error.format_message())
         return USER
     if cli_work.verbose:
         raise error
     seen = f"see {cli_work.log_file}" if cli_work.log_file else "repeat with --verbose if the command has it"
-    complain(f"failed: {type(error).__name__}: {error} ({seen})")
+    complain(f"failed: {type(error).__name__}: {error} ({seen}); go on with: {resuming(arguments)}")
     return FAILURE
 
 

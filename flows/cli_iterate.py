@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from flows.round import Round
 
 
-def iterate(config: str, run: str, rounds: int, overrides: Sequence[str]) -> None:
+def iterate(
+    config: str, run: str, rounds: int, overrides: Sequence[str], force_from: str | None = None, wait: bool = False
+) -> None:
     """Play rounds on from where the run stands, and print what became of each."""
     settings, store = load_config(config, overrides), Store.from_environment()
     Place.round(store, run, 1)  # refuses a name that cannot be one
@@ -26,7 +28,7 @@ def iterate(config: str, run: str, rounds: int, overrides: Sequence[str]) -> Non
     with working("iterate"):
         from flows.selfplay import play_rounds
 
-        played = play_rounds(settings, run, rounds, store.url)
+        played = play_rounds(settings, run, rounds, store.url, force_from, wait)
     for one in played:
         for line in ending(one):
             say(line)

@@ -17,7 +17,7 @@ FILTERED = "6-filter"
 def existing_store() -> Store:
     """The store that is meant. UserError where nothing is there, for nothing shall be made by looking."""
     store = Store.from_environment()
-    if not store.fs.exists(store.root):
+    if not store.files.exists(store.root):
         raise UserError(
             f"There is no store at {store.url}: set ACTIVE_ZERO_STORE, or start one with `active-zero iterate`."
         )
