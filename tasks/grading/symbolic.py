@@ -19,6 +19,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Hashable
 from pathlib import Path
@@ -32,11 +33,11 @@ LONGEST = 256
 DEEPEST = 12
 PROCESSOR_SECONDS = 0.8
 """For one pair; ordinary pairs take 5 to 350 ms. Processor time, so that a busy machine gives the same verdicts."""
-SECONDS = 3.4
+SECONDS = 3.0
 """For one call by the clock, waiting for a worker included. Only a busy machine or a flood of overruns gets there."""
 SECONDS_ONCE_READY = 1.4
 """At least this long after the workers have started, which a busy machine may take long over."""
-REPLY_GRACE = 0.3
+REPLY_GRACE = 0.7
 """A worker that is silent for so long after its child should have been ended is replaced."""
 START_SECONDS = 180.0
 """For a worker to import math-verify: 2.4 s on an idle core, 25 s beside ten other processes."""
@@ -88,11 +89,19 @@ def _asked(first: str, second: str) -> Outcome:
         return "starved"
     try:
         worker.start()
-        return worker.ask(first, second, min(SECONDS, max(0.05, _deadline(begun) - time.monotonic())))
+        outcome = worker.ask(first, second, min(SECONDS, max(0.05, _deadline(begun) - time.monotonic())))
     except WorkerLost:
+        threading.Thread(target=_revive, args=(worker,), daemon=True).start()
         return "failed"
-    finally:
-        _idle.put(worker)
+    _idle.put(worker)
+    return outcome
+
+
+def _revive(worker: Worker) -> None:
+    """Starts it again beside the work, so that no call waits for an import."""
+    with contextlib.suppress(WorkerLost):
+        worker.start()
+    _idle.put(worker)
 
 
 def _free_worker(begun: float) -> Worker | None:
@@ -105,8 +114,8 @@ def _free_worker(begun: float) -> Worker | None:
 
 
 def _deadline(begun: float) -> float:
-    """When a call that began then gives up. While a worker starts, it does not."""
-    return max(begun + SECONDS, max(worker.ready_at for worker in _workers) + SECONDS_ONCE_READY)
+    """When a call that began then gives up. Until the first worker is there, it does not."""
+    return max(begun + SECONDS, min(worker.ready_at for worker in _workers) + SECONDS_ONCE_READY)
 
 
 class WorkerLost(Exception):
@@ -118,19 +127,18 @@ class Worker:
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
-        self.ready_at = 0.0
-        """When it last became ready, on the monotonic clock; infinite while it starts."""
+        self.ready_at = math.inf
+        """When it first became ready, on the monotonic clock."""
 
     def start(self) -> None:
         """The process, if it is not there already. WorkerLost where it cannot be had."""
         if self._process is not None and self._process.poll() is None:
             return
         self.stop()
-        self.ready_at = math.inf
         try:
             self._process = _start()
         finally:
-            self.ready_at = time.monotonic()
+            self.ready_at = min(self.ready_at, time.monotonic())
 
     def ask(self, first: str, second: str, seconds: float = SECONDS) -> Outcome:
         """The outcome within the seconds (by the clock), and some grace. WorkerLost if there is none."""

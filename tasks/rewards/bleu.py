@@ -110,22 +110,28 @@ def distance_matrix(table: NgramCounts, members: IntArray) -> FloatArray:
     return square
 
 
-def close_pairs(table: NgramCounts, threshold: float) -> tuple[IntArray, IntArray]:
-    """All pairs i < j of one group with a distance under `threshold`, each once."""
-    found = [*_pairs_with_a_common_ngram(table, threshold), *_pairs_of_repetitive_texts(table, threshold)]
+def close_pairs(table: NgramCounts, threshold: float, between: int | None = None) -> tuple[IntArray, IntArray]:
+    """All pairs i < j of one group with a distance under `threshold`, each once; with `between`, those of which the
+    first is one of so many texts at the beginning and the second is not."""
+    found = [
+        *_pairs_with_a_common_ngram(table, threshold, between),
+        *_pairs_of_repetitive_texts(table, threshold, between),
+    ]
     if not found:
         return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
     pairs = np.unique(np.concatenate(found, axis=1), axis=1) if len(found) > 1 else found[0]
     return pairs[0], pairs[1]
 
 
-def _pairs_with_a_common_ngram(table: NgramCounts, threshold: float) -> Iterator[IntArray]:
-    counts = table.counts[ORDERS - 1]
-    transposed = counts.T.tocsr()
+def _pairs_with_a_common_ngram(table: NgramCounts, threshold: float, between: int | None) -> Iterator[IntArray]:
+    counts, others = table.counts[ORDERS - 1], table.counts[ORDERS - 1]
+    if between is not None:
+        counts, others = counts[:between], others[between:]
+    transposed = others.T.tocsr()
     work = counts.astype(bool) @ np.diff(transposed.indptr)  # an upper bound on the non-zeros of each row
     for rows in _blocks(work):
         product = (counts[rows] @ transposed).tocoo()
-        i, j, matches = product.row + rows.start, product.col.astype(np.int64), product.data
+        i, j, matches = product.row + rows.start, product.col.astype(np.int64) + (between or 0), product.data
         upper = i < j
         i, j, matches = i[upper], j[upper], matches[upper]
         possible = _may_be_close(table, i, j, matches, threshold)
@@ -161,11 +167,11 @@ def _close_of(table: NgramCounts, i: IntArray, j: IntArray, threshold: float) ->
     return np.concatenate(kept, axis=1)
 
 
-def _pairs_of_repetitive_texts(table: NgramCounts, threshold: float) -> Iterator[IntArray]:
+def _pairs_of_repetitive_texts(table: NgramCounts, threshold: float, between: int | None) -> Iterator[IntArray]:
     reach = np.log(FLOOR) + np.log(table.peaks[:-1]).sum(axis=0)
     for text in np.flatnonzero(reach > ORDERS * np.log(1 - threshold) - 1e-9):
         others = np.flatnonzero(table.groups == table.groups[text])
-        others = others[others != text]
+        others = others[others != text] if between is None else others[(others < between) != (text < between)]
         yield _close_of(table, np.minimum(text, others), np.maximum(text, others), threshold)
 
 

@@ -6,10 +6,12 @@ heights never fall, what happens above t cannot change what was merged below. So
 a component whose pairs are all close is one cluster without any clustering.
 
 Where several merges have exactly the same height, average linkage has several valid answers, and a library's choice
-depends on the order in which it walks the whole group, distances over the threshold included. Groups of at most
-`WHOLE_GROUP` items that hold a component of more than one possible answer (any that is not a clique) are therefore
-clustered whole, which gives the published code's choice. In larger groups the choice within a component is
-deterministic, but may differ from a dense run's: see `test_shares_cost` for how often.
+depends on the order in which it walks the whole group, distances over the threshold included: shuffling 4 096
+templated texts changes the dense way's own shares for 0.2 to 0.8 % of them. Groups of at most `WHOLE_GROUP` items that
+hold a component of more than one possible answer (any that is not a clique) are clustered whole and in the order given,
+which is the published code's choice to the last bit. In larger groups each component is clustered in the order of its
+`ranks`, so that the shares do not depend on the order of the batch; they then differ from a dense run's for no more
+texts than two dense runs differ from one another (`test_shares_cost` measures both).
 """
 
 from collections.abc import Callable
@@ -30,9 +32,12 @@ Distances = Callable[[IntArray], FloatArray]
 
 
 def cluster_sizes(
-    pairs: tuple[IntArray, IntArray], distances: Distances, threshold: float, groups: IntArray
+    pairs: tuple[IntArray, IntArray], distances: Distances, threshold: float, groups: IntArray, ranks: IntArray
 ) -> IntArray:
-    """Size of every item's own cluster, given the pairs of one group that are closer than the threshold."""
+    """Size of every item's own cluster, given the pairs of one group that are closer than the threshold.
+
+    `ranks` orders the items by what they are, not by where they stand; equal items may share a rank.
+    """
     count = len(groups)
     graph = csr_array((np.ones(len(pairs[0]), dtype=np.int8), pairs), shape=(count, count))
     component = connected_components(graph, directed=False)[1].astype(np.int64)
@@ -42,7 +47,7 @@ def cluster_sizes(
     group_sizes = np.bincount(groups, minlength=1)
     parts = _split(np.flatnonzero((edges != members * (members - 1) // 2)[component]), component)
     whole = {int(groups[part[0]]) for part in parts if group_sizes[groups[part[0]]] <= WHOLE_GROUP}
-    parts = [part for part in parts if int(groups[part[0]]) not in whole]
+    parts = [part[np.argsort(ranks[part])] for part in parts if int(groups[part[0]]) not in whole]
     for part in [*parts, *(np.flatnonzero(groups == group) for group in whole)]:
         sizes[part] = _linked_sizes(distances(part), threshold)
     return sizes

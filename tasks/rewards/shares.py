@@ -32,7 +32,37 @@ def text_shares(texts: Sequence[str], groups: Sequence[Hashable] | None = None, 
     group = _group_numbers(groups, len(texts))
     table = count_ngrams(texts, group, clip=preset != "repo")
     pairs = close_pairs(table, TEXT_THRESHOLD)
-    return _shares(cluster_sizes(pairs, lambda part: distance_matrix(table, part), TEXT_THRESHOLD, group), group)
+    sizes = cluster_sizes(pairs, lambda part: distance_matrix(table, part), TEXT_THRESHOLD, group, _ranks(texts))
+    return _shares(sizes, group)
+
+
+def memory_shares(
+    texts: Sequence[str],
+    earlier: Sequence[str],
+    groups: Sequence[Hashable] | None = None,
+    earlier_groups: Sequence[Hashable] | None = None,
+    preset: Preset = "repo",
+) -> FloatArray:
+    """What share of all that was asked before in its group is like each text: 0..1, float64 [texts].
+
+        memory share(i) = |{m in E(i): 1 - BLEU(i, m) < 0.5}| / |E(i)|,  E(i) = the earlier texts of i's group,
+
+    and 0 where nothing was asked before. It weighs a text's mode in earlier rounds as the text share weighs it in the
+    batch, so that it can be added to that penalty: shares inside one batch alone let modes take turns. An addition of
+    ours; neither the paper nor its code looks back.
+    """
+    if not len(earlier) or not len(texts):
+        return np.zeros(len(texts))
+    if (groups is None) != (earlier_groups is None):
+        raise ValueError("give groups for both the texts and the earlier ones, or for neither")
+    both = None if groups is None or earlier_groups is None else [*groups, *earlier_groups]
+    group = _group_numbers(both, len(texts) + len(earlier))
+    table = count_ngrams([*texts, *earlier], group, clip=preset != "repo")
+    first, second = close_pairs(table, TEXT_THRESHOLD, between=len(texts))
+    alike = np.bincount(first[second >= len(texts)], minlength=len(texts))
+    asked = np.bincount(group[len(texts) :], minlength=int(group.max()) + 1)[group[: len(texts)]]
+    shares: FloatArray = alike / np.maximum(asked, 1)
+    return shares
 
 
 def image_shares(embeddings: npt.ArrayLike, groups: Sequence[Hashable] | None = None) -> FloatArray:
@@ -48,7 +78,9 @@ def image_shares(embeddings: npt.ArrayLike, groups: Sequence[Hashable] | None = 
     unit = rows / np.where(norms == 0, 1, norms)
     found = [np.empty((2, 0), dtype=np.int64), *_close_images(unit, group)]
     first, second = np.concatenate(found, axis=1)
-    return _shares(cluster_sizes((first, second), lambda part: _cosine(unit[part]), IMAGE_THRESHOLD, group), group)
+    ranks = np.lexsort(unit.T).argsort()
+    sizes = cluster_sizes((first, second), lambda part: _cosine(unit[part]), IMAGE_THRESHOLD, group, ranks)
+    return _shares(sizes, group)
 
 
 def _group_numbers(groups: Sequence[Hashable] | None, count: int) -> IntArray:
@@ -58,6 +90,12 @@ def _group_numbers(groups: Sequence[Hashable] | None, count: int) -> IntArray:
         raise ValueError(f"{len(groups)} groups for {count} outputs")
     numbers: dict[Hashable, int] = {}
     return np.fromiter((numbers.setdefault(group, len(numbers)) for group in groups), dtype=np.int64, count=count)
+
+
+def _ranks(texts: Sequence[str]) -> IntArray:
+    """Where each text stands in the alphabet."""
+    ranks: IntArray = np.unique(np.array(texts, dtype=object), return_inverse=True)[1]
+    return ranks
 
 
 def _shares(sizes: IntArray, groups: IntArray) -> FloatArray:

@@ -12,7 +12,7 @@ from scipy.cluster.hierarchy import linkage
 from scipy.spatial.distance import squareform
 from sklearn.cluster import AgglomerativeClustering
 
-from tasks.rewards import image_shares, text_shares
+from tasks.rewards import image_shares, memory_shares, text_shares
 from tasks.rewards.presets import FloatArray
 
 Profile = list[Counter[tuple[str, ...]]]
@@ -143,3 +143,36 @@ def test_an_output_without_an_image_is_alike_to_nothing() -> None:
 def test_groups_must_align_with_texts() -> None:
     with pytest.raises(ValueError, match="2 groups for 1 outputs"):
         text_shares(["a"], ["x", "y"])
+
+
+def test_the_order_of_a_large_batch_does_not_matter() -> None:
+    texts = template_texts(1500, seed=4)
+    order = np.random.default_rng(0).permutation(len(texts))
+    np.testing.assert_array_equal(text_shares([texts[k] for k in order]), text_shares(texts)[order])
+
+
+@pytest.mark.parametrize("preset", ["repo", "paper"])
+@given(texts=sentences, earlier=sentences, seed=st.integers(0, 1000))
+@settings(max_examples=40, deadline=None)
+def test_memory_shares_equal_their_formula(preset: str, texts: list[str], earlier: list[str], seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    groups, before = rng.integers(0, 2, len(texts)).tolist(), rng.integers(0, 2, len(earlier)).tolist()
+    square = reference_distances([*texts, *earlier], clip=preset == "paper")[: len(texts), len(texts) :]
+    assume(not np.any(np.abs(square - 0.5) < 1e-9))
+    same = np.equal.outer(np.array(groups, int), np.array(before, int))
+    expected = ((square < 0.5) & same).sum(axis=1) / np.maximum(same.sum(axis=1), 1)
+    found = memory_shares(texts, earlier, groups, before, preset)  # type: ignore[arg-type]
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
+def test_what_was_asked_before_costs_and_what_is_new_does_not() -> None:
+    earlier = ["how many red cars are there now", "how many red cars are there here", "what is written on the sign"]
+    texts = ["how many red cars are there today", "which of the two bars is higher"]
+    np.testing.assert_allclose(memory_shares(texts, earlier), [2 / 3, 0])
+    assert memory_shares(texts, []).tolist() == [0, 0]
+    assert memory_shares([], earlier).shape == (0,)
+
+
+def test_memory_needs_groups_for_both_or_neither() -> None:
+    with pytest.raises(ValueError, match="for neither"):
+        memory_shares(["a"], ["b"], groups=["x"])
