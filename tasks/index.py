@@ -1,34 +1,37 @@
 """Makes a corpus searchable: shards, then rows and embeddings shard by shard, then one index over all.
 
     corpora/<name>/shards/                      the micro world's shards, where the corpus is rendered
-    corpora/<name>/parts/00012/embeddings/      a shard's rows and their float16 vectors
-    corpora/<name>/index/                       all rows, duplicates marked, and the index
+    corpora/<name>/parts/00012/shard/           what a shard is, by its contents
+    corpora/<name>/parts/00012/embeddings/      its rows and their float16 vectors
     corpora/<name>/catalog/                     where the shards lie and how to open it all
+    corpora/<name>/index/                       all rows, masked, and the index
 
-A shard is read once: its pictures are decoded, checked and embedded in one stream. Vector i of a part belongs to its
-i-th row without a `reason`, and so it is in the index.
+A shard is fetched and read once: its pictures are decoded, checked and embedded in one stream. Vector i of a part
+belongs to its i-th row without a `reason`. Masks are laid over all rows afterwards; what they leave is in the index.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import TypeAdapter
 
-from tasks.corpora import Corpus, CorpusConfig, World
+from tasks.corpora import Corpus, CorpusConfig, Source, World
+from tasks.corpora.collection import Collection
 from tasks.corpora.decode import Limits, Read
-from tasks.corpora.sample import Sample, Shard
+from tasks.corpora.masks import Blocklist, Masks, masked
+from tasks.corpora.sample import Listed, Sample, Shard, reasons
 from tasks.errors import UserError
 from tasks.identity import Execution
 from tasks.progress import track
 from tasks.records import Row
 from tasks.retrieval.clip import Clip, Embedder
 from tasks.retrieval.index import Index, IndexConfig, recall
-from tasks.retrieval.library import DUPLICATE, Library, LibraryConfig
+from tasks.retrieval.library import Library, LibraryConfig
 from tasks.stage import stage, workspace
 from tasks.store import Artifact, Output, Place, Store
 
@@ -37,19 +40,25 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
+log = logging.getLogger(__name__)
+
 VECTORS = "embeddings.npy"
 INDEX = "index.faiss"
 RECALL_AT = 5
 RECALL_QUERIES = 500
+DAMAGED = "damaged shard"
+_NO_PICTURE = ("failed", DAMAGED, "damaged metadata")
 
 
 class Catalog(Row):
-    """How a built corpus is opened again. One row."""
+    """One source of a built corpus, and how it is opened again."""
 
     corpus: str
     """Its `CorpusConfig` as JSON: where the shards lie."""
     library: str
-    """Its `LibraryConfig` as JSON."""
+    """The corpus's `LibraryConfig` as JSON."""
+    shards: tuple[str, ...]
+    """Names of the shards that come from there."""
 
 
 def embed(reads: Iterable[Read], embedder: Embedder) -> tuple[list[Sample], NDArray[np.float16]]:
@@ -68,17 +77,6 @@ def embed(reads: Iterable[Read], embedder: Embedder) -> tuple[list[Sample], NDAr
     return samples, vectors
 
 
-def mark_duplicates(samples: Sequence[Sample]) -> list[Sample]:
-    """Of pictures with the same bytes the first stays; the others say which one it is."""
-    first: dict[str, str] = {}
-    return [_marked(sample, first) for sample in samples]
-
-
-def reasons(samples: Iterable[Sample]) -> dict[str, int]:
-    """How many rows by the kind of their reason: `{"kept": 970, "broken": 12, "failed": 18}`."""
-    return dict(Counter(_kind(sample.reason) for sample in samples))
-
-
 def text_queries(samples: Sequence[Sample], most: int = RECALL_QUERIES) -> list[str]:
     """Different captions, evenly spread over the corpus."""
     captions = list(dict.fromkeys(sample.caption for sample in samples if sample.caption))
@@ -91,71 +89,124 @@ def render_shards(place: Place, world: World) -> Output[Shard]:
     folder = workspace() / "shards"
     folder.mkdir()
     world.render(folder)
-    return Output(world.rendered(folder).listing(), files={"shards": folder})
+    corpus = world.rendered(folder)
+    return Output([corpus.shard(listed.name).describe() for listed in corpus.listing()], files={"shards": folder})
 
 
-@stage("embeddings", Sample)
+@stage("shard", Shard)
+def describe_shard(place: Place, listed: Listed, *, source: Annotated[Source, Execution]) -> Output[Shard]:
+    """What a shard holds, so that it counts as the same wherever it lies. Read again only when its stamp changes."""
+    return Output([source.describe()])
+
+
+@stage("embeddings", Sample, version=2)
 def embed_shard(
     place: Place,
     shard: Shard,
     limits: Limits,
     embedder: str,
     *,
-    corpus: Annotated[Corpus, Execution],
+    source: Annotated[Source, Execution],
     clip: Annotated[Clip, Execution],
 ) -> Output[Sample]:
     """One shard's rows and vectors. `embedder` is the fingerprint of the model that `clip` opens."""
     import numpy as np
 
-    samples, vectors = embed(corpus.read(shard.name), clip.open())
+    model = clip.open()
+    samples, vectors = embed(source.read(model.fit), model)
     np.save(workspace() / VECTORS, vectors)
-    return Output(samples, reasons(samples), {VECTORS: workspace() / VECTORS})
+    return Output(samples, reasons(sample.reason for sample in samples), {VECTORS: workspace() / VECTORS})
 
 
-@stage("index", Sample)
+@stage("index", Sample, version=2)
 def build_index(
     place: Place,
     config: IndexConfig,
+    masks: Masks,
+    blocked: Blocklist,
     embedder: str,
     parts: tuple[Artifact[Sample], ...],
     *,
     clip: Annotated[Clip, Execution],
 ) -> Output[Sample]:
-    """All parts' rows with duplicates marked, an index over the rest, and how well it answers captions."""
+    """All parts' rows with masks laid over them, an index over the rest, and how well it answers captions."""
     import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
 
-    read = [sample for part in parts for sample in part.read()]
-    vectors = np.concatenate([np.load(part.file(VECTORS), mmap_mode="r") for part in parts])
-    samples = mark_duplicates(read)
-    kept = [after.reason is None for before, after in zip(read, samples, strict=True) if before.reason is None]
-    if not any(kept):
-        raise UserError(f"no usable picture in this corpus: {reasons(samples)}.")
-    index = config.build(vectors[kept])
+    rows = pa.concat_tables(part.table() for part in parts)
+    table = masked(rows, masks, blocked)
+    kept = pc.is_null(table["reason"]).filter(pc.is_null(rows["reason"])).to_numpy()
+    samples = Sample.from_table(table)
+    counts = reasons(sample.reason for sample in samples)
+    if not kept.any():
+        raise UserError(f"no usable picture in this corpus: {counts}.")
+    index = config.build(np.concatenate([np.load(part.file(VECTORS), mmap_mode="r") for part in parts])[kept])
     index.save(workspace() / INDEX)
-    return Output(samples, reasons(samples) | _recalls(index, samples, clip), {INDEX: workspace() / INDEX})
+    return Output(samples, counts | _recalls(index, samples, clip), {INDEX: workspace() / INDEX})
 
 
 @stage("catalog", Catalog)
-def write_catalog(place: Place, corpus: str, library: str) -> Output[Catalog]:
+def write_catalog(place: Place, sources: tuple[Catalog, ...]) -> Output[Catalog]:
     """Notes where the shards lie. Apart from the index, whose identity is what is in the shards."""
-    return Output([Catalog(corpus=corpus, library=library)])
+    return Output(sources)
 
 
 def build_corpus(place: Place, config: CorpusConfig, library: LibraryConfig) -> Artifact[Sample]:
     """Everything from shards to index at `place`; what is there already and has not changed is reused."""
-    corpus = _rendered(place, config) if isinstance(config, World) else config
-    shards, embedder = corpus.listing(), library.clip.open().fingerprint
-    parts = []
-    with track(len(shards), "shards") as progress:
-        for shard in shards:
-            part = embed_shard(
-                part_of(place, shard.name), shard, corpus.limits, embedder, corpus=corpus, clip=library.clip
-            )
-            parts.append(part)
+    parts = ingest(place, _rendered(place, config) if isinstance(config, World) else config, library.clip)
+    source = Catalog(corpus=config.model_dump_json(), library=library.model_dump_json(), shards=tuple(sorted(parts)))
+    write_catalog(place, (source,))
+    return _index(place, config.masks, library, parts)
+
+
+def add_to_corpus(place: Place, config: CorpusConfig) -> Artifact[Sample]:
+    """The corpus at `place` and the shards of another address, with the settings that it was built with.
+
+    Its own shards are not looked at again. UserError where a new one has the name of another one.
+    """
+    catalog = _catalog(place)
+    library = LibraryConfig.model_validate_json(catalog[0].library)
+    first = _configured(catalog[0])
+    added = config.model_copy(update={"limits": first.limits, "masks": first.masks})
+    old = {name: _part(place, name) for source in catalog for name in source.shards}
+    corpus = _rendered(place, added) if isinstance(added, World) else added
+    new = _without_known(place, corpus, old)
+    parts = old | ingest(place, corpus, library.clip, new)
+    if new:
+        names = tuple(listed.name for listed in new)
+        source = Catalog(corpus=added.model_dump_json(), library=catalog[0].library, shards=names)
+        write_catalog(place, (*catalog, source))
+    return _index(place, first.masks, library, parts)
+
+
+def ingest(
+    place: Place, corpus: Corpus, clip: Clip, shards: Sequence[Listed] | None = None
+) -> dict[str, Artifact[Sample]]:
+    """Rows and vectors of a corpus's shards (all, or those given), each an artifact of its own, by their names.
+
+    UserError with the list where too many shards are damaged or too many pictures broken.
+    """
+    listing = corpus.listing() if shards is None else shards
+    parts: dict[str, Artifact[Sample]] = {}
+    with track(len(listing), "shards") as progress:
+        for listed in listing:
+            parts[listed.name] = ingest_shard(place, corpus, listed, clip)
+            _stop_at_damage(parts, len(listing), corpus.limits)
             progress.advance()
-    index = build_index(place, library.index, embedder, tuple(parts), clip=library.clip)
-    write_catalog(place, config.model_dump_json(), library.model_dump_json())
-    return index
+    _stop_at_broken(parts, corpus.limits)
+    return parts
+
+
+def ingest_shard(place: Place, corpus: Corpus, listed: Listed, clip: Clip) -> Artifact[Sample]:
+    """One shard's rows and vectors, whatever else of the corpus there is."""
+    part = part_of(place, listed.name)
+    with corpus.shard(listed.name) as source:
+        (shard,) = describe_shard(part, listed, source=source).read()
+        found = embed_shard(part, shard, corpus.limits, clip.open().fingerprint, source=source, clip=clip)
+    if found.counters.get(DAMAGED):
+        log.warning("shard %s is damaged: %s", listed.name, _damage(found))
+    return found
 
 
 def open_library(place: Place, config: LibraryConfig | None = None) -> Library:
@@ -163,16 +214,15 @@ def open_library(place: Place, config: LibraryConfig | None = None) -> Library:
 
     UserError where nothing is built there, and, with the first query, where the model is another one.
     """
-    index = built_index(place)
-    catalog = place.find("catalog", Catalog)
-    if catalog is None:
-        raise _not_built(place)
-    (row,) = catalog.read()
-    source: CorpusConfig = TypeAdapter(CorpusConfig).validate_json(row.corpus)
-    corpus = _rendered(place, source) if isinstance(source, World) else source
-    settings = config or LibraryConfig.model_validate_json(row.library)
+    index, catalog = built_index(place), _catalog(place)
+    sources: dict[str, Corpus] = {}
+    for row in catalog:
+        source = _configured(row)
+        corpus = _rendered(place, source) if isinstance(source, World) else source
+        sources |= dict.fromkeys(row.shards, corpus)
+    settings = config or LibraryConfig.model_validate_json(catalog[0].library)
     embedder = str(index.manifest.identity["embedder"])
-    return Library(settings, corpus, index.table(), Index.open(index.file(INDEX)), embedder)
+    return Library(settings, Collection(sources), index.table(), Index.open(index.file(INDEX)), embedder)
 
 
 def built_index(place: Place) -> Artifact[Sample]:
@@ -205,17 +255,80 @@ def _rendered(place: Place, world: World) -> Corpus:
     return world.rendered(render_shards(place, world).folder("shards"))
 
 
-def _marked(sample: Sample, first: dict[str, str]) -> Sample:
-    if sample.reason is not None or sample.sha256 is None:
-        return sample
-    original = first.setdefault(sample.sha256, sample.key)
-    return sample if original == sample.key else sample.model_copy(update={"reason": f"{DUPLICATE} {original}"})
+def _catalog(place: Place) -> list[Catalog]:
+    catalog = place.find("catalog", Catalog)
+    if catalog is None:
+        raise _not_built(place)
+    return catalog.read()
 
 
-def _kind(reason: str | None) -> str:
-    if reason is None:
-        return "kept"
-    return "duplicate" if reason.startswith(DUPLICATE) else reason.partition(":")[0]
+def _configured(source: Catalog) -> CorpusConfig:
+    config: CorpusConfig = TypeAdapter(CorpusConfig).validate_json(source.corpus)
+    return config
+
+
+def _index(
+    place: Place, masks: Masks, library: LibraryConfig, parts: Mapping[str, Artifact[Sample]]
+) -> Artifact[Sample]:
+    """The index over parts in the order of their names, so that shards added later lie where a rebuild puts them."""
+    ordered = tuple(parts[name] for name in sorted(parts))
+    embedder = library.clip.open().fingerprint
+    return build_index(place, library.index, masks, masks.blocked(), embedder, ordered, clip=library.clip)
+
+
+def _part(place: Place, shard: str) -> Artifact[Sample]:
+    part = part_of(place, shard).find("embeddings", Sample)
+    if part is None:
+        raise UserError(f"shard {shard} of {place.store.url}/{place.prefix} is gone: build the corpus again.")
+    return part
+
+
+def _without_known(place: Place, corpus: Corpus, known: Mapping[str, object]) -> list[Listed]:
+    """The shards that the corpus does not have yet. UserError where one has the name of another."""
+    new = []
+    for listed in corpus.listing():
+        if listed.name not in known:
+            new.append(listed)
+            continue
+        had = part_of(place, listed.name).find("shard", Shard)
+        with corpus.shard(listed.name) as source:
+            if had is None or had.read()[0].version != source.describe().version:
+                raise UserError(
+                    f"the corpus has another shard {listed.name} already: give the new ones a prefix (--prefix NAME-)."
+                )
+    return new
+
+
+def _stop_at_damage(parts: Mapping[str, Artifact[Sample]], shards: int, limits: Limits) -> None:
+    damaged = {name: part for name, part in parts.items() if part.counters.get(DAMAGED)}
+    if len(damaged) > limits.max_failures * shards:
+        listed = "; ".join(f"{name}: {_damage(part)}" for name, part in damaged.items())
+        raise UserError(
+            f"{len(damaged)} of {shards} shards are damaged, more than limits.max_failures ({limits.max_failures:g})"
+            f" allows: fetch them again or allow more. {listed}"
+        )
+
+
+def _stop_at_broken(parts: Mapping[str, Artifact[Sample]], limits: Limits) -> None:
+    broken = {name: part.counters.get("broken", 0) for name, part in parts.items()}
+    pictures = {name: _pictures(part) for name, part in parts.items()}
+    if sum(broken.values()) > limits.max_failures * sum(pictures.values()):
+        listed = "; ".join(f"{name}: {broken[name]} of {pictures[name]}" for name in parts if broken[name])
+        raise UserError(
+            f"{sum(broken.values())} of {sum(pictures.values())} pictures are broken, more than limits.max_failures"
+            f" ({limits.max_failures:g}) allows: fetch them again or allow more. {listed}"
+        )
+
+
+def _pictures(part: Artifact[Sample]) -> int:
+    """Rows with a picture. Failed downloads are no failures here: of LAION's addresses half are dead."""
+    return sum(count for kind, count in part.counters.items() if kind not in _NO_PICTURE)
+
+
+def _damage(part: Artifact[Sample]) -> str:
+    """What is wrong with a damaged shard, in the words of its row."""
+    found = [str(reason) for reason in part.table()["reason"].to_pylist() if reason and reason.startswith(DAMAGED)]
+    return found[0].partition(": ")[2]
 
 
 def _recalls(index: Index, samples: Sequence[Sample], clip: Clip) -> dict[str, int]:

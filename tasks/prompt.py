@@ -25,26 +25,67 @@ class Picture:
 
     key: str
     data: bytes = field(repr=False, compare=False)
+    orientation: int = field(default=1, repr=False, compare=False)
+    """EXIF orientation 1..8 that counts where the bytes say none."""
 
     @cached_property
     def image(self) -> Image.Image:
         """The decoded picture: first frame, upright, RGB."""
         from PIL import Image
 
-        return upright_rgb(Image.open(io.BytesIO(self.data)))
+        return upright_rgb(Image.open(io.BytesIO(self.data)), self.orientation)
 
 
-def upright_rgb(image: Image.Image) -> Image.Image:
-    """8-bit RGB as a person sees it: EXIF orientation applied, transparency on white, 16-bit grey scaled, not clipped.
+def upright_rgb(image: Image.Image, orientation: int = 1) -> Image.Image:
+    """8-bit RGB as a person sees it: EXIF orientation applied, transparency on white, deep grey scaled, not clipped.
 
     The one conversion for what is embedded and what is shown, so that a picture is found by what the model sees.
+    `orientation` counts where the bytes say none.
     """
-    from PIL import Image, ImageOps
+    from PIL import Image
 
-    image = ImageOps.exif_transpose(image)
+    turn = _turn(image, orientation)
+    image = image if turn is None else image.transpose(turn)
     if image.mode.startswith("I;16"):
         return image.point(lambda value: value / 256).convert("L").convert("RGB")
+    if image.mode in ("I", "F"):
+        return _scaled(image).convert("RGB")
     if not image.has_transparency_data:
         return image.convert("RGB")
-    canvas = Image.new("RGBA", image.size, "white")
-    return Image.alpha_composite(canvas, image.convert("RGBA")).convert("RGB")
+    clear = image.convert("RGBA")
+    canvas = Image.new("RGB", clear.size, "white")
+    canvas.paste(clear, mask=clear.getchannel("A"))
+    return canvas
+
+
+def _turn(image: Image.Image, otherwise: int) -> Image.Transpose | None:
+    """What undoes the EXIF orientation."""
+    from PIL import ExifTags
+    from PIL.Image import Transpose
+
+    turns = {
+        2: Transpose.FLIP_LEFT_RIGHT,
+        3: Transpose.ROTATE_180,
+        4: Transpose.FLIP_TOP_BOTTOM,
+        5: Transpose.TRANSPOSE,
+        6: Transpose.ROTATE_270,
+        7: Transpose.TRANSVERSE,
+        8: Transpose.ROTATE_90,
+    }
+    try:
+        said = image.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # a picture with damaged EXIF is a picture; its decoder raises whatever it stumbles over
+        said = None
+    return turns.get(otherwise if said is None else said)
+
+
+def _scaled(image: Image.Image) -> Image.Image:
+    """Grey of 32 bits as 8 bits, from its darkest to its brightest value."""
+    import numpy as np
+
+    values = np.asarray(image)
+    low, high = float(values.min()), float(values.max())
+    if not high > low:
+        return image.convert("L")
+    factor = 255 / (high - low)
+    return image.point(lambda value: value * factor + -low * factor).convert("L")

@@ -4,8 +4,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from tasks.corpora.folder import Folder
-from tasks.corpora.laion import Laion
+from tasks.corpora.folder import Folder, FolderShard
+from tasks.corpora.laion import Laion, TarShard
 from tasks.corpora.world import World
 
 CorpusConfig = Annotated[Laion | Folder | World, Field(discriminator="kind")]
@@ -13,4 +13,7 @@ CorpusConfig = Annotated[Laion | Folder | World, Field(discriminator="kind")]
 Corpus = Laion | Folder
 """A corpus that can be listed, read and read back; a `World` is one once it is rendered."""
 
-__all__ = ["Corpus", "CorpusConfig", "Folder", "Laion", "World"]
+Source = TarShard | FolderShard
+"""One shard of a corpus, to be read inside a `with`."""
+
+__all__ = ["Corpus", "CorpusConfig", "Folder", "Laion", "Source", "World"]

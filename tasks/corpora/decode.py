@@ -1,42 +1,68 @@
 """Pictures from bytes that nobody vouches for.
 
 A 21 KB PNG can unfold to 169 megapixels and 841 MB, so the size in the header is checked before anything is decoded,
-and only formats whose decoders read no other file and run no program are tried.
+and only formats whose decoders read no other file and run no program are tried. Pictures are decoded by several
+threads (Pillow's decoders free the interpreter), large ones by one at a time, so that memory stays bounded.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
+import os
+import threading
 import warnings
-from typing import TYPE_CHECKING, NamedTuple
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.corpora.sample import Sample
+from tasks.identity import Execution
 from tasks.prompt import upright_rgb
 
 if TYPE_CHECKING:
     from PIL import Image
 
+    Prepare = Callable[[Image.Image], Image.Image]
+
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 """Without EPS (runs Ghostscript), PSD, FITS, ICO and the like, whose headers may understate what they unfold to."""
 
-EXTENSIONS = frozenset({"jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "ppm"})
+EXTENSIONS = frozenset({"jpg", "jpeg", "jpe", "jfif", "png", "webp", "gif", "bmp", "tif", "tiff", "ppm"})
 """Files that are tried as pictures. What they are is then read from their bytes."""
+
+_BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*")
+_LARGE = 4_000_000
+_AHEAD = 32
+_BYTES_AHEAD = 64 << 20
+_large = threading.Lock()
 
 
 class Limits(BaseModel):
-    """What is decoded at all."""
+    """What is decoded at all, and how much failure is borne."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     max_pixels: int = Field(default=50_000_000, ge=1, le=89_478_485)
     """Larger pictures are masked, undecoded. The bound is where Pillow suspects a decompression bomb."""
-    min_side: int = Field(default=1, ge=1)
-    """Pictures with a shorter side, in pixels, are masked."""
     max_bytes: int = Field(default=64 << 20, ge=1)
     """Larger files are masked, unread."""
+    max_failures: Annotated[float, Execution] = Field(default=0.5, ge=0, le=1)
+    """The build stops where more than this share of the shards is damaged, or of the pictures broken."""
+
+
+class Raw(NamedTuple):
+    """A row so far, and the bytes of its picture: None where there is none, or it is too large to be read."""
+
+    sample: Sample
+    data: bytes | None = None
+    header: bytes = b""
+    """The tar's header block before the picture."""
 
 
 class Read(NamedTuple):
@@ -50,43 +76,99 @@ class BadPicture(Exception):
     """Why the bytes are not a usable picture; the text becomes the row's `reason`."""
 
 
-def examine(sample: Sample, data: bytes | None, limits: Limits) -> Read:
-    """The row completed by what its bytes say: sha256, width and height, or a reason. None: too large to be read."""
+def examine_all(raws: Iterable[Raw], limits: Limits, prepare: Prepare | None = None) -> Iterator[Read]:
+    """`examine` for each, in order, by as many threads as there are cores and a bounded way ahead of the caller."""
+    with ThreadPoolExecutor(_cores()) as pool:
+        ahead: deque[tuple[Future[Read], int]] = deque()
+        weight = 0
+        for raw in raws:
+            size = len(raw.data or b"")
+            ahead.append((pool.submit(examine, raw, limits, prepare), size))
+            weight += size
+            while len(ahead) > _AHEAD or weight > _BYTES_AHEAD:
+                done, size = ahead.popleft()
+                weight -= size
+                yield done.result()
+        for done, _ in ahead:
+            yield done.result()
+
+
+def examine(raw: Raw, limits: Limits, prepare: Prepare | None = None) -> Read:
+    """The row completed by what its bytes say: checks, width and height, or a reason; and the picture, prepared."""
+    sample, data = raw.sample, raw.data
+    if sample.reason is not None:
+        return Read(sample)
     if data is None:
-        return Read(sample.model_copy(update={"reason": f"masked: more than {limits.max_bytes} bytes"}))
-    known = sample.model_copy(update={"sha256": hashlib.sha256(data).hexdigest()})
+        return Read(_with(sample, reason=f"too large: more than {limits.max_bytes} bytes"))
+    known = {"sha256": hashlib.sha256(data).hexdigest(), "check": check_of(raw.header, data)}
     try:
-        image = decode(data, limits)
+        image = decode(data, limits, sample.orientation or 1)
+        shown = prepare(image) if prepare else image
     except BadPicture as bad:
-        return Read(known.model_copy(update={"reason": str(bad)}))
-    return Read(known.model_copy(update={"width": image.width, "height": image.height}), image)
+        return Read(_with(sample, **known, reason=str(bad)))
+    return Read(_with(sample, **known, width=image.width, height=image.height), shown)
 
 
-def decode(data: bytes, limits: Limits) -> Image.Image:
-    """The picture's first frame, upright, in RGB. BadPicture says why not."""
+def check_of(header: bytes, data: bytes | memoryview) -> int:
+    """XXH3-64 of both, as a signed number."""
+    import xxhash
+
+    found = xxhash.xxh3_64(header)
+    found.update(data)
+    return int.from_bytes(found.digest(), "big", signed=True)
+
+
+def decode(data: bytes, limits: Limits, orientation: int = 1) -> Image.Image:
+    """The picture's first frame, upright, in RGB. `orientation` counts where the bytes say none.
+
+    BadPicture says why not.
+    """
     from PIL import Image, UnidentifiedImageError
 
     if not data:
         raise BadPicture("broken: no bytes")
+    _quiet()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
-            _check_size(image.size, limits)
-            return upright_rgb(image)
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        width, height = image.size
+        if width * height > limits.max_pixels:
+            raise BadPicture(f"too large: {width}x{height} is more than {limits.max_pixels} pixels")
+        with _turn(width * height):
+            return upright_rgb(image, orientation)
     except BadPicture:
         raise
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-        raise BadPicture(f"masked: more than {limits.max_pixels} pixels") from None
+    except Image.DecompressionBombError:
+        raise BadPicture(f"too large: more than {limits.max_pixels} pixels") from None
     except UnidentifiedImageError:
         raise BadPicture("broken: not a picture in a known format") from None
     except Exception as error:  # hostile bytes make decoders raise anything: OSError, struct.error, SyntaxError, ...
         raise BadPicture(f"broken: {(str(error) or type(error).__name__)[:120]}") from None
 
 
-def _check_size(size: tuple[int, int], limits: Limits) -> None:
-    width, height = size
-    if width * height > limits.max_pixels:
-        raise BadPicture(f"masked: {width}x{height} is more than {limits.max_pixels} pixels")
-    if min(width, height) < limits.min_side:
-        raise BadPicture(f"masked: {width}x{height} has a side of less than {limits.min_side} pixels")
+def begins_like_a_picture(data: bytes | None) -> bool:
+    """Whether the first bytes are those of a format that is tried, whatever the file is called."""
+    if not data:
+        return False
+    webp = data[:4] == b"RIFF" and data[8:12] == b"WEBP"
+    bitmap = data[:2] == b"BM" and data[6:10] == bytes(4)  # two letters alone also begin a caption about a BMW
+    return data.startswith(_BEGINNINGS) or webp or bitmap
+
+
+def _with(sample: Sample, **values: object) -> Sample:
+    return sample.model_copy(update=values)
+
+
+def _turn(pixels: int) -> AbstractContextManager[object]:
+    return _large if pixels > _LARGE else nullcontext()
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@cache
+def _quiet() -> None:
+    """Sizes are checked here, so Pillow need not warn. For good: `catch_warnings` is not safe among threads."""
+    from PIL import Image
+
+    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)

@@ -1,30 +1,37 @@
 """Shards as img2dataset and DataComp write them: `00012.tar`, perhaps with `00012.parquet` and `00012_stats.json`.
 
-A tar is streamed once, from any fsspec URL. Its parquet also lists what could not be downloaded, and in another order,
-so the two are joined on the key. Pictures are read back by byte range at the offset that the stream found. No URL in
-the metadata is ever fetched.
+A tar is fetched once, from any fsspec URL, and read in one stream. Its parquet also lists what could not be downloaded,
+and in another order, so the two are joined on the key. Pictures are read back by byte range at the offset that the
+stream found. No URL in the metadata is ever fetched.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Iterator, Mapping, Sequence
+import secrets
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from itertools import pairwise
-from pathlib import PurePosixPath
-from typing import Annotated, Any, Literal
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
-from tasks.corpora.decode import EXTENSIONS, Limits, Read, examine
-from tasks.corpora.sample import Sample, Shard, StaleShard
-from tasks.corpora.tar import BLOCK, DamagedShard, Member, is_header, members
+from tasks.corpora.decode import EXTENSIONS, Limits, Raw, Read, begins_like_a_picture, examine_all
+from tasks.corpora.masks import Masks
+from tasks.corpora.metadata import DamagedMetadata, Facts, columns, failure, read_json, read_parquet
+from tasks.corpora.readback import from_disk, from_store, gone
+from tasks.corpora.sample import Listed, Location, Sample, Shard
+from tasks.corpora.tar import DamagedShard, Member, members
 from tasks.errors import UserError
-from tasks.identity import Execution
+from tasks.identity import Execution, digest, file_sha256
 from tasks.prompt import Picture
 
-Metadata = Mapping[str, Mapping[str, Any]]
-"""A shard's parquet by sample key, its column names in lower case."""
+if TYPE_CHECKING:
+    from tasks.corpora.decode import Prepare
+
+TAR, PARQUET, STATS = ".tar", ".parquet", "_stats.json"
+_SIGNS = ("ETag", "etag", "md5Hash", "mtime", "ino", "LastModified", "created")
 
 
 class Laion(BaseModel):
@@ -36,137 +43,180 @@ class Laion(BaseModel):
     shards: Annotated[str, Execution]
     """Folder or glob of the `.tar` files: a path or any fsspec URL (`s3://bucket/laion`, `data/0*.tar`). What is in the
     shards counts, not where they lie."""
+    prefix: str = Field(default="", pattern=r"^[A-Za-z0-9._-]*$")
+    """Put before the shards' names, and so before keys: sets that are joined have a `00000.tar` each."""
     limits: Limits = Limits()
     """What is decoded at all."""
+    masks: Masks = Masks()
+    """What of that is used."""
 
-    def listing(self) -> list[Shard]:
+    def listing(self) -> list[Listed]:
         """The shards by name. UserError where there is none, or where two would give the same keys."""
-        fs, _ = _filesystem(self.shards)
-        paths = self._tars()
-        if not paths:
+        files = self._files()
+        tars = sorted((path for path in files if path.endswith(TAR)), key=lambda path: (_stem(path), path))
+        if not tars:
             raise UserError(f"no .tar shards in {self.shards}: give the folder that img2dataset wrote, or a glob.")
-        for one, other in pairwise(paths):
+        for one, other in pairwise(tars):
             if _stem(one) == _stem(other):
                 raise UserError(f"{one} and {other} have one name, so their keys would clash: rename one of them.")
-        return [_shard(fs, path) for path in paths]
+        return [self._listed(path, files) for path in tars]
 
-    def read(self, shard: str) -> Iterator[Read]:
-        """Every picture of a shard in the order of the tar, then what only its metadata lists (failed downloads).
+    def shard(self, name: str) -> TarShard:
+        """A shard to be read. Nothing is fetched before it has to be."""
+        fs, _ = _filesystem(self.shards)
+        return TarShard(name, fs, self._path(name), self.limits)
+
+    def pictures(self, wanted: Sequence[Location]) -> list[Picture]:
+        """The original bytes, in order, by byte range. StaleShard where they are not there any more."""
+        fs, _ = _filesystem(self.shards)
+        first = {one.shard: one for one in reversed(wanted)}
+        try:
+            paths = {shard: self._path(shard) for shard in first}
+        except KeyError as missing:
+            raise gone(first[missing.args[0]]) from None
+        if _is_local(fs):
+            return from_disk({shard: Path(path) for shard, path in paths.items()}, wanted)
+        return from_store(fs, paths, wanted)
+
+    def _listed(self, path: str, files: Mapping[str, Mapping[str, Any]]) -> Listed:
+        beside = [files[other] for other in (path, f"{path.removesuffix(TAR)}{PARQUET}") if other in files]
+        name = f"{self.prefix}{_stem(path)}"
+        return Listed(name=name, bytes=files[path]["size"], stamp=" ".join(map(_stamp, beside)))
+
+    def _files(self) -> dict[str, Mapping[str, Any]]:
+        """All files of the shards by path, from one listing."""
+        fs, root = _filesystem(self.shards)
+        fs.invalidate_cache()
+        try:
+            if root.endswith(TAR):
+                found = list(fs.glob(f"{root.removesuffix(TAR).rstrip('*')}*", detail=True).values())
+            else:
+                found = fs.ls(root, detail=True)
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+        return {str(info["name"]): info for info in found if info["type"] == "file"}
+
+    def _path(self, shard: str) -> str:
+        """KeyError where a glob leads to no shard of that name."""
+        _, root = _filesystem(self.shards)
+        if root.endswith(TAR):
+            return self._globbed[shard]
+        return f"{root.rstrip('/')}/{shard.removeprefix(self.prefix)}{TAR}"
+
+    @cached_property
+    def _globbed(self) -> dict[str, str]:
+        return {f"{self.prefix}{_stem(path)}": path for path in self._files() if path.endswith(TAR)}
+
+
+class TarShard:
+    """One shard. Files of an object store are fetched whole at their first use, and removed at the end of the block."""
+
+    def __init__(self, name: str, fs: Any, path: str, limits: Limits) -> None:
+        self.name = name
+        self.limits = limits
+        self._fs, self._path = fs, path
+        self._copies: tempfile.TemporaryDirectory[str] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._copies:
+            self._copies.cleanup()
+
+    def describe(self) -> Shard:
+        """What it is, by its contents."""
+        files = [self._tar, self._parquet]
+        version = digest({file.suffix: file_sha256(file) for file in files if file})
+        complete = self._fs.exists(self._path.removesuffix(TAR) + STATS) if self._parquet else None
+        return Shard(name=self.name, bytes=self._tar.stat().st_size, version=f"sha256:{version}", complete=complete)
+
+    def read(self, prepare: Prepare | None = None) -> Iterator[Read]:
+        """Every picture in the order of the tar, then what only its metadata lists (failed downloads).
 
         A damaged tar gives what comes before the damage; a row with the key `<shard>/` names it.
         """
-        fs, _ = _filesystem(self.shards)
-        path = self._path(shard)
-        metadata, complaint = _metadata(fs, f"{path.removesuffix('.tar')}.parquet")
-        if complaint:
-            yield Read(Sample(key=f"{shard}/", shard=shard, reason=complaint))
+        return examine_all(self._raws(), self.limits, prepare)
+
+    def _raws(self) -> Iterator[Raw]:
+        try:
+            facts = read_parquet(self._parquet) if self._parquet else {}
+        except DamagedMetadata as damage:
+            facts = {}
+            yield Raw(Sample(key=f"{self.name}/", shard=self.name, reason=f"damaged metadata: {damage}"))
         seen: set[str] = set()
-        with fs.open(path, "rb") as stream:
+        with self._tar.open("rb") as stream:
             try:
                 for key, group in _groups(members(stream, self.limits.max_bytes)):
-                    yield from self._sample(f"{shard}/{key}", shard, group, metadata.get(key, {}), key in seen)
+                    yield from _rows(self.name, key, group, facts.get(key, {}), key in seen)
                     seen.add(key)
             except DamagedShard as damage:
-                yield Read(Sample(key=f"{shard}/", shard=shard, reason=f"damaged shard: {damage}"))
-        for key in metadata:
+                yield Raw(Sample(key=f"{self.name}/", shard=self.name, reason=f"damaged shard: {damage}"))
+        for key in facts:
             if key not in seen:
-                yield Read(_absent(shard, key, metadata[key]))
+                yield Raw(_absent(self.name, key, facts[key]))
 
-    def pictures(self, samples: Sequence[Sample]) -> list[Picture]:
-        """The original bytes of served samples, in order, by byte range. StaleShard where they are not there any more.
+    @cached_property
+    def _tar(self) -> Path:
+        return self._here(self._path)
 
-        Each range starts at the member's header, so that an offset into a rewritten shard is noticed.
-        """
-        fs, _ = _filesystem(self.shards)
-        order = sorted(range(len(samples)), key=lambda index: (samples[index].shard, samples[index].offset))
-        paths = {shard: self._path(shard) for shard in {sample.shard for sample in samples}}
-        starts = [(samples[index].offset or 0) - BLOCK for index in order]
-        ends = [(samples[index].offset or 0) + (samples[index].size or 0) for index in order]
-        found = fs.cat_ranges([paths[samples[index].shard] for index in order], starts, ends, on_error="return")
-        pictures = {index: _verified(samples[index], data) for index, data in zip(order, found, strict=True)}
-        return [pictures[index] for index in range(len(samples))]
+    @cached_property
+    def _parquet(self) -> Path | None:
+        path = self._path.removesuffix(TAR) + PARQUET
+        return self._here(path) if self._fs.exists(path) else None
 
-    def _sample(
-        self, key: str, shard: str, group: list[Member], metadata: Mapping[str, Any], repeated: bool
-    ) -> Iterator[Read]:
-        """The pictures among the members of one key: the first is the sample, any other has the key of another."""
-        found = [member for member in group if _extension(member) in EXTENSIONS]
-        texts = _texts(group) | {name: value for name, value in metadata.items() if value is not None}
-        caption, url = _text(texts, "caption", "text"), _text(texts, "url")
-        if not found:
-            kinds = ", ".join(sorted({_extension(member) or "no extension" for member in group}))
-            reason = f"broken: no picture, only {kinds}"
-            yield Read(Sample(key=key, shard=shard, caption=caption, url=url, reason=reason))
-        for number, member in enumerate(found):
-            place = {"member": member.name, "offset": member.offset, "size": member.size}
-            sample = Sample.model_validate({"key": key, "shard": shard, "caption": caption, "url": url} | place)
-            if _leads_out(member.name):
-                yield Read(sample.model_copy(update={"reason": "masked: unsafe name"}))
-            elif repeated or number:
-                yield Read(sample.model_copy(update={"reason": "masked: duplicate key"}))
-            else:
-                yield examine(sample, member.data, self.limits)
-
-    def _tars(self) -> list[str]:
-        fs, root = _filesystem(self.shards)
-        pattern = root if root.endswith(".tar") else f"{root.rstrip('/')}/*.tar"
-        return sorted((str(path) for path in fs.glob(pattern)), key=lambda path: (_stem(path), path))
-
-    def _path(self, shard: str) -> str:
-        _, root = _filesystem(self.shards)
-        if not root.endswith(".tar"):
-            return f"{root.rstrip('/')}/{shard}.tar"
-        return next((path for path in self._tars() if _stem(path) == shard), root)
+    def _here(self, path: str) -> Path:
+        if _is_local(self._fs):
+            return Path(path)
+        if self._copies is None:
+            self._copies = tempfile.TemporaryDirectory(prefix="shard-")
+        local = Path(self._copies.name) / f"shard{PurePosixPath(path).suffix}"
+        self._fs.get_file(path, str(local))
+        return local
 
 
-def _filesystem(url: str) -> tuple[Any, str]:
-    import fsspec
-
-    return fsspec.core.url_to_fs(url)  # type: ignore[no-any-return]
-
-
-def _stem(path: str) -> str:
-    return PurePosixPath(path).name.removesuffix(".tar")
-
-
-def _shard(fs: Any, path: str) -> Shard:
-    parquet = f"{path.removesuffix('.tar')}.parquet"
-    versions = [_version(fs, file) for file in (path, parquet) if fs.exists(file)]
-    return Shard(name=_stem(path), bytes=fs.info(path)["size"], version=" ".join(versions))
+def _rows(shard: str, key: str, group: list[Member], facts: Facts, repeated: bool) -> Iterator[Raw]:
+    """The pictures among the members of one key: the first is the sample, any other has the key of another."""
+    known = columns(_told(group) | dict(facts)) | {"key": f"{shard}/{key}", "shard": shard}
+    found = _pictures(group)
+    if not found:
+        kinds = ", ".join(sorted({_kind(member) for member in group}))
+        yield Raw(Sample(**known, reason=f"broken: no picture, only {kinds}"))
+    for number, member in enumerate(found):
+        sample = Sample(**known, member=member.name, offset=member.offset, size=member.size)
+        reason = _objection(member, repeated or bool(number))
+        yield Raw(sample.model_copy(update={"reason": reason}) if reason else sample, member.data, member.header)
 
 
-def _version(fs: Any, path: str) -> str:
-    """The ETag where the store keeps one, else a sha256 of the bytes (about 1 s a GB, once a build)."""
-    info = fs.info(path)
-    if info.get("ETag"):
-        return f"etag:{info['ETag']}:{info['size']}"
-    digest = hashlib.sha256()
-    with fs.open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return f"sha256:{digest.hexdigest()}"
+def _objection(member: Member, repeated: bool) -> str | None:
+    """What there is against a picture before it is looked at."""
+    if member.name.startswith("/") or ".." in PurePosixPath(member.name).parts:
+        return "bad name: it leads out of the shard"
+    return "duplicate key: an earlier picture has it" if repeated else None
 
 
-def _metadata(fs: Any, path: str) -> tuple[Metadata, str | None]:
-    """The parquet's rows by key, and a complaint where it is there and cannot be used."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    if not fs.exists(path):
-        return {}, None
-    try:
-        with fs.open(path, "rb") as file:
-            table = pq.read_table(file)
-    except (pa.ArrowException, OSError) as error:
-        return {}, f"damaged metadata: {str(error).splitlines()[0][:120]}"
-    columns = {name.lower(): column for name, column in zip(table.column_names, table.columns, strict=True)}
-    wanted = {name: columns[name].to_pylist() for name in _COLUMNS if name in columns}
-    if "key" not in wanted:
-        return {}, "damaged metadata: no column `key` to join on"
-    return {str(key): {name: wanted[name][row] for name in wanted} for row, key in enumerate(wanted["key"])}, None
+def _pictures(group: Iterable[Member]) -> list[Member]:
+    """Members that are named like pictures, else those that begin like one."""
+    files = [member for member in group if member.regular]
+    named = [member for member in files if _extension(member) in EXTENSIONS]
+    return named or [member for member in files if begins_like_a_picture(member.data)]
 
 
-_COLUMNS = ("key", "caption", "text", "url", "status", "error_message")
+def _told(group: Iterable[Member]) -> dict[str, Any]:
+    """Facts from the members beside the picture: `.json`, and `.txt` as the caption."""
+    found: dict[str, Any] = {}
+    for member in group:
+        if _extension(member) == "json" and member.data:
+            found = {**read_json(member.data), **found}
+        elif _extension(member) == "txt" and member.data and not begins_like_a_picture(member.data):
+            found["caption"] = member.data.decode("utf-8", "replace")
+    return found
+
+
+def _absent(shard: str, key: str, facts: Facts) -> Sample:
+    """The row of a picture that is in the metadata alone, normally because its download failed."""
+    reason = f"failed: {failure(facts) or 'not in the shard'}"
+    return Sample(**columns(facts), key=f"{shard}/{key}", shard=shard, reason=reason)
 
 
 def _groups(stream: Iterator[Member]) -> Iterator[tuple[str, list[Member]]]:
@@ -194,49 +244,30 @@ def _sample_key(member: Member) -> str:
 
 
 def _extension(member: Member) -> str:
-    return member.name.rpartition("/")[2].partition(".")[2].lower()
+    return member.name.rpartition("/")[2].rpartition(".")[2].lower() if "." in member.name else ""
 
 
-def _leads_out(name: str) -> bool:
-    return name.startswith("/") or ".." in PurePosixPath(name).parts
+def _kind(member: Member) -> str:
+    return (_extension(member) or "no extension") if member.regular else "a link or device"
 
 
-def _texts(group: list[Member]) -> dict[str, Any]:
-    """Metadata from the members beside the picture: `.json` first, then `.txt` as the caption."""
-    found: dict[str, Any] = {}
-    for member in group:
-        if _extension(member) == "json" and member.data:
-            found = _json_object(member.data) | found
-        elif _extension(member) == "txt" and member.data:
-            found["caption"] = member.data.decode("utf-8", "replace")
-    return found
+def _filesystem(url: str) -> tuple[Any, str]:
+    import fsspec
+
+    return fsspec.core.url_to_fs(url)  # type: ignore[no-any-return]
 
 
-def _json_object(data: bytes) -> dict[str, Any]:
-    try:
-        value = json.loads(data)
-    except ValueError:
-        return {}
-    return {name.lower(): item for name, item in value.items() if item is not None} if isinstance(value, dict) else {}
+def _is_local(fs: Any) -> bool:
+    from fsspec.implementations.local import LocalFileSystem
+
+    return isinstance(fs, LocalFileSystem)
 
 
-def _text(values: Mapping[str, Any], *names: str) -> str | None:
-    return next((str(values[name]).strip() for name in names if values.get(name) is not None), None)
+def _stem(path: str) -> str:
+    return PurePosixPath(path).name.removesuffix(TAR)
 
 
-def _absent(shard: str, key: str, metadata: Mapping[str, Any]) -> Sample:
-    """The row of a picture that is in the metadata alone, normally because its download failed."""
-    failed = metadata.get("status") not in (None, "success")
-    reason = f"failed: {metadata.get('error_message') or metadata['status']}" if failed else "failed: not in the shard"
-    caption, url = _text(metadata, "caption", "text"), _text(metadata, "url")
-    return Sample(key=f"{shard}/{key}", shard=shard, caption=caption, url=url, reason=reason)
-
-
-def _verified(sample: Sample, data: object) -> Picture:
-    """The picture of a range that starts at its header; the sha256 has the last word."""
-    if isinstance(data, bytes) and is_header(data[:BLOCK], sample.size or 0):
-        picture = data[BLOCK:]
-        if hashlib.sha256(picture).hexdigest() == sample.sha256:
-            return Picture(sample.key, picture)
-    why = "is gone" if isinstance(data, FileNotFoundError) else f"has changed since it was indexed ({sample.key})"
-    raise StaleShard(f"shard {sample.shard} {why}: build the corpus again.")
+def _stamp(info: Mapping[str, Any]) -> str:
+    """Size, with what else changes when a file does; never the same where a file system knows nothing of the kind."""
+    known = [str(info[name]) for name in _SIGNS if info.get(name)]
+    return ":".join([str(info["size"]), *(known or [secrets.token_hex(8)])])

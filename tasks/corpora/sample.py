@@ -6,8 +6,25 @@ row with a `reason`; `reason is None` means that it can be decoded, found and sh
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
+from typing import Annotated, NamedTuple
+
 from tasks.errors import UserError
+from tasks.identity import Execution
 from tasks.records import Row
+
+DUPLICATE = "duplicate of"
+"""How the reason of a row begins whose picture is also that of an earlier row: served by key, never found."""
+
+
+class Listed(Row):
+    """A shard as a listing of its folder shows it: what it may be, without reading it."""
+
+    name: str
+    bytes: int
+    stamp: str
+    """Changes when the files do: an object store's ETag, a disk's time of change. A copy has another one."""
 
 
 class Shard(Row):
@@ -17,7 +34,9 @@ class Shard(Row):
     """The tar's stem (`00012`), or a folder's name: the first part of its pictures' keys."""
     bytes: int
     version: str
-    """Changes with the contents: a sha256 where reading is cheap, the object store's ETag and size elsewhere."""
+    """sha256 of the contents, wherever they lie."""
+    complete: Annotated[bool | None, Execution] = None
+    """Whether the `_stats.json` that img2dataset writes last is there; None where no such file is expected."""
 
 
 class Sample(Row):
@@ -31,16 +50,53 @@ class Sample(Row):
     """Of the picture's first byte in the shard's file."""
     size: int | None = None
     """Bytes of the encoded picture."""
+    check: int | None = None
+    """XXH3-64, signed, of the tar header and the bytes: compared at every reading, at a thirtieth of sha256's cost."""
     sha256: str | None = None
     """Of the encoded picture."""
     width: int | None = None
     height: int | None = None
-    """Pixels, after EXIF orientation."""
+    """Pixels, upright."""
+    orientation: int | None = None
+    """EXIF orientation 2..8 that only the metadata still knows, because the bytes were encoded again without it."""
     caption: str | None = None
     url: str | None = None
+    uid: str | None = None
+    """The data set's own id of the picture."""
+    similarity: float | None = None
+    """Cosine of picture and caption, as the data set's makers measured it."""
+    punsafe: float | None = None
+    pwatermark: float | None = None
+    """Probabilities, as the data set's makers measured them."""
+    group: str | None = None
+    """Key of the picture that this one is nearly the same as; None where there is none before it."""
     reason: str | None = None
-    """Why it is not served: `broken: ...`, `masked: ...`, `failed: ...`, `duplicate of ...`. None means that it is."""
+    """Why it is not served, `<kind>: <detail>`, several joined by `; `, or `duplicate of <key>`. None: it is served."""
+
+
+class Location(NamedTuple):
+    """Where a picture's bytes lie, and how to know them."""
+
+    key: str
+    shard: str
+    member: str
+    offset: int
+    size: int
+    check: int
+    orientation: int
 
 
 class StaleShard(UserError):
     """A shard is no longer what was indexed. Its pictures are refused, not guessed at."""
+
+
+def kind_of(reason: str | None) -> str:
+    """`kept`, `duplicate`, or the first reason's kind: `broken`, `too large`, `unsafe`, `failed`, ..."""
+    if reason is None:
+        return "kept"
+    return "duplicate" if reason.startswith(DUPLICATE) else reason.partition(":")[0]
+
+
+def reasons(found: Iterable[str | None]) -> dict[str, int]:
+    """How many rows by the kind of their reason: `{"kept": 970, "broken": 12, "failed": 18}`."""
+    return dict(Counter(map(kind_of, found)))

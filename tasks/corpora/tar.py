@@ -1,4 +1,4 @@
-"""Tar shards, streamed once and read back by offset.
+"""Tar shards, streamed once; pictures are read back at the offsets that the stream found.
 
 `tarfile` is not used for streaming: it ends silently at a damaged header, at a header cut short and at a missing end
 mark, so that a truncated shard looks like a small one. Nothing is ever extracted: a member's name is only a name.
@@ -13,6 +13,16 @@ from typing import IO
 
 BLOCK = 512
 _LONGEST_NAME = 1 << 20
+_NAMES_NEXT = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE)
+_REGULAR = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE)
+_WITHOUT_DATA = (
+    tarfile.LNKTYPE,
+    tarfile.SYMTYPE,
+    tarfile.CHRTYPE,
+    tarfile.BLKTYPE,
+    tarfile.DIRTYPE,
+    tarfile.FIFOTYPE,
+)
 
 
 class DamagedShard(Exception):
@@ -21,18 +31,21 @@ class DamagedShard(Exception):
 
 @dataclass(frozen=True)
 class Member:
-    """One regular file in a tar."""
+    """One entry of a tar that is no folder."""
 
     name: str
     offset: int
     """Of its first byte in the tar."""
     size: int
+    header: bytes
+    """The block before it."""
     data: bytes | None
-    """None where it is larger than the limit and was skipped."""
+    """None where it is larger than the limit and was skipped, or is a link or a device."""
+    regular: bool = True
 
 
 def members(stream: IO[bytes], largest: int) -> Iterator[Member]:
-    """The regular files of a tar in order, each read whole unless it is over `largest` bytes.
+    """The entries of a tar in order, files read whole unless they are over `largest` bytes.
 
     Raises DamagedShard where the archive is damaged or ends without its end mark, after yielding all before it.
     """
@@ -41,39 +54,36 @@ def members(stream: IO[bytes], largest: int) -> Iterator[Member]:
     while (block := reader.exactly(BLOCK)) != bytes(BLOCK):
         info = _header(block, reader.position - BLOCK)
         size = int(override.get("size", info.size))
-        if info.type in (tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE):
+        if info.type in _NAMES_NEXT:
             override |= _extended(info.type, reader.padded(_sane(size)))
             continue
-        keep = info.isreg() and size <= largest
-        offset, data = reader.position, reader.padded(size) if keep else None
-        if not keep:
-            reader.skip(size)
-        if info.isreg():
-            yield Member(override.get("path", info.name), offset, size, data)
+        if info.type in _REGULAR:
+            offset = reader.position
+            data = reader.padded(size) if size <= largest else None
+            if data is None:
+                reader.skip(size)
+            yield Member(override.get("path", info.name), offset, size, block, data)
+        else:
+            reader.skip(size if info.type not in _WITHOUT_DATA else 0)
+            if info.type in _WITHOUT_DATA and not info.isdir():
+                yield Member(override.get("path", info.name), reader.position, 0, block, None, regular=False)
         override = {}
-
-
-def is_header(block: bytes, size: int) -> bool:
-    """Whether the block before a picture's bytes is still a valid header of a regular file of that size.
-
-    The name is not compared: an extended header cuts long and non-ASCII names short here. The sha256 has the last word.
-    """
-    try:
-        info = tarfile.TarInfo.frombuf(block, "utf-8", "replace")
-    except tarfile.HeaderError:
-        return False
-    return info.isreg() and info.size == size
 
 
 def _header(block: bytes, position: int) -> tarfile.TarInfo:
     try:
-        return tarfile.TarInfo.frombuf(block, "utf-8", "replace")
+        info = tarfile.TarInfo.frombuf(block, "utf-8", "replace")
     except tarfile.HeaderError as error:
         raise DamagedShard(f"damaged at byte {position}: {error}") from None
+    if info.size < 0:
+        raise DamagedShard(f"damaged at byte {position}: a member of {info.size} bytes")
+    return info
 
 
 def _extended(kind: bytes, data: bytes) -> dict[str, str]:
     """`path` and `size` of the next member from a GNU long name or a PAX header."""
+    if kind == tarfile.GNUTYPE_LONGLINK:
+        return {}
     if kind == tarfile.GNUTYPE_LONGNAME:
         return {"path": data.rstrip(b"\0").decode("utf-8", "replace")}
     found = {}
@@ -113,6 +123,7 @@ class _Reader:
         return self.exactly(size + -size % BLOCK)[:size]
 
     def skip(self, size: int) -> None:
+        """Read past a member, a piece at a time."""
         left = size + -size % BLOCK
         while left:
             left -= len(self.exactly(min(left, 1 << 20)))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.corpora.decode import Limits
 from tasks.corpora.laion import Laion
+from tasks.corpora.masks import Masks
 from tasks.progress import track
 
 
@@ -26,17 +27,19 @@ class World(BaseModel):
     """Pictures a shard."""
     trivial: float = Field(default=0.6, ge=0, lt=1)
     """Share of plain scenes, which teach nothing."""
-    held_out: int = Field(default=1000, ge=0)
+    held_out: int = Field(default=1248, ge=0)
     """The pictures of so many items of each benchmark split are kept out, by hash."""
     limits: Limits = Limits()
     """What is decoded at all."""
+    masks: Masks = Masks()
+    """What of that is used."""
 
     def render(self, folder: Path) -> None:
         """Write the shards (tar, parquet, stats) into a folder."""
-        from tasks.world.heldout import fingerprints, items
+        from tasks.world.heldout import Split, fingerprints, items
         from tasks.world.shards import write_shards
 
-        exclude = fingerprints([*items("heldout", self.held_out), *items("validation", self.held_out)])
+        exclude = fingerprints([item for split in get_args(Split) for item in items(split, self.held_out)])
         with track(self.pictures, "rendered") as progress:
             write_shards(
                 folder, self.pictures, self.seed, self.per_shard, self.trivial, exclude, on_picture=progress.advance
@@ -44,4 +47,4 @@ class World(BaseModel):
 
     def rendered(self, folder: Path) -> Laion:
         """The corpus that `render` wrote there."""
-        return Laion(shards=str(folder), limits=self.limits)
+        return Laion(shards=str(folder), limits=self.limits, masks=self.masks)

@@ -142,7 +142,11 @@ def _ready(busy: dict[_Worker, list[int]]) -> list[_Worker]:
 def _portable(request: Request) -> Request:
     """The request with nothing of its picture but the encoded bytes."""
     picture = request.picture
-    return request if picture is None else replace(request, picture=Picture(picture.key, picture.data))
+    return (
+        request
+        if picture is None
+        else replace(request, picture=Picture(picture.key, picture.data, picture.orientation))
+    )
 
 
 def _serve(pipe: Connection, config: Transformers, model: str) -> None:

@@ -77,6 +77,10 @@ class Embedder:
     _lower: bool
     """The text tower was trained on lower-case text, but its tokenizer keeps the case."""
 
+    def fit(self, image: Image.Image) -> Image.Image:
+        """An RGB picture at the model's size: what `embed_images` does first, for who has threads to do it."""
+        return self._preprocess.fit(image)
+
     def embed_images(self, images: Iterable[Image.Image]) -> NDArray[np.float16]:
         """float16 [n, d] for n pictures, held in memory a batch at a time."""
         import numpy as np
@@ -129,11 +133,12 @@ class Preprocess:
         import numpy as np
         import torch
 
-        pixels = torch.from_numpy(np.stack([np.asarray(self._fit(image)) for image in images]))
+        pixels = torch.from_numpy(np.stack([np.asarray(self.fit(image)) for image in images]))
         scaled = pixels.permute(0, 3, 1, 2).contiguous().to(torch.float32).div_(255)
         return scaled.sub_(_channels(self.mean)).div_(_channels(self.std))
 
-    def _fit(self, image: Image.Image) -> Image.Image:
+    def fit(self, image: Image.Image) -> Image.Image:
+        """At the model's size; a picture that has it already stays as it is."""
         for step in self.geometry:
             image = step(image)
         return image

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from tasks.corpora import Corpus
-from tasks.corpora.sample import Sample
+from tasks.corpora.sample import Location, Sample
+from tasks.corpora.table import Rows
 from tasks.errors import UserError
 from tasks.prompt import Picture
 from tasks.retrieval.clip import Clip, Embedder
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
     from numpy.typing import NDArray
-
-DUPLICATE = "duplicate of"
-"""How the reason of a row begins whose picture is also that of an earlier row: served by key, never found."""
 
 _CACHED_TEXTS = 1 << 16
 
@@ -42,6 +39,12 @@ class LibraryConfig(BaseModel):
     """Candidates fetched for each result at first; more follow where duplicates take them up."""
 
 
+class Pictures(Protocol):
+    """Where bytes are read back from: a corpus, or several."""
+
+    def pictures(self, wanted: Sequence[Location]) -> list[Picture]: ...
+
+
 @dataclass(frozen=True)
 class Hit:
     """One result of a query."""
@@ -57,10 +60,11 @@ class Library:
     `samples` are all rows of the corpus; vector i of `index` belongs to the i-th row without a `reason`.
     """
 
-    def __init__(self, config: LibraryConfig, corpus: Corpus, samples: pa.Table, index: Index, embedder: str) -> None:
+    def __init__(self, config: LibraryConfig, corpus: Pictures, samples: pa.Table, index: Index, embedder: str) -> None:
         self.config = config
         self.corpus = corpus
         self.samples = samples
+        self.rows = Rows(samples)
         self.index = index
         self._fingerprint = embedder
         self._texts: dict[str, NDArray[np.float32]] = {}
@@ -79,7 +83,7 @@ class Library:
 
     def pictures(self, keys: Sequence[str]) -> list[Picture]:
         """The original bytes, in the keys' order. UserError for a key that is unknown or not served."""
-        return self.corpus.pictures([self.sample(key) for key in keys])
+        return self.corpus.pictures(self.rows.locate(keys))
 
     def embeddings(self, keys: Sequence[str]) -> NDArray[np.float32]:
         """Unit vectors [n, d] of pictures that can be found. UserError for any other key."""
@@ -92,12 +96,7 @@ class Library:
 
     def sample(self, key: str) -> Sample:
         """The row of a picture that is served. UserError with the reason where it is not, or where there is none."""
-        if key not in self._rows:
-            raise UserError(f"no picture {key} in this corpus.")
-        sample = Sample.model_validate(self.samples.slice(self._rows[key], 1).to_pylist()[0])
-        if sample.reason and not sample.reason.startswith(DUPLICATE):
-            raise UserError(f"picture {key} is not served: {sample.reason}.")
-        return sample
+        return self.rows.sample(key)
 
     def _embedded(self, queries: Sequence[str]) -> NDArray[np.float32]:
         """float32 [q, d]; each text is embedded once."""
@@ -127,10 +126,3 @@ class Library:
     @cached_property
     def _numbers(self) -> dict[str, int]:
         return {key: number for number, key in enumerate(self._keys)}
-
-    @cached_property
-    def _rows(self) -> dict[str, int]:
-        """Rows by key; of several with one key, the one that is served (the others are rejected duplicates)."""
-        keys, reasons = self.samples["key"].to_pylist(), self.samples["reason"].to_pylist()
-        rows = {key: row for row, key in reversed(list(enumerate(keys)))}
-        return rows | {key: row for row, (key, reason) in enumerate(zip(keys, reasons, strict=True)) if not reason}

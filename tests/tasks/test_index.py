@@ -170,7 +170,7 @@ def test_where_nothing_is_built_the_error_says_how(place: Place) -> None:
 
 
 def test_a_corpus_without_a_usable_picture_is_refused(tmp_path: Path, place: Place, config: LibraryConfig) -> None:
-    write_shard(tmp_path / "shards", "00000", [("bad.png", b"nothing")])
+    write_shard(tmp_path / "shards", "00000", [("small.png", picture(1, (4, 4)))])
     with pytest.raises(UserError, match="no usable picture"):
         build_corpus(place, Laion(shards=str(tmp_path / "shards")), config)
 

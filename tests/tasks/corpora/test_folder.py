@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from tasks.corpora import Folder
-from tasks.corpora.sample import StaleShard
+from tasks.corpora.sample import Location, Sample, StaleShard
+from tasks.corpora.table import Rows
 from tasks.errors import UserError
+from tasks.records import to_table
 from tests.fixtures.shards import picture
 
 
@@ -23,23 +25,32 @@ def photos(root: Path) -> Path:
     return folder
 
 
+def read(corpus: Folder, shard: str) -> list[Sample]:
+    with corpus.shard(shard) as source:
+        return [found.sample for found in source.read()]
+
+
+def place(sample: Sample) -> Location:
+    return Rows(to_table(Sample, [sample])).locate([sample.key])[0]
+
+
 def test_each_folder_is_a_shard_and_captions_lie_beside_the_pictures(tmp_path: Path) -> None:
     corpus = Folder(path=str(photos(tmp_path)))
     assert [shard.name for shard in corpus.listing()] == ["photos", "photos/trip"]
-    rows = {read.sample.key: read.sample for shard in corpus.listing() for read in corpus.read(shard.name)}
+    rows = {row.key: row for listed in corpus.listing() for row in read(corpus, listed.name)}
     assert set(rows) == {"photos/bad.jpg", "photos/cat.jpg", "photos/cat.png", "photos/trip/sea.PNG"}
     assert rows["photos/cat.png"].caption == "a cat"
     assert (rows["photos/bad.jpg"].reason or "").startswith("broken")
-    assert corpus.pictures([rows["photos/trip/sea.PNG"]])[0].data == picture(3)
+    assert corpus.pictures([place(rows["photos/trip/sea.PNG"])])[0].data == picture(3)
 
 
 def test_a_file_that_changed_is_noticed(tmp_path: Path) -> None:
     corpus = Folder(path=str(photos(tmp_path)))
-    (sample,) = [read.sample for read in corpus.read("photos/trip")]
+    (sample,) = read(corpus, "photos/trip")
     before = corpus.listing()
     (tmp_path / "photos" / "trip" / "sea.PNG").write_bytes(picture(4))
     with pytest.raises(StaleShard):
-        corpus.pictures([sample])
+        corpus.pictures([place(sample)])
     assert corpus.listing() != before
 
 

@@ -1,0 +1,92 @@
+"""The rows of a corpus, looked up by key in microseconds.
+
+A shard's rows lie together, so only the shards' first rows are held for all, and the keys of a shard from its first
+look-up on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from tasks.corpora.sample import DUPLICATE, Location, Sample
+from tasks.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+
+class Rows:
+    """A table of `Sample`s, sorted by shard."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self.table = table
+        self._keys: dict[str, dict[str, int]] = {}
+
+    def number(self, key: str) -> int | None:
+        """The row of a key; of several with one key, the one that is served (the others say why they are not)."""
+        for shard in _prefixes(key):
+            if shard in self._shards:
+                return self._in_shard(shard).get(key)
+        return None
+
+    def sample(self, key: str) -> Sample:
+        """The row of a picture that is served. UserError with the reason where it is not, or where there is none."""
+        return Sample.model_validate(self.table.slice(self._served(key), 1).to_pylist()[0])
+
+    def locate(self, keys: Sequence[str]) -> list[Location]:
+        """Where the pictures lie, in the keys' order. UserError for a key that is unknown or not served."""
+        if not keys:
+            return []
+        rows = [self._served(key) for key in keys]
+        offset, size, check, turn = (column[rows].tolist() for column in self._places)
+        picked = self.table.select(["shard", "member"]).take(rows)
+        shards, members = picked["shard"].to_pylist(), picked["member"].to_pylist()
+        return [Location(*place) for place in zip(keys, shards, members, offset, size, check, turn, strict=True)]
+
+    def _served(self, key: str) -> int:
+        row = self.number(key)
+        if row is None:
+            raise UserError(f"no picture {key} in this corpus.")
+        reason = self._reasons[row].as_py()
+        if reason and not reason.startswith(DUPLICATE):
+            raise UserError(f"picture {key} is not served: {reason}.")
+        return row
+
+    def _in_shard(self, shard: str) -> dict[str, int]:
+        if shard not in self._keys:
+            start, stop = self._shards[shard]
+            part = self.table.slice(start, stop - start)
+            keys, reasons = part["key"].to_pylist(), part["reason"].to_pylist()
+            found = {key: row for row, key in reversed(list(enumerate(keys, start)))}
+            served = zip(range(start, stop), keys, reasons, strict=True)
+            self._keys[shard] = found | {key: row for row, key, reason in served if reason is None}
+        return self._keys[shard]
+
+    @cached_property
+    def _shards(self) -> dict[str, tuple[int, int]]:
+        """First row and end of each shard."""
+        import pyarrow.compute as pc
+
+        runs = pc.run_end_encode(self.table["shard"].combine_chunks())
+        ends = runs.run_ends.to_pylist()
+        return dict(zip(runs.values.to_pylist(), zip([0, *ends], ends, strict=False), strict=True))
+
+    @cached_property
+    def _places(self) -> tuple[NDArray[np.int64], ...]:
+        """Offset, size, check and orientation of every row."""
+        filled = {"offset": 0, "size": 0, "check": 0, "orientation": 1}
+        return tuple(self.table[name].fill_null(value).to_numpy() for name, value in filled.items())
+
+    @cached_property
+    def _reasons(self) -> pa.Array:
+        return self.table["reason"].combine_chunks()
+
+
+def _prefixes(key: str) -> list[str]:
+    """What may be the shard's name, the longest first: names of folders have slashes."""
+    parts = key.split("/")
+    return ["/".join(parts[:count]) for count in range(len(parts) - 1, 0, -1)]
