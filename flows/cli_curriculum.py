@@ -53,11 +53,12 @@ def parquet(rows: Sequence[Verdict]) -> bytes:
 
 
 def html(title: str, rows: Sequence[Verdict], store: Store, config: str) -> bytes:
-    """The page, with pictures from the corpus that `config` names."""
+    """The page, with pictures from the corpus that `config` names. Canaries have none there."""
     from tasks.config import load_config
     from tasks.index import open_library
     from tasks.reporting.page import page
 
+    rows = [row for row in rows if row.target is None]
     library = open_library(place_of(store, load_config(config).corpus.at))
     pictures = library.pictures(list(dict.fromkeys(row.key for row in rows)))
     return page(title, rows, {picture.key: picture for picture in pictures}).encode()
