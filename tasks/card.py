@@ -15,6 +15,7 @@ import numpy as np
 
 from tasks.config import Draw, FilterConfig, load_config
 from tasks.grading import equal, vote
+from tasks.pretrain import Pretraining
 from tasks.prompt import Picture
 from tasks.records import Reject
 from tasks.retrieval.clip import Clip
@@ -153,6 +154,7 @@ def describe(folder: Path) -> str:
         bands = label_bands(cast, 1600, config.filter.answers)
     found = right_domain_found(Clip(model=f"local-dir:{(folder / 'clip').resolve()}"), 480, 4000)
     return CARD.format(
+        slips=1 / Pretraining().slips,
         formats="\n".join(f"| {role} | {share:.1f} |" for role, share in formats.items()),
         accuracies="\n".join(
             f"| {r.name} | {r.items} | {r.mean:.1f} | {r.majority:.1f} | {r.greedy:.1f} |" for r in rows
@@ -176,11 +178,12 @@ of self-play runs on two cores without a download. They know sixteen kinds of pr
   112 pixels, 16 visual tokens, a byte-level BPE of its own). It speaks all three roles' formats and reasons in steps.
 - `clip`: an open_clip model with 0.8 million parameters.
 
-Recipe: `tasks/pretrain_tower.py`, `tasks/pretrain.py`, `tasks/pretrain_clip.py`; `make base-models` trains both again.
-The shipped weights come from that recipe with the batch of each step split over two processes. Every picture that they
-were trained on has a seed from a range of its own (`tasks/world/splits.py`): none is in a corpus or a benchmark.
-The language model's training was stopped before its cool-down and went on with fresh optimiser state; when to stop was
-decided by looking at held-out accuracy, so the base's own figures below are not blind. Gains of self-play are.
+Recipe: `tasks/pretrain_tower.py`, `tasks/pretrain.py`, `tasks/pretrain_clip.py`; `make base-models` trains both again
+on one core. Every picture that they were trained on has a seed from a range of its own (`tasks/world/splits.py`): none
+is in a corpus or a benchmark. One in {slips:.0f} of the Solver's lessons answers for another picture of the same
+kind, as text on the open web belongs to its picture only mostly. So the model errs now and then where it knows better,
+its errors scatter, and a majority sees through them: that is what self-play distils first. The share of such lessons
+and the number of steps were chosen on validation items of a trial model; the held-out figures below decided nothing.
 
 The figures below are made by `python -m flows.pretrain --only card`.
 

@@ -69,18 +69,24 @@ class Pretraining(BaseModel):
 
     tower: TowerPretraining = TowerPretraining()
     """Comes first."""
-    steps: int = Field(820, ge=1)
+    steps: int = Field(1000, ge=1)
     horizon: int = Field(1300, ge=1)
     """Steps of the cosine that the rates follow until the cool-down."""
-    cooldown: int = Field(120, ge=0)
+    cooldown: int = Field(200, ge=0)
     """Last steps, in which the rates fall in a straight line to zero. Stopped there, the model is partly competent, as
     a base for self-play should be: at the cosine's end it would leave little to learn."""
     pictures: int = Field(64, ge=1)
     """Fresh pictures a step."""
     lessons: int = Field(2, ge=1)
     """Questions to the Solver for each picture; the Questioner gets one lesson for every second picture."""
+    slips: float = Field(0.12, ge=0, lt=1)
+    """Share of the Solver's lessons that answer for another picture. Their errors scatter, so a majority sees through
+    them: this is what self-play can distil first."""
     queries: int = Field(4, ge=0)
     """Lessons of the Searcher a step."""
+    blind: int = Field(4, ge=0)
+    """The Solver's lessons a step that go without their picture: what it answers then is what words alone suggest, as
+    the filter's blind gate wants to know."""
     chunk: int = Field(56, ge=1)
     """Lessons in one forward pass, all of about one length."""
     width: int = 128
@@ -209,14 +215,16 @@ def encode(lessons: Sequence[Lesson], pictures: Sequence[int] | None, tokenizer:
 def step_chunks(
     scenes: Sequence[Scene], recipe: Pretraining, tokenizer: PreTrainedTokenizerFast, rng: Random
 ) -> list[Chunk]:
-    """All lessons of one step: sorted by length, in chunks; the Searcher's apart, since they have no picture."""
-    asked = [(solver_lesson(scene, rng), i) for i, scene in enumerate(scenes) for _ in range(recipe.lessons)]
+    """All lessons of one step: sorted by length, in chunks; those without a picture apart."""
+    shown = [i for i in range(len(scenes)) for _ in range(recipe.lessons)]
+    asked = [(solver_lesson(scenes[i], rng, recipe.slips), i) for i in shown]
     asked += [(questioner_lesson(scene, rng), i) for i, scene in enumerate(scenes) if i % 2 == 0]
     asked.sort(key=lambda pair: len(pair[0].prompt) + len(pair[0].reply))
     parts = [asked[i : i + recipe.chunk] for i in range(0, len(asked), recipe.chunk)]
     chunks = [encode([lesson for lesson, _ in part], [i for _, i in part], tokenizer) for part in parts]
-    queries = [searcher_lesson(scene, rng) for scene in scenes[: recipe.queries]]
-    return [*chunks, encode(queries, None, tokenizer)] if queries else chunks
+    unseen = [searcher_lesson(scene, rng) for scene in scenes[: recipe.queries]]
+    unseen += [solver_lesson(scene, rng) for scene in scenes[: recipe.blind]]
+    return [*chunks, encode(unseen, None, tokenizer)] if unseen else chunks
 
 
 def draw_scenes(recipe: Pretraining, step: int) -> list[Scene]:

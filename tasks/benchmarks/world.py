@@ -19,9 +19,9 @@ class World(BaseModel):
 
     kind: Literal["world"] = "world"
     split: heldout.Split
-    """Whose seeds the pictures are drawn from; neither split shares a picture with a corpus."""
-    count: int = Field(624, ge=1)
-    """How many items. 624 has each of the 16 domains 13 times at each of the 3 levels."""
+    """Whose seeds the pictures are drawn from; no split shares a picture with a corpus."""
+    count: int = Field(1248, ge=1)
+    """How many items. 1248 has each of the 16 domains 26 times at each of the 3 levels."""
 
     @property
     def metric(self) -> Metric:

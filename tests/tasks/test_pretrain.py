@@ -115,7 +115,7 @@ def test_the_rates_warm_up_and_end_near_zero() -> None:
 
 def test_lessons_of_one_step_cover_all_roles(shipped: tuple[Any, Any]) -> None:
     chunks = step_chunks(SCENES, Pretraining(chunk=5), shipped[1].tokenizer, Random(0))
-    assert sum(len(chunk.ids) for chunk in chunks) == 4 * 2 + 2 + 4
+    assert sum(len(chunk.ids) for chunk in chunks) == 4 * 2 + 2 + 4 + 4
     assert [chunk.pictures is None for chunk in chunks] == [False, False, True]
 
 
