@@ -33,8 +33,34 @@ def canaries(verdicts: Sequence[Verdict]) -> list[Verdict]:
 
 
 def in_window(verdicts: Sequence[Verdict], config: FilterConfig) -> list[Verdict]:
-    """Canaries that would have trained, had they been questions: with a label, and an agreement in the window."""
+    """Canaries that would have trained, had they been questions: with a label, and an agreement that is trusted."""
+    floor = trusted_from(verdicts, config)
+    return [one for one in _labelled(verdicts, config) if one.agreement >= floor]
+
+
+def trusted_from(verdicts: Sequence[Verdict], config: FilterConfig) -> float:
+    """The least agreement in the window from which on canaries are labelled right as often as `canaries.trust` asks.
+
+    A Solver that has learned agrees with itself more often without being right more often, so a window that held good
+    labels in one round holds worse ones in the next. Where no agreement is high enough, the highest one is left.
+    """
+    told = _labelled(verdicts, config)
+    if config.canaries is None or not told:
+        return config.low
+    levels = sorted({one.agreement for one in told})
+    trusted = (
+        level for level in levels if _share([one for one in told if one.agreement >= level]) >= config.canaries.trust
+    )
+    floor = next(trusted, levels[-1])
+    return config.low if floor == levels[0] else floor
+
+
+def _labelled(verdicts: Sequence[Verdict], config: FilterConfig) -> list[Verdict]:
     return [one for one in canaries(verdicts) if one.label is not None and config.low <= one.agreement <= config.high]
+
+
+def _share(told: Sequence[Verdict]) -> float:
+    return sum(map(right, told)) / len(told)
 
 
 def right(canary: Verdict) -> bool:

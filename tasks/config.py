@@ -170,6 +170,8 @@ class CanaryConfig(Settings):
     """A benchmark, by name or file; none that decides or is reported."""
     share: float = Field(0.1, gt=0, le=0.5)
     """Share of the labelling batch, as far as there are items."""
+    trust: Share = 0.0
+    """Raise the window's lower end until the canaries in it are labelled right this often; 0 leaves it where it is."""
     floor: Share = 0.5
     """The run ends when the canaries' labels in the window are surely (95 %) right less often; 0 never ends it."""
 

@@ -26,12 +26,13 @@ from tasks.stage import stage
 from tasks.store import Artifact, Output, Place
 from tasks.team import Cast, Posed, Team, seed_of
 
-TOO_HARD, TOO_EASY, NO_MAJORITY, NO_ANSWER, OVER_QUOTA = (
+TOO_HARD, TOO_EASY, NO_MAJORITY, NO_ANSWER, OVER_QUOTA, NOT_TRUSTED = (
     "too hard",
     "too easy",
     "no majority",
     "no answer",
     "over quota",
+    "label not trusted",
 )
 
 
@@ -102,6 +103,11 @@ def within_quota(verdicts: Sequence[Verdict], max_share: float) -> list[Verdict]
     quota = math.ceil(max_share * sum(map(len, kept.values())))
     over = {one.id for group in kept.values() for one in sorted(group, key=lambda row: digest(row.id))[quota:]}
     return [dropped(one, OVER_QUOTA) if one.id in over else one for one in verdicts]
+
+
+def trusted(one: Verdict, floor: float) -> Verdict:
+    """A kept question whose agreement the canaries vouch for."""
+    return dropped(one, NOT_TRUSTED) if one.reason is None and one.agreement < floor else one
 
 
 def told_apart(one: Verdict, known: Set[tuple[str, str]], config: GateConfig) -> Verdict:
@@ -181,9 +187,10 @@ def filter_questions(
     tested = canaries.draw(items, config.canaries.share, len(put), seed) if config.canaries else []
     with team.open(seed) as cast:
         answers, of_canaries = label(cast, put, tested, config, seed)
-        judged = [verdict(*row, config) for row in zip(put, asked, answers, strict=True)]
+        tests = [canary(item, given, config) for item, given in zip(tested, of_canaries, strict=True)]
+        floor = canaries.trusted_from(tests, config)
+        judged = [trusted(verdict(*row, config), floor) for row in zip(put, asked, answers, strict=True)]
         judged = [told_apart(one, known, config.gates) for one in judged]
         judged = grounded(cast, judged, put, config) if config.gates.blind_answers else judged
-    rows = within_quota(judged, config.max_share)
-    rows += [canary(item, given, config) for item, given in zip(tested, of_canaries, strict=True)]
+    rows = [*within_quota(judged, config.max_share), *tests]
     return Output(rows, Counter(row.reason or "kept" for row in rows))

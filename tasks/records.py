@@ -125,7 +125,7 @@ class Verdict(Row):
     reason: str | None
     """Why it does not train; None means kept.
 
-    `too hard`, `too easy`, `no majority`, `no answer`, `over quota`; a gate's `asked before`, `answer given away`,
+    `too hard`, `too easy`, `no majority`, `no answer`, `over quota`; `label not trusted`; a gate's `asked before`, `answer given away`,
     `not grounded`; or `canary`.
     """
     target: str | None = None

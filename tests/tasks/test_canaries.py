@@ -6,7 +6,7 @@ import pytest
 
 from tasks import canaries
 from tasks.benchmarks import open_benchmark
-from tasks.config import FilterConfig
+from tasks.config import CanaryConfig, FilterConfig
 from tasks.filter import canary, curriculum
 
 CONFIG = FilterConfig(answers=10, low=0.3, high=0.8)
@@ -47,3 +47,17 @@ def test_a_run_ends_when_its_labels_are_surely_below_the_floor(right: int, ends:
 def test_without_canaries_nothing_ends_a_run() -> None:
     assert canaries.rotten([], CONFIG) is None
     assert canaries.rotten(labelled(0, 40), CONFIG.model_copy(update={"canaries": None})) is None
+
+
+def test_the_window_rises_to_where_labels_are_right_often_enough() -> None:
+    config = FilterConfig(answers=10, low=0.3, high=0.8, canaries=CanaryConfig(trust=0.9))
+    unsure = [canary(item, ("wrong",) * 4 + (None,) * 6, config) for item in ITEMS[:10]]
+    sure = [canary(item, (item.target,) * 7 + (None,) * 3, config) for item in ITEMS[10:20]]
+    assert canaries.trusted_from([*unsure, *sure], config) == 0.7
+    assert canaries.trusted_from(sure, config) == config.low
+    assert canaries.in_window([*unsure, *sure], config) == sure
+
+
+def test_without_a_demand_the_window_stays() -> None:
+    rows = [canary(item, ("wrong",) * 4 + (None,) * 6, CONFIG) for item in ITEMS[:10]]
+    assert canaries.trusted_from(rows, CONFIG) == CONFIG.low

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tasks.config import FilterConfig
-from tasks.filter import curriculum, judge, within_quota
+from tasks.filter import curriculum, judge, trusted, within_quota
 from tasks.records import Verdict
 
 CONFIG = FilterConfig(answers=10, low=0.3, high=0.8)
@@ -70,3 +70,8 @@ def test_which_questions_go_does_not_depend_on_their_order() -> None:
     rows = [row(n, "maps") for n in range(12)]
     forward, backward = within_quota(rows, 0.5), within_quota(rows[::-1], 0.5)
     assert {one.id for one in curriculum(forward)} == {one.id for one in curriculum(backward)}
+
+
+def test_a_label_that_the_canaries_do_not_vouch_for_does_not_train() -> None:
+    low, high = row(0, "maps"), row(1, "maps").model_copy(update={"agreement": 0.7})
+    assert [trusted(one, 0.6).reason for one in (low, high)] == ["label not trusted", None]
