@@ -1,0 +1,91 @@
+"""`kill -9` at any moment: a plain re-run ends with one commit a stage, whole files, and the curriculum that it would
+have had undisturbed."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from random import Random
+
+import pytest
+
+from tasks.store import Store
+from tests.chaos.arena import Player, commits, contents, player, quick_folder
+from tests.chaos.light import STAGES
+
+KILLED = -signal.SIGKILL
+
+
+@pytest.fixture(scope="module")
+def light() -> Iterator[Player]:
+    with player("light") as one:
+        yield one
+
+
+@pytest.fixture
+def store() -> Iterator[Store]:
+    with quick_folder() as folder:
+        yield Store(str(folder))
+
+
+@dataclass(frozen=True)
+class Undisturbed:
+    """What a round makes that nobody disturbs, and how long it takes."""
+
+    contents: dict[str, dict[str, str]]
+    seconds: float
+
+
+@pytest.fixture(scope="module")
+def undisturbed(light: Player) -> Undisturbed:
+    with quick_folder() as folder:
+        store, started = Store(str(folder)), time.monotonic()
+        assert light.play(store.url)["status"] == 0
+        seconds = time.monotonic() - started
+        assert list(contents(store, "r")) == list(STAGES)
+        return Undisturbed(contents(store, "r"), seconds)
+
+
+def play_through(one: Player, store: Store, run: str, draw: Random, longest: float, kills: int) -> int:
+    """Kill a round at random moments until it is through; how many kills it took, at most `kills`."""
+    for killed in range(kills):
+        answer = one.play(store.url, run, seconds=draw.uniform(0, longest))
+        assert answer["status"] in (0, KILLED), answer
+        if answer["status"] == 0:
+            return killed
+    answer = one.play(store.url, run)
+    assert answer["status"] == 0, answer
+    return kills
+
+
+@pytest.mark.parametrize("kills", [40, pytest.param(400, marks=pytest.mark.slow)])
+def test_a_round_killed_at_random_moments_ends_as_if_nothing_had_been(
+    light: Player, undisturbed: Undisturbed, store: Store, kills: int
+) -> None:
+    draw, killed, number = Random(kills), 0, 0
+    while killed < kills:
+        run = f"r{number}"
+        killed += play_through(light, store, run, draw, undisturbed.seconds, kills - killed)
+        assert contents(store, run) == undisturbed.contents
+        assert commits(store, run) == dict.fromkeys(STAGES, 1)
+        number += 1
+
+
+@pytest.mark.parametrize("stride", [4, pytest.param(1, marks=pytest.mark.slow)])
+def test_killed_after_any_store_call_of_a_stage_it_goes_on(
+    light: Player, undisturbed: Undisturbed, store: Store, stride: int
+) -> None:
+    calls = 0
+    while True:
+        run = f"r{calls}"
+        first = light.play(store.url, run, calls=calls, during="2-train")
+        assert first["status"] in (0, KILLED), first
+        if first["status"] == 0:
+            break
+        assert light.play(store.url, run)["status"] == 0
+        assert contents(store, run) == undisturbed.contents
+        assert commits(store, run) == dict.fromkeys(STAGES, 1)
+        calls += stride
+    assert calls > 30
