@@ -14,7 +14,7 @@ from tasks.grading.equality import equal_in_form
 from tasks.grading.extraction import extract_answer
 from tasks.grading.words import ARTICLES, plain_word
 
-LONGEST = 8000
+LONGEST = 4000
 """Characters that are read, from the end: there stands the conclusion."""
 
 _LETTER = re.compile(r"(?<![A-Za-z0-9'_\\])([(\[{\"'*]{0,3})([A-Ja-j])([)\]}\"'*]{0,3})(?![A-Za-z0-9_]|'[a-z])")
@@ -174,7 +174,8 @@ def _clause_before(text: str, position: int) -> str:
 
 
 def _sentence(text: str, position: int) -> str:
-    start = max(text.rfind(end, 0, position) for end in ".!?\n") + 1
+    begins = max(0, position - 200)
+    start = max(begins - 1, *(text.rfind(end, begins, position) for end in ".!?\n")) + 1
     return re.split(r"[.!?\n]", text[start : position + 200])[0]
 
 
