@@ -26,12 +26,14 @@ from tasks.corpora.tar import DamagedShard, Member, members
 from tasks.errors import UserError
 from tasks.identity import Execution, digest, file_sha256
 from tasks.prompt import Picture
+from tasks.store.faults import persistently
+from tasks.store.files import open_filesystem
 
 if TYPE_CHECKING:
     from tasks.corpora.decode import Prepare
 
 TAR, PARQUET, STATS = ".tar", ".parquet", "_stats.json"
-_SIGNS = ("ETag", "etag", "md5Hash", "mtime", "ino", "LastModified", "created")
+_SIGNS = (("ETag",), ("etag",), ("md5Hash",), ("mtime", "ino", "created"), ("created",))
 
 
 class Laion(BaseModel):
@@ -52,7 +54,7 @@ class Laion(BaseModel):
 
     def listing(self) -> list[Listed]:
         """The shards by name. UserError where there is none, or where two would give the same keys."""
-        files = self._files()
+        files = persistently(f"listing {self.shards}", self._files)
         tars = sorted((path for path in files if path.endswith(TAR)), key=lambda path: (_stem(path), path))
         if not tars:
             raise UserError(f"no .tar shards in {self.shards}: give the folder that img2dataset wrote, or a glob.")
@@ -63,12 +65,12 @@ class Laion(BaseModel):
 
     def shard(self, name: str) -> TarShard:
         """A shard to be read. Nothing is fetched before it has to be."""
-        fs, _ = _filesystem(self.shards)
+        fs, _ = open_filesystem(self.shards)
         return TarShard(name, fs, self._path(name), self.limits)
 
     def pictures(self, wanted: Sequence[Location]) -> list[Picture]:
         """The original bytes, in order, by byte range. StaleShard where they are not there any more."""
-        fs, _ = _filesystem(self.shards)
+        fs, _ = open_filesystem(self.shards)
         first = {one.shard: one for one in reversed(wanted)}
         try:
             paths = {shard: self._path(shard) for shard in first}
@@ -85,7 +87,7 @@ class Laion(BaseModel):
 
     def _files(self) -> dict[str, Mapping[str, Any]]:
         """All files of the shards by path, from one listing."""
-        fs, root = _filesystem(self.shards)
+        fs, root = open_filesystem(self.shards)
         fs.invalidate_cache()
         try:
             if root.endswith(TAR):
@@ -98,7 +100,7 @@ class Laion(BaseModel):
 
     def _path(self, shard: str) -> str:
         """KeyError where a glob leads to no shard of that name."""
-        _, root = _filesystem(self.shards)
+        _, root = open_filesystem(self.shards)
         if root.endswith(TAR):
             return self._globbed[shard]
         return f"{root.rstrip('/')}/{shard.removeprefix(self.prefix)}{TAR}"
@@ -171,7 +173,7 @@ class TarShard:
         if self._copies is None:
             self._copies = tempfile.TemporaryDirectory(prefix="shard-")
         local = Path(self._copies.name) / f"shard{PurePosixPath(path).suffix}"
-        self._fs.get_file(path, str(local))
+        persistently(f"fetching {path}", lambda: self._fs.get_file(path, str(local)))
         return local
 
 
@@ -251,12 +253,6 @@ def _kind(member: Member) -> str:
     return (_extension(member) or "no extension") if member.regular else "a link or device"
 
 
-def _filesystem(url: str) -> tuple[Any, str]:
-    import fsspec
-
-    return fsspec.core.url_to_fs(url)  # type: ignore[no-any-return]
-
-
 def _is_local(fs: Any) -> bool:
     from fsspec.implementations.local import LocalFileSystem
 
@@ -269,5 +265,6 @@ def _stem(path: str) -> str:
 
 def _stamp(info: Mapping[str, Any]) -> str:
     """Size, with what else changes when a file does; never the same where a file system knows nothing of the kind."""
-    known = [str(info[name]) for name in _SIGNS if info.get(name)]
-    return ":".join([str(info["size"]), *(known or [secrets.token_hex(8)])])
+    known = next((names for names in _SIGNS if all(info.get(name) for name in names)), ())
+    signs = [str(info[name]) for name in known] or [secrets.token_hex(8)]
+    return ":".join([str(info["size"]), *signs])

@@ -20,12 +20,16 @@ from tasks.corpora.decode import check_of
 from tasks.corpora.sample import Location, StaleShard
 from tasks.corpora.tar import BLOCK
 from tasks.prompt import Picture
+from tasks.store.faults import passing, persistently
 
+NARROW = 4 << 10
+"""Gaps of at most so many bytes are always read along: a neighbour's headers, caption and metadata."""
 WASTE = 0.12
-"""Bytes that are read along, as a share of those wanted."""
+"""Bytes of wider gaps that are read along, as a share of those wanted."""
 LONGEST = 8 << 20
 """Bytes of a request at most, so that many neighbours still come over several connections."""
 _THREADS = 8
+_REQUESTS = 32
 
 
 class Span(NamedTuple):
@@ -54,10 +58,8 @@ def from_disk(paths: Mapping[str, Path], wanted: Sequence[Location]) -> list[Pic
 def from_store(fs: Any, paths: Mapping[str, str], wanted: Sequence[Location]) -> list[Picture]:
     """The same by byte ranges of an fsspec file system, all requested at once."""
     spans = merged(paths, wanted)
-    files, starts, stops = ([span[field] for span in spans] for field in range(3))
-    found = fs.cat_ranges(files, starts, stops, on_error="return") if spans else []
     pictures: dict[int, Picture] = {}
-    for span, data in zip(spans, found, strict=True):
+    for span, data in zip(spans, _fetched(fs, spans), strict=True):
         if isinstance(data, Exception):
             raise _as_stale(data, wanted[span.numbers[0]])
         view = memoryview(data)
@@ -98,6 +100,24 @@ def gone(location: Location) -> StaleShard:
     return StaleShard(f"shard {location.shard} is gone ({location.key}): bring it back, or build the corpus again.")
 
 
+def _fetched(fs: Any, spans: Sequence[Span]) -> list[bytes | Exception]:
+    """The spans' bytes; those that fail for a moment are requested again, and no others."""
+    found: dict[int, bytes | Exception] = {}
+
+    def fetch() -> None:
+        left = [number for number in range(len(spans)) if number not in found]
+        paths, starts, stops = ([spans[number][field] for number in left] for field in range(3))
+        got = dict(zip(left, fs.cat_ranges(paths, starts, stops, batch_size=_REQUESTS, on_error="return"), strict=True))
+        again = {number: data for number, data in got.items() if isinstance(data, Exception) and passing(data)}
+        found.update((number, data) for number, data in got.items() if number not in again)
+        if again:
+            raise next(iter(again.values()))
+
+    if spans:
+        persistently(f"reading {len(spans)} ranges of {spans[0].path} and others", fetch)
+    return [found[number] for number in range(len(spans))]
+
+
 def _read_file(path: Path, wanted: Sequence[Location], numbers: Iterable[int]) -> Iterator[tuple[int, Picture]]:
     ordered = sorted(numbers, key=lambda number: wanted[number].offset)
     try:
@@ -129,7 +149,7 @@ def _bridged(ordered: Sequence[Location], waste: float) -> list[bool]:
     ]
     left, joined = waste * sum(one.size for one in ordered), [False] * len(ordered)
     for gap, number in sorted(gaps):
-        left -= gap
+        left -= gap if gap > NARROW else 0
         if left < 0:
             break
         joined[number] = True

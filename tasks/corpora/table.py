@@ -6,7 +6,7 @@ look-up on.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -86,7 +86,8 @@ class Rows:
         return self.table["reason"].combine_chunks()
 
 
-def _prefixes(key: str) -> list[str]:
+def _prefixes(key: str) -> Iterator[str]:
     """What may be the shard's name, the longest first: names of folders have slashes."""
-    parts = key.split("/")
-    return ["/".join(parts[:count]) for count in range(len(parts) - 1, 0, -1)]
+    while "/" in key:
+        key = key.rpartition("/")[0]
+        yield key

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,13 +27,13 @@ class Built(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Built]:
+def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     root = tmp_path_factory.mktemp("hostile")
     made = write_hostile(root / "a" / "b" / "shards")
     place = Place(Store(str(root / "store")), "corpora/hostile")
     config = LibraryConfig(clip=Clip(model=f"local-dir:{write_tiny_clip(root / 'clip')}"))
     index = build_corpus(place, Laion(shards=str(made.folder)), config)
-    yield Built(made, index, open_library(place), root)
+    return Built(made, index, open_library(place), root)
 
 
 def reasons(built: Built) -> dict[str, list[str | None]]:
