@@ -253,6 +253,36 @@ def corpus_image(
     write(out, cli_corpus.image(uri, key))
 
 
+@corpus.command(
+    "audit",
+    epilog=_examples(
+        "active-zero corpus audit --corpus artifacts/corpora/micro-world --benchmark world:heldout",
+        "active-zero corpus audit --corpus s3://bucket/corpora/web --benchmark MathVista_MINI.tsv --run mine --json",
+    ),
+)
+def corpus_audit(
+    uri: CorpusUri,
+    benchmark: Annotated[str, typer.Option(metavar="NAME|FILE.tsv", help="A benchmark, or a VLMEvalKit file.")],
+    clip: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Also pictures whose CLIP vectors have at least this cosine.")
+    ] = None,
+    run: Annotated[str | None, typer.Option(metavar="NAME", help="Split this run's scores by what was found.")] = None,
+    number: Annotated[int | None, typer.Option("--round", metavar="N", help="Of the run; the last one.")] = None,
+    json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Pictures of the corpus that are copies of a benchmark's, and the scores with and without the items they touch."""
+    from flows import cli_audit
+
+    found = cli_audit.audit(uri, benchmark, clip, run, number)
+    if json:
+        say_json(found.model_dump())
+    else:
+        say_table([touch.model_dump() for touch in found.touches], cli_audit.COLUMNS, "No copies.")
+        for line in cli_audit.summary(found):
+            say(line)
+
+
 @app.command(
     epilog=_examples(
         "active-zero evaluate infra/models/vlm --benchmark world:heldout",
@@ -282,7 +312,8 @@ def evaluate(
 @app.command(
     context_settings={"ignore_unknown_options": True},
     epilog=_examples(
-        "active-zero grade 1/2 0.5",
+        "active-zero grade 30° 30",
+        "active-zero grade 1/2 0.5 --json",
         "active-zero grade '\\boxed{7 apples}' 7",
     ),
 )
@@ -291,14 +322,14 @@ def grade(
     target: Annotated[str, typer.Argument(metavar="TARGET")],
     json: Json = False,
 ) -> None:
-    """Whether an answer, or a reply that ends in \\boxed{...}, is the same as the target: `right` or `wrong`."""
-    from flows.cli_evaluate import graded
+    """Whether an answer, or a reply that ends in \\boxed{...}, is the target: `right` or `wrong`, and why."""
+    from flows import cli_grade
 
-    right = graded(prediction, target)
+    verdict = cli_grade.grade(prediction, target)
     if json:
-        say_json({"prediction": prediction, "target": target, "right": right})
+        say_json(verdict)
     else:
-        say("right" if right else "wrong")
+        say(f"{'right' if verdict['right'] else 'wrong'}: {verdict['why']}")
 
 
 @app.command(

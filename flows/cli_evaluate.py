@@ -52,16 +52,6 @@ def notes(card: Scorecard) -> list[str]:
     return [*lines, f"mean: of {card.samples} samples at temperature 1; {card.timeouts} grader time-outs"]
 
 
-def graded(prediction: str, target: str) -> bool:
-    """Whether a bare answer, or the boxed one of a whole reply, equals the target."""
-    from tasks.grading import equal
-    from tasks.records import Reject
-    from tasks.roles import solver
-
-    answer = solver.parse(prediction)
-    return bool(equal(prediction if isinstance(answer, Reject) else answer, target))
-
-
 def _record(name: str, card: Card) -> dict[str, Any]:
     figures = {"greedy": card.accuracy, "mean": card.mean, "majority": card.majority}
     shares = {"unparsed": card.unparsed, "truncated": card.truncated}

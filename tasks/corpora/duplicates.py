@@ -3,8 +3,8 @@
 Two steps, so that a perceptual hash need not be both tolerant and sure.
 1. *Candidates.* 64-bit DCT hash: the signs, against their median, of the 8 x 8 lowest frequencies of a 32 x 32
    greyscale, without the mean. Each benchmark picture is hashed whole and with `CROPPED` cut off its sides in all 16
-   combinations, so that a cropped copy finds it. The `CANDIDATES` pictures with the smallest Hamming distance of at most
-   `FARTHEST` go on.
+   combinations, so that a cropped copy finds it. The `CANDIDATES` nearest pictures, at a Hamming distance of at
+   most `FARTHEST`, go on.
 2. *Alignment.* The candidate is shifted and stretched onto the picture (Lucas-Kanade on a pyramid, 4 parameters, gain
    and offset fitted too), and what still differs decides. Copies differ everywhere a little, other pictures somewhere
    much; so the residual is the largest mean difference of any 8 x 8 block of 64 x 64, in units of the contrast.
@@ -144,7 +144,9 @@ def residual(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
 def _with_cut_sides(image: Image.Image) -> Iterator[Image.Image]:
     width, height = image.size
     for left, top, right, bottom in product((0, CROPPED), repeat=4):
-        yield image.crop((round(left * width), round(top * height), round(width * (1 - right)), round(height * (1 - bottom))))
+        yield image.crop(
+            (round(left * width), round(top * height), round(width * (1 - right)), round(height * (1 - bottom)))
+        )
 
 
 def _shrunk(gray: NDArray[np.float64], side: int) -> NDArray[np.float64]:
@@ -152,26 +154,30 @@ def _shrunk(gray: NDArray[np.float64], side: int) -> NDArray[np.float64]:
     return gray.reshape(side, step, side, step).mean(axis=(1, 3))
 
 
-def _grid(side: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """y and x of every pixel's centre, in -1..1."""
+def _axis(side: int) -> NDArray[np.float64]:
+    """The pixels' centres, in -1..1."""
     import numpy as np
 
-    axis = (np.arange(side) * 2 + 1) / side - 1
-    y, x = np.meshgrid(axis, axis, indexing="ij")
-    return y, x
+    return (np.arange(side) * 2 + 1) / side - 1
 
 
 def _warped(gray: NDArray[np.float64], warp: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """The picture sampled at (1 + s) x + t in both directions, and where that lies inside of it."""
     import numpy as np
-    from scipy.ndimage import map_coordinates
 
-    side = len(gray)
-    y, x = _grid(side)
-    places = np.stack([(1 + warp[0]) * y + warp[1], (1 + warp[2]) * x + warp[3]])
-    inside = (np.abs(places) <= 1).all(axis=0)
-    moved: NDArray[np.float64] = map_coordinates(gray, (places + 1) * side / 2 - 0.5, order=1, mode="nearest")
-    return moved, inside
+    down, across = ((1 + warp[k]) * _axis(len(gray)) + warp[k + 1] for k in (0, 2))
+    inside = (np.abs(down) <= 1)[:, None] & (np.abs(across) <= 1)
+    return _between(down) @ gray @ _between(across).T, inside
+
+
+def _between(places: NDArray[np.float64]) -> NDArray[np.float64]:
+    """[places, pixels]: the weights of linear interpolation along one axis; beyond the edge, the edge."""
+    import numpy as np
+
+    side = len(places)
+    at = np.clip((places + 1) * side / 2 - 0.5, 0, side - 1)
+    weights: NDArray[np.float64] = np.maximum(0, 1 - np.abs(at[:, None] - np.arange(side)))
+    return weights
 
 
 def _toned(moved: NDArray[np.float64], fixed: NDArray[np.float64], inside: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -194,8 +200,8 @@ def _improved(
     moved, inside = _warped(moving, warp)
     moved = _toned(moved, fixed, inside)
     along_y, along_x = np.gradient(moved, 2 / len(fixed))
-    y, x = _grid(len(fixed))
-    slopes = np.stack([(along_y * y)[inside], along_y[inside], (along_x * x)[inside], along_x[inside]], axis=1)
+    axis = _axis(len(fixed))
+    slopes = np.stack([along_y * axis[:, None], along_y, along_x * axis, along_x], axis=-1)[inside]
     normal = slopes.T @ slopes
     normal += np.eye(4) * (1e-6 + 1e-3 * np.trace(normal) / 4)
     step = np.linalg.solve(normal, slopes.T @ (fixed - moved)[inside])

@@ -6,8 +6,9 @@
 from tasks.grading.equality import Verdict, equal
 from tasks.grading.extraction import extract_answer
 from tasks.grading.options import choose_option
+from tasks.grading.reading import explained
 from tasks.grading.voting import Vote, vote
 
 equivalent = equal
 
-__all__ = ["Verdict", "Vote", "choose_option", "equal", "equivalent", "extract_answer", "vote"]
+__all__ = ["Verdict", "Vote", "choose_option", "equal", "equivalent", "explained", "extract_answer", "vote"]

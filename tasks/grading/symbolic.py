@@ -25,9 +25,9 @@ from collections.abc import Hashable
 from pathlib import Path
 from typing import Literal, cast, get_args
 
-Outcome = Literal["equal", "different", "refused", "time-out", "starved", "failed"]
-"""`refused` unasked; `time-out` on processor time, which would happen again; `starved`: no worker was free or got on in
-time, so another day it may be decided; `failed`: a worker broke off, for want of memory most likely."""
+Outcome = Literal["equal", "different", "refused", "time-out", "busy time-out", "failed"]
+"""`refused` unasked; `time-out` on processor time, which would happen again; `busy time-out`: no worker was free or got
+on by the clock, so another day it may be decided; `failed`: a worker broke off, for want of memory most likely."""
 
 LONGEST = 256
 DEEPEST = 12
@@ -75,7 +75,7 @@ def ask(first: str, second: str, key: Hashable = None) -> Outcome:
 
 
 def _remembered(key: Hashable, outcome: Outcome) -> Outcome:
-    if outcome not in ("starved", "failed"):
+    if outcome not in ("busy time-out", "failed"):
         while len(_decided) >= DECIDED:
             _decided.pop(next(iter(_decided), None), None)
         _decided[key] = outcome
@@ -86,7 +86,7 @@ def _asked(first: str, second: str) -> Outcome:
     begun = time.monotonic()
     worker = _free_worker(begun)
     if worker is None:
-        return "starved"
+        return "busy time-out"
     try:
         worker.start()
         outcome = worker.ask(first, second, min(SECONDS, max(0.05, _deadline(begun) - time.monotonic())))

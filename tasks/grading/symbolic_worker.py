@@ -38,7 +38,7 @@ def main() -> None:
         _, status = os.waitpid(child, 0)
         if os.waitstatus_to_exitcode(status) == 0:
             return
-        _say({-signal.SIGPROF: "time-out", 1: "starved"}.get(os.waitstatus_to_exitcode(status), "failed"))
+        _say({-signal.SIGPROF: "time-out", 1: "busy time-out"}.get(os.waitstatus_to_exitcode(status), "failed"))
 
 
 def _serve(math_verify: Any) -> None:

@@ -227,9 +227,11 @@ def test_a_curriculum_is_what_was_kept_unless_all_is_asked_for(
 
 
 def test_answers_are_graded_as_everywhere(capsys: pytest.CaptureFixture[str]) -> None:
-    assert told(capsys, "grade", "1/2", "0.5") == "right\n"
-    assert told(capsys, "grade", "so it is \\boxed{7}", "7") == "right\n"
-    assert told(capsys, "grade", "-5", "5") == "wrong\n"
+    assert told(capsys, "grade", "30°", "30") == (
+        "right: the quantity 30 (angle) | the number 30: the same, as far as both say\n"
+    )
+    assert told(capsys, "grade", "so it is \\boxed{7}", "7").startswith("right: ")
+    assert told(capsys, "grade", "-5", "5").startswith("wrong: ")
     assert json.loads(told(capsys, "grade", "a", "b", "--json"))["right"] is False
 
 

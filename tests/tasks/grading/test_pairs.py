@@ -7,10 +7,10 @@ from tasks.grading import Verdict, choose_option, equal
 
 
 def settled(a: str, b: str) -> Verdict:
-    """The verdict; asked again where a busy machine starved the workers."""
+    """The verdict; asked again where a busy machine left the workers no time."""
     for _ in range(10):
         verdict = equal(a, b)
-        if verdict.reason != "algebra: starved":
+        if verdict.reason != "algebra: busy time-out":
             break
     return verdict
 

@@ -1,0 +1,93 @@
+"""How an answer was read, in words: for people who wonder about a verdict."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from tasks.grading.canonical import canonical
+from tasks.grading.constants import Number
+from tasks.grading.equality import Verdict
+from tasks.grading.forms import (
+    Choice,
+    Clock,
+    Collection,
+    Date,
+    Expression,
+    Form,
+    Interval,
+    Named,
+    Nothing,
+    Quantity,
+    Ratio,
+    Span,
+    Text,
+    Truth,
+)
+
+_WHY = {
+    "same form": "the same value",
+    "alike": "the same, as far as both say",
+    "different": "not the same",
+    "no answer": "no answer equals nothing, not even itself",
+    "algebra: equal": "the same by algebra",
+    "algebra: different": "not the same by algebra",
+    "algebra: refused": "too large for algebra, so not known to be the same",
+    "algebra: time-out": "algebra ran out of time, so not known to be the same",
+    "algebra: busy time-out": "no time for algebra on this busy machine, so not known to be the same",
+    "algebra: failed": "algebra broke off, so not known to be the same",
+}
+
+
+def explained(a: str, b: str, verdict: Verdict) -> str:
+    """One line: how each was read, and what follows."""
+    return f"{described(canonical(a))} | {described(canonical(b))}: {_WHY[verdict.reason]}"
+
+
+def described(form: Form) -> str:
+    """A canonical form in words."""
+    match form:
+        case Nothing():
+            return "no answer"
+        case Choice(letter, text):
+            return f"option {letter}" + (f" ({described(text)})" if text else "")
+        case Truth(value):
+            return "yes" if value else "no"
+        case Quantity():
+            return f"the number {_number(form.value)}" if form.bare else _measured(form)
+        case Clock(seconds, certain):
+            hours, minutes, rest = seconds // 3600, seconds // 60 % 60, seconds % 60
+            return (
+                f"the time {hours}:{minutes:02}" + (f":{rest:02}" if rest else "") + ("" if certain else ", am or pm")
+            )
+        case Date(year, month, day):
+            return "the date " + "-".join(str(part) for part in (year, month, day) if part is not None)
+        case Ratio(terms):
+            return "the ratio " + ":".join(map(_number, terms))
+        case Span(low, high):
+            return f"from {described(low)} to {described(high)}"
+        case Interval(low, high, low_closed, high_closed):
+            ends = (described(low) if low else "-∞", described(high) if high else "∞")
+            return f"the interval {'[' if low_closed else '('}{ends[0]}, {ends[1]}{']' if high_closed else ')'}"
+        case Collection(_, brackets, written):
+            kind = "in this order" if brackets in ("()", "[]") else "in any order"
+            return f"{len(written)} items {kind}: " + "; ".join(described(item) for item in written)
+        case Named(name, value):
+            return f"{name} = {described(value)}"
+        case Expression(text):
+            return f"the expression {text}"
+        case Text(text):
+            return f"the words “{text}”"
+
+
+def _measured(quantity: Quantity) -> str:
+    unit = quantity.dimension or "as a share"
+    return f"the quantity {_number(quantity.value)} ({unit})"
+
+
+def _number(value: Number) -> str:
+    if isinstance(value, Fraction):
+        return str(value) if max(abs(value.numerator), value.denominator) < 10**30 else "of more than 30 digits"
+    return " + ".join(
+        f"{coefficient}" + (f" π^{power}" if power else "") + (f" √{root}" if root > 1 else "")
+        for (power, root), coefficient in value.terms
+    )
