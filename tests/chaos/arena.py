@@ -1,4 +1,4 @@
-"""What the tests of this folder share: players in processes of their own, and what a store must look like after them."""
+"""What the tests of this folder share: players in processes of their own, and what a store must look like after."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +64,7 @@ def quick_folder() -> Iterator[Path]:
 
 
 @contextmanager
-def player(kind: str = "light", **environment: str) -> Iterator[Player]:
+def player(kind: str = "light") -> Iterator[Player]:
     """A player for the time of a `with`."""
     with quick_folder() as temporary:
         process = subprocess.Popen(
@@ -76,7 +78,6 @@ def player(kind: str = "light", **environment: str) -> Iterator[Player]:
                 "OMP_NUM_THREADS": "1",
                 "PYTHONPATH": str(ROOT),
                 "TMPDIR": str(temporary),
-                **environment,
             },
         )
         try:
@@ -84,6 +85,22 @@ def player(kind: str = "light", **environment: str) -> Iterator[Player]:
         finally:
             process.kill()
             process.wait()
+
+
+@dataclass(frozen=True)
+class Undisturbed:
+    """What a round makes that nobody disturbs, and how long it takes."""
+
+    contents: dict[str, dict[str, str]]
+    seconds: float
+
+
+def undisturbed_round(one: Player) -> Undisturbed:
+    """Played in a store of its own."""
+    with quick_folder() as folder:
+        store, started = Store(str(folder)), time.monotonic()
+        assert one.play(store.url) == {"status": 0, "error": ""}
+        return Undisturbed(contents(store, "r"), time.monotonic() - started)
 
 
 def commits(store: Store, run: str, number: int = 1) -> Mapping[str, int]:

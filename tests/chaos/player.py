@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ def player_of(kind: str) -> Callable[..., None]:
     """The light round, or the round of a config; what it needs is imported here, once."""
     if kind == "light":
         import pandas  # noqa: F401  # pyarrow's first table imports it
+        import s3fs  # noqa: F401
 
         from tasks.store.manifest import software
         from tests.chaos import light
@@ -61,6 +62,7 @@ def fate(
     calls: int | None = None,
     during: str = "",
     how: str = "SIGKILL",
+    environment: Mapping[str, str] | None = None,
     **how_to_play: Any,
 ) -> dict[str, Any]:
     """Play in a child and see how it ends. `calls` count from the first request that concerns `during`.
@@ -71,6 +73,7 @@ def fate(
     child = os.fork()
     if child == 0:
         os.close(said)
+        os.environ.update(environment or {})
         if calls is not None:
             after_calls(calls, during, signal.Signals[how])
         os._exit(_live(lambda: play(store, run, **how_to_play), says))

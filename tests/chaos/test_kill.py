@@ -4,48 +4,15 @@ have had undisturbed."""
 from __future__ import annotations
 
 import signal
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass
 from random import Random
 
 import pytest
 
 from tasks.store import Store
-from tests.chaos.arena import Player, commits, contents, player, quick_folder
+from tests.chaos.arena import Player, Undisturbed, commits, contents
 from tests.chaos.light import STAGES
 
 KILLED = -signal.SIGKILL
-
-
-@pytest.fixture(scope="module")
-def light() -> Iterator[Player]:
-    with player("light") as one:
-        yield one
-
-
-@pytest.fixture
-def store() -> Iterator[Store]:
-    with quick_folder() as folder:
-        yield Store(str(folder))
-
-
-@dataclass(frozen=True)
-class Undisturbed:
-    """What a round makes that nobody disturbs, and how long it takes."""
-
-    contents: dict[str, dict[str, str]]
-    seconds: float
-
-
-@pytest.fixture(scope="module")
-def undisturbed(light: Player) -> Undisturbed:
-    with quick_folder() as folder:
-        store, started = Store(str(folder)), time.monotonic()
-        assert light.play(store.url)["status"] == 0
-        seconds = time.monotonic() - started
-        assert list(contents(store, "r")) == list(STAGES)
-        return Undisturbed(contents(store, "r"), seconds)
 
 
 def play_through(one: Player, store: Store, run: str, draw: Random, longest: float, kills: int) -> int:

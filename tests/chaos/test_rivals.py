@@ -2,36 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from tasks.store import Place, Store
-from tests.chaos.arena import Player, commits, contents, player, quick_folder
+from tests.chaos.arena import Player, commits, contents
 from tests.chaos.light import STAGES
 
 ONCE = dict.fromkeys(STAGES, 1)
-
-
-@pytest.fixture(scope="module")
-def rivals() -> Iterator[tuple[Player, Player]]:
-    with player(ACTIVE_ZERO_LEASE_SECONDS="0.5") as one, player(ACTIVE_ZERO_LEASE_SECONDS="0.5") as other:
-        yield one, other
+QUICK = {"ACTIVE_ZERO_LEASE_SECONDS": "0.5"}
 
 
 @pytest.fixture
-def store() -> Iterator[Store]:
-    with quick_folder() as folder:
-        yield Store(str(folder))
+def rivals(light: Player, rival: Player) -> tuple[Player, Player]:
+    return light, rival
 
 
-@pytest.mark.parametrize("races", [12, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("races", [8, pytest.param(100, marks=pytest.mark.slow)])
 def test_of_two_that_race_for_a_round_one_plays_and_the_other_reuses(
     rivals: tuple[Player, Player], store: Store, races: int
 ) -> None:
     for number in range(races):
         for one in rivals:
-            one.start(store.url, f"r{number}")
+            one.start(store.url, f"r{number}", environment=QUICK)
         assert [one.end()["status"] for one in rivals] == [0, 0]
         assert commits(store, f"r{number}") == ONCE
         assert contents(store, f"r{number}") == contents(store, "r0")
@@ -48,15 +40,15 @@ def test_who_would_not_wait_leaves_with_one_line_that_names_the_other(
 
 
 @pytest.mark.parametrize(
-    "calls", [0, 14, 28, *(pytest.param(calls, marks=pytest.mark.slow) for calls in range(60) if calls % 14)]
+    "calls", [0, 28, *(pytest.param(calls, marks=pytest.mark.slow) for calls in range(60) if calls % 28)]
 )
 def test_an_owner_who_was_paused_at_any_moment_and_wakes_cannot_commit(
     rivals: tuple[Player, Player], store: Store, calls: int
 ) -> None:
     paused, other = rivals
-    paused.start(store.url, calls=calls, during="2-train", how="SIGSTOP")
+    paused.start(store.url, calls=calls, during="2-train", how="SIGSTOP", environment=QUICK)
     assert "stopped" in paused.end()
-    assert other.play(store.url)["status"] == 0
+    assert other.play(store.url, environment=QUICK)["status"] == 0
     made, entries = contents(store, "r"), Place.round(store, "r", 1).journal.entries()
     woken = paused.go_on()
     assert woken["status"] == 1
