@@ -156,9 +156,11 @@ class Files:
             return
 
     def prune(self, folder: str) -> None:
-        """Remove a local folder that is empty; object stores have none."""
-        if self.local and Path(folder).is_dir() and not any(Path(folder).iterdir()):
-            Path(folder).rmdir()
+        """Remove a local folder that is empty, and those that this leaves empty; object stores have none."""
+        empty = Path(folder)
+        while self.local and empty.is_relative_to(self.root) and not any(empty.iterdir()):
+            empty.rmdir()
+            empty = empty.parent
 
     def _ask(self, doing: str, path: str, call: Callable[[], T]) -> T:
         return persistently(f"{doing} {self._told(path)}", call)

@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from tasks.records import Row
+from tasks.store import Artifact, Output, Place, Store
+from tasks.store.garbage import garbage, remove
+from tasks.store.journal import entry_after
+from tasks.store.owner import Owner
+
+NOW = timedelta(0)
+
+
+class Note(Row):
+    n: int
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(str(tmp_path / "store"))
+
+
+@pytest.fixture
+def place(store: Store) -> Place:
+    return Place.round(store, "default", 1)
+
+
+def commit(place: Place, n: int = 1, stage: str = "6-filter") -> Artifact[Note]:
+    report = Path(place.store.root).parent / "report.md"
+    report.write_text(f"{n}")
+    return place.commit(stage, Note, Output([Note(n=n)], files={"deep/report.md": report}), {"n": n}, 0.0)
+
+
+class Killed(dict[str, Path]):
+    """Attached files that end the commit once they are stored."""
+
+    def items(self) -> Iterator[tuple[str, Path]]:  # type: ignore[override]
+        yield from super().items()
+        raise KeyboardInterrupt
+
+
+def killed(place: Place, stage: str = "6-filter") -> None:
+    report = Path(place.store.root).parent / "report.md"
+    report.write_text("lost")
+    with pytest.raises(KeyboardInterrupt):
+        place.commit(stage, Note, Output([Note(n=9)], files=Killed({"report.md": report})), {}, 0.0)
+
+
+def found(store: Store, older: timedelta = NOW) -> dict[str, int]:
+    """How many files by why."""
+    whys = [one.why for one in garbage(store.files, older).garbage]
+    return {why: whys.count(why) for why in whys}
+
+
+def test_a_round_that_went_well_has_no_garbage(store: Store, place: Place) -> None:
+    commit(place)
+    assert found(store) == {}
+
+
+def test_attempts_that_were_killed_or_replaced_are_garbage_and_what_stands_is_not(store: Store, place: Place) -> None:
+    commit(place, 1)
+    killed(place)
+    newer = commit(place, 2)
+    assert found(store) == {"replaced": 2, "never committed": 2}
+    for one in garbage(store.files, NOW).garbage:
+        remove(store.files, one)
+    assert found(store) == {}
+    again = place.find("6-filter", Note)
+    assert again == newer and again and again.read() == [Note(n=2)]
+    stage = Path(store.root, "runs/default/round-001/6-filter")
+    assert len([path for path in stage.rglob("*") if path.is_file()]) == 3  # rows, report and manifest
+    assert not [path for path in stage.rglob("*") if path.is_dir() and not any(path.iterdir())]
+
+
+def test_a_first_attempt_that_was_killed_is_garbage(store: Store, place: Place) -> None:
+    killed(place)
+    assert found(store) == {"never committed": 2}
+
+
+def test_withdrawn_stages_are_garbage(store: Store, place: Place) -> None:
+    commit(place)
+    place.withdraw_from("6-filter")
+    assert found(store) == {"replaced": 2}
+
+
+def test_what_is_young_stays(store: Store, place: Place) -> None:
+    killed(place)
+    assert found(store, timedelta(hours=1)) == {}
+    for path in Path(store.root).rglob("*"):
+        os.utime(path, (time.time() - 7200,) * 2)
+    assert found(store, timedelta(hours=1)) == {"never committed": 2}
+
+
+def test_nothing_is_garbage_where_somebody_plays(store: Store, place: Place) -> None:
+    killed(place)
+    with place.hold(wait=False):
+        swept = garbage(store.files, NOW)
+    assert swept.garbage == () and swept.busy == ("runs/default/round-001",)
+
+
+@pytest.mark.parametrize("hours", [0, 2])
+def test_an_owner_of_another_machine_is_waited_for_an_hour(store: Store, place: Place, hours: int) -> None:
+    killed(place)
+    journal = place.journal
+    elsewhere = Owner(pid=7, host="elsewhere", machine="another", started="1")
+    assert journal.append(entry_after(journal.head(), "acquired", 0, elsewhere, {}))
+    for path in Path(store.root).rglob("*"):
+        os.utime(path, (time.time() - 3600 * hours,) * 2)
+    assert bool(found(store)) == (hours == 2)
+
+
+def test_what_a_kill_left_half_written_is_garbage(store: Store, place: Place) -> None:
+    commit(place)
+    for name in ("6-filter/.part-0badc0de-00000.parquet.5be1c0d7", "_journal/.00000004.json.5be1c0d7"):
+        Path(store.root, place.prefix, name).write_text("half")
+    assert found(store) == {"half written": 2}
+
+
+def test_places_inside_of_places_keep_what_stands_there(store: Store) -> None:
+    corpus, part = Place(store, "corpora/micro"), Place(store, "corpora/micro/parts/00000012")
+    commit(corpus, stage="index")
+    commit(part, stage="embeddings")
+    assert found(store) == {}
+    commit(part, 2, stage="embeddings")
+    assert found(store) == {"replaced": 2}
+
+
+def test_what_is_none_of_ours_stays(store: Store, place: Place) -> None:
+    commit(place)
+    root = Path(store.root, place.prefix)
+    (root / "6-filter" / "notes.txt").write_text("mine")
+    (root / "00000012").mkdir()
+    (root / "00000012" / "0badc0de").mkdir()
+    (root / "00000012" / "0badc0de" / "x").write_text("mine")
+    assert found(store) == {}
+
+
+def test_where_the_journal_is_damaged_everything_stays(store: Store, place: Place) -> None:
+    killed(place)
+    commit(place)
+    last = place.journal.head().position
+    store.files.replace(place.journal.path(last), b"{")
+    assert garbage(store.files, NOW).busy == ("runs/default/round-001",)
