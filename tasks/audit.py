@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.benchmarks import Item
-from tasks.corpora.duplicates import SURE, Prints, prints_of
+from tasks.corpora.duplicates import SAME_SHADE, SURE, Prints, prints_of
 from tasks.progress import track
 from tasks.prompt import Picture
 from tasks.records import Row, Score
@@ -34,6 +34,8 @@ class AuditConfig(BaseModel):
 
     residual: float = Field(default=SURE, gt=0)
     """What may differ after alignment, in units of the picture's contrast."""
+    shade: float = Field(default=SAME_SHADE, gt=0, le=1)
+    """By how much colours may differ, of 1."""
     clip: float | None = Field(default=None, gt=0, le=1)
     """Also pictures whose vectors have at least this cosine; None: none."""
 
@@ -78,7 +80,7 @@ class Split(BaseModel):
 def find_copies(pictures: Iterable[Picture], prints: Prints, config: AuditConfig) -> Iterator[Touch]:
     """Those that are copies of a printed picture; a picture that cannot be decoded is none."""
     for picture in pictures:
-        twin = prints.twin(picture.image, config.residual)
+        twin = prints.twin(picture.image, config.residual, config.shade)
         if twin is not None:
             yield Touch(key=picture.key, picture=twin.name, bits=twin.bits, residual=round(twin.residual, 4))
 
