@@ -11,7 +11,9 @@ from flows.console import say
 from tasks.config import RunConfig, load_config
 from tasks.engines.model_folder import check_model
 from tasks.reporting.facts import Band
+from tasks.standing import standing
 from tasks.store import Artifact, Place, Store
+from tasks.store.lease import refuse_if_held
 from tasks.team import base_model
 
 if TYPE_CHECKING:
@@ -25,6 +27,12 @@ def iterate(
     settings, store = load_config(config, overrides), Store.from_environment()
     Place.round(store, run, 1)  # refuses a name that cannot be one
     checked_model(settings)
+    if force_from is not None:
+        from flows.force import round_to_force
+
+        round_to_force(store, run, force_from)
+    if not wait:
+        refuse_if_held(Place.round(store, run, standing(store, run).next).journal)
     with working("iterate"):
         from flows.selfplay import play_rounds
 

@@ -91,7 +91,7 @@ class Forecast:
         """Note that a stage would be played; `reasons` why what is there cannot be reused."""
         waits = [self._planned[text] for _, text in artifacts_in(identity) if text in self._planned]
         forced = ["--force-from"] if self._is_forced(place, stage) else []
-        told = forced or reasons or ["nothing complete is there"]
+        told = list(forced or reasons or ["nothing complete is there"])
         if waits:
             told.append(f"after {', '.join(dict.fromkeys(waits))}")
         if reasons and not forced and all(reason.endswith(SAME_SETTINGS) for reason in reasons):

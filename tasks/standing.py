@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
@@ -10,15 +11,17 @@ from tasks.config import RunConfig
 from tasks.errors import UserError
 from tasks.identity import value_of
 from tasks.records import Decision, Step, Verdict
-from tasks.store import Artifact, Place, Store
+from tasks.store import Artifact, DamagedArtifact, Place, Store
 from tasks.team import Role, Team
+
+log = logging.getLogger(__name__)
 
 TRAINED: dict[Role, str] = {
     "searcher": "2-train-searcher",
     "questioner": "4-train-questioner",
     "solver": "7-train-solver",
 }
-DECIDED, LAST = "9-promote", "10-report"
+TAUGHT, DECIDED, LAST = "6-filter", "9-promote", "10-report"
 
 
 @dataclass(frozen=True)
@@ -45,14 +48,23 @@ class Standing:
 
 
 def standing(store: Store, run: str, before: int | None = None) -> Standing:
-    """Where the run stands; with `before`, where it stood when that round began. A run that is not there is new."""
-    return Standing(tuple(_decided(store, run, before)))
+    """Where the run stands; with `before`, where it stood when that round began. A run that is not there is new.
+
+    A round with damage in what later ones rely on counts as not complete: it is played again, which replays what is
+    damaged and reuses the rest.
+    """
+    decided = Standing(tuple(_decided(store, run, before)))
+    for number, decision in decided.decisions:
+        needed = [TAUGHT, *(TRAINED.values() if number == decided.origin else ())]
+        if decision.promoted and _is_damaged(Place.round(store, run, number), needed):
+            return Standing(decided.decisions[: number - 1])
+    return decided
 
 
 def taught(store: Store, run: str, stood: Standing) -> tuple[Artifact[Verdict], ...]:
     """The curricula that the standing team has learned from: those of the promoted rounds, in order."""
     places = [Place.round(store, run, number) for number, decision in stood.decisions if decision.promoted]
-    found = [place.find("6-filter", Verdict) for place in places]
+    found = [place.find(TAUGHT, Verdict) for place in places]
     return tuple(artifact for artifact in found if artifact is not None)
 
 
@@ -73,12 +85,25 @@ def _decided(store: Store, run: str, before: int | None) -> Iterator[tuple[int, 
     number = 1
     while before is None or number < before:
         place = Place.round(store, run, number)
+        if place.manifest(LAST) is None or _is_damaged(place, [DECIDED]):
+            return
         found = place.find(DECIDED, Decision)
-        if found is None or place.manifest(LAST) is None:
+        if found is None:
             return
         (decision,) = found.read()
         yield number, decision
         number += 1
+
+
+def _is_damaged(place: Place, stages: Sequence[str]) -> bool:
+    """Whether a file of these stages is not what was committed; the first is named in the log."""
+    try:
+        for manifest in filter(None, map(place.manifest, stages)):
+            place.verify(manifest)
+    except DamagedArtifact as error:
+        log.warning("%s", error)
+        return True
+    return False
 
 
 def _trained(place: Place, stage: str) -> Artifact[Step]:

@@ -59,6 +59,17 @@ def hold(journal: Journal, wait: bool) -> Iterator[Lease]:
         _leave(lease)
 
 
+def refuse_if_held(journal: Journal) -> None:
+    """Raise `Held` where another process of this machine is sure to be at work, before anything is begun."""
+    owner = journal.head().owner
+    if owner and owner.runs and owner != Owner.this():
+        raise Held(_busy(journal, owner))
+
+
+def _busy(journal: Journal, owner: Owner) -> str:
+    return f"{journal.place} is being played by {owner}: give --wait to wait for it, or let it play."
+
+
 class Lease:
     """The right to commit at a place, until it is released or lost. Made by `hold`."""
 
@@ -223,7 +234,7 @@ def _acquired(journal: Journal, wait: bool) -> Lease:
                     return lease
                 continue
         if not wait and head.owner and (head.owner.runs or watch.moved):
-            raise Held(f"{journal.place} is being played by {head.owner}: give --wait to wait for it, or let it play.")
+            raise Held(_busy(journal, head.owner))
         watch.tell(head)
         time.sleep(min(1.0, silence() / 20))
 

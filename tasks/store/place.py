@@ -144,6 +144,10 @@ class Place:
         artifact.verify()
         return artifact
 
+    def verify(self, manifest: Manifest) -> None:
+        """Raises `DamagedArtifact` where a file of a stage of this place is not what its manifest says."""
+        Artifact(self.uri(manifest.stage), Row, manifest).verify()
+
     def withdraw_from(self, stage: str, request: str | None = None) -> list[str]:
         """This stage and those after it count as not complete from here on; which ones did."""
         with self.hold(wait=False) as lease:

@@ -4,11 +4,14 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import pyarrow.parquet as pq
 import pytest
 
 from flows.cli import FAILURE, USER, command
+from flows.cli_runs import verdicts
+from flows.force import STAGES
 from tasks.errors import UserError
 from tasks.records import Decision, Verdict
 from tasks.reporting.facts import Band
@@ -19,7 +22,7 @@ from tests.fixtures.tiny_round import write_tiny_config
 
 COMMANDS = [
     ["iterate"], ["runs"], ["show"], ["curriculum"], ["evaluate"], ["grade"], ["doctor"],
-    ["corpus", "build"], ["corpus", "info"], ["corpus", "query"], ["corpus", "image"],
+    ["plan"], ["gc"], ["corpus", "build"], ["corpus", "info"], ["corpus", "query"], ["corpus", "image"],
 ]  # fmt: skip
 
 
@@ -100,6 +103,9 @@ BAD = [
     (["iterate", "--config", "missing.yaml"], "config missing.yaml is not a file"),
     (["iterate", "--rounds", "0"], "--rounds"),
     (["iterate", "--run", "../up"], "cannot be a name in the store"),
+    (["iterate", "--force-from", "6-filtre"], "'6-filtre' is no stage of a round: give one of 1-probe, "),
+    (["plan", "--force-from", "6-filtre"], "'6-filtre' is no stage of a round: give one of 1-probe, "),
+    (["gc", "--older-than", "-1"], "--older-than"),
     (["iterate", "--set", "model=/nowhere/at/all"], "/nowhere/at/all"),
     (["corpus", "info", "nothing/here"], "corpus at file:"),
     (["corpus", "query", "a bar", "--corpus", "nothing/here"], "corpus at file:"),
@@ -280,6 +286,57 @@ def test_a_failure_is_one_line_with_its_log_and_exit_1(
     assert command(["runs"]) == FAILURE
     (line,) = capsys.readouterr().err.splitlines()
     assert "RuntimeError: first line second line" in line
+
+
+def test_what_failed_or_was_stopped_ends_with_the_command_that_goes_on(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["iterate", "--run", "a run", "--force-from", "6-filter", "--set", "filter.low=0.4"]
+    for error, code in ((RuntimeError("no luck"), FAILURE), (KeyboardInterrupt(), 130)):
+        monkeypatch.setattr("flows.cli_iterate.iterate", Mock(side_effect=error))
+        assert command(arguments) == code
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.endswith("go on with: active-zero iterate --run 'a run' --set filter.low=0.4")
+
+
+def test_a_plan_of_an_empty_store_plays_all_and_makes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACTIVE_ZERO_STORE", str(tmp_path / "store"))
+    planned = json.loads(told(capsys, "plan", "--json"))
+    assert planned["round"] == 1
+    assert [one["stage"] for one in planned["stages"]][-10:] == list(STAGES)
+    assert {one["state"] for one in planned["stages"]} == {"played"}
+    assert not (tmp_path / "store").exists()
+
+
+def test_garbage_is_told_then_removed(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    judged = Output([verdict(3, None)], {"kept": 1})
+    Place.round(store, "r", 1).commit("6-filter", Verdict, judged, {"version": 2}, 4.2)
+    before = contents(store)
+    dry = told(capsys, "gc", "--older-than", "0", "--dry-run")
+    assert "replaced" in dry and "1 files, 0.0 MB would be removed" in dry
+    assert contents(store) == before
+    assert told(capsys, "gc").startswith("No garbage.")  # it is younger than a day
+    (gone,) = json.loads(told(capsys, "gc", "--older-than", "0", "--json"))["removed"]
+    assert contents(store).keys() == before.keys() - {gone["path"]}
+    assert verdicts(store, "r", 1)[1] == [verdict(3, None)]
+
+
+def test_a_round_that_another_process_plays_is_left_alone_with_one_line(
+    store: Store, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    place = "Place.round(Store(sys.argv[1]), 'r', 2)"
+    program = f"import sys\nfrom tasks.store import *\nwith {place}.hold(False): print(); sys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-c", program, store.url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout
+        other.stdout.readline()
+        assert command(["iterate", "--run", "r"]) == USER
+        line = f"runs/r/round-002 is being played by process {other.pid} on "
+        assert capsys.readouterr().err.startswith(f"active-zero: {line}")
+        other.communicate("")
 
 
 @pytest.mark.usefixtures("prefect_server")

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from flows.force import withdraw
+from flows.round import play_round
 from flows.selfplay import play_rounds
 from tasks.config import RunConfig, load_config
 from tasks.errors import UserError
+from tasks.forecast import NotPlayed, forecasting
 from tasks.standing import standing, team_of
 from tasks.store import Place, Store
 from tests.fixtures.tiny_clip import write_tiny_clip
@@ -118,6 +122,35 @@ class TestRounds:
         after = {name: manifest.created for name, manifest in store.stages("r", 2) if manifest}
         assert [name for name in STAGES if after[name] == created[name]] == STAGES[:6]
         assert dict(store.stages("r", 0))["8-evaluate"] == base
+
+    def test_a_plan_of_what_is_complete_reuses_it_and_names_the_setting_that_would_change_that(
+        self, config: RunConfig, store: Store
+    ) -> None:
+        changed = config.model_copy(update={"filter": config.filter.model_copy(update={"high": 0.75})})
+        for settings, first_played in ((config, "none"), (changed, "6-filter")):
+            with forecasting() as forecast, suppress(NotPlayed):
+                play_round.fn(settings, "r", 2, store.url)
+            here = [one for one in forecast.outlooks if one.place == "runs/r/round-002"]
+            assert [one.stage for one in here] == STAGES
+            assert next((one.stage for one in here if one.played), "none") == first_played
+        why = {one.stage: one.why for one in forecast.outlooks if one.played}
+        assert why["6-filter"] == "config.high: 0.8 -> 0.75"
+        assert "after 6-filter" in why["7-train-solver"]
+
+    def test_forced_from_a_stage_on_a_complete_round_is_played_again_from_there(
+        self, config: RunConfig, store: Store
+    ) -> None:
+        created = {name: manifest.created for name, manifest in store.stages("r", 2) if manifest}
+        (played,) = play_rounds(config, "r", 1, store.url, force_from="9-promote")
+        after = {name: manifest.created for name, manifest in store.stages("r", 2) if manifest}
+        assert played.number == 2
+        assert [name for name in STAGES if after[name] != created[name]] == STAGES[8:]
+
+    def test_a_request_to_force_counts_once_however_often_it_is_retried(self, store: Store) -> None:
+        withdraw(store, "r", "10-report", "request-7")
+        assert dict(store.stages("r", 2))["10-report"] is None
+        withdraw(store, "r", "9-promote", "request-7")
+        assert dict(store.stages("r", 2))["9-promote"] is not None
 
     def test_a_run_does_not_go_on_from_another_base_model(
         self, config: RunConfig, store: Store, tmp_path: Path
