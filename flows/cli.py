@@ -207,6 +207,27 @@ def corpus_build(
 
 
 @corpus.command(
+    "add",
+    epilog=_examples(
+        "active-zero corpus add laion/00021.tar --corpus artifacts/corpora/laion",
+        "active-zero corpus add s3://bucket/coco --corpus s3://bucket/corpora/web --prefix coco-",
+    ),
+)
+def corpus_add(
+    shards: Annotated[str, typer.Argument(metavar="SHARDS_OR_FOLDER", help="Tar shards, or a folder of pictures.")],
+    uri: Annotated[str, typer.Option("--corpus", "--out", metavar="URI", help="Where the corpus was built.")],
+    prefix: Annotated[str, typer.Option(metavar="P", help="Put before the new shards' names and keys.")] = "",
+    json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Further shards for a corpus, with the settings that it was built with; what it has stays as it is."""
+    from flows import cli_corpus
+
+    cli_corpus.add(shards, uri, prefix)
+    _tell_corpus(uri, json)
+
+
+@corpus.command(
     "info",
     epilog=_examples(
         "active-zero corpus info artifacts/corpora/micro-world",
@@ -417,7 +438,14 @@ def _tell_corpus(uri: str, json: bool) -> None:
         say_json(info)
     else:
         for name, value in info.items():
-            say(f"{name}: {value}")
+            say(f"{name.replace('_', ' ')}: {_plainly(value)}")
+
+
+def _plainly(value: object) -> str:
+    """A setting or figure as a person writes it."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {item}" for name, item in value.items()) or "none"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 if __name__ == "__main__":

@@ -16,16 +16,27 @@ def build(shards: str, out: str, config: str, overrides: Sequence[str]) -> None:
     with working("corpus-build"):
         from flows import corpus
 
-        source = corpus.source(shards)
+        source = corpus.source(shards, settings.corpus.source)
         source.listing()
         corpus.build(out, source, settings.retrieval)
+
+
+def add(shards: str, uri: str, prefix: str) -> None:
+    """Further shards for a built corpus. UserError before any work where there are none, or no corpus."""
+    with working("corpus-add"):
+        from flows import corpus
+
+        source = corpus.source(shards, prefix=prefix)
+        source.listing()
+        corpus.info(uri)
+        corpus.add(uri, source)
 
 
 def info(uri: str) -> dict[str, Any]:
     """What was built there."""
     from flows import corpus
 
-    return corpus.info(uri).model_dump()
+    return corpus.info(uri).model_dump(mode="json")
 
 
 def query(uri: str, text: str, k: int) -> list[dict[str, Any]]:

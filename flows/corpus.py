@@ -1,7 +1,7 @@
 """A corpus made searchable, and asked: shards -> embeddings -> index.
 
-`active-zero corpus build | info | query | image` and the flow that a deployment runs. Each function takes the corpus's
-address: `<store>/corpora/<name>`, or any other folder or URL.
+`active-zero corpus build | add | info | query | image` and the flows that a deployment runs. Each function takes the
+corpus's address: `<store>/corpora/<name>`, or any other folder or URL.
 """
 
 from __future__ import annotations
@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from prefect import flow
 from pydantic import BaseModel, ConfigDict
 
 from tasks.corpora import Corpus, CorpusConfig, Folder, Laion
 from tasks.corpora.decode import EXTENSIONS
-from tasks.corpora.sample import Sample
-from tasks.index import build_corpus, built_index, corpus_place, open_library
+from tasks.corpora.sample import Sample, reasons
+from tasks.index import add_to_corpus, build_corpus, built_index, corpus_place, open_library, sources
 from tasks.retrieval import Hit, LibraryConfig
 from tasks.store import Artifact
 
@@ -23,15 +25,26 @@ from tasks.store import Artifact
 class Info(BaseModel):
     """What a built corpus holds."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     uri: str
+    sources: tuple[str, ...]
+    """Where the shards lie."""
+    shards: int
     rows: int
+    reasons: dict[str, int]
+    """Rows by the kind of what there is against them; `kept` are those that are found and shown."""
+    quarantined: dict[str, str]
+    """Shards that could not be read to their end, or without their metadata, and why."""
+    near_duplicates: dict[str, int]
+    """Groups of nearly the same picture, and the pictures in them."""
+    sizes: dict[str, int]
+    """Bytes: of the pictures kept, of the index, of the rows."""
     counters: dict[str, int]
-    """Rows by reason; the index's recall on texts and on pictures."""
+    """As the index's manifest has them: rows by reason; recall on texts and on pictures."""
     fingerprint: str
-    bytes: int
-    """Of the index and the rows."""
+    embedder: str
+    """Fingerprint of the model that embedded the pictures."""
 
 
 @flow(name="corpus", persist_result=False)
@@ -40,20 +53,65 @@ def build(uri: str, corpus: CorpusConfig, library: LibraryConfig) -> Artifact[Sa
     return build_corpus(corpus_place(uri), corpus, library)
 
 
-def source(shards: str) -> Corpus:
-    """What a person means by an address: tar shards, or else a local folder of image files."""
+@flow(name="corpus-add", persist_result=False)
+def add(uri: str, corpus: CorpusConfig) -> Artifact[Sample]:
+    """Further shards for the corpus at `uri`, with its own settings; its own shards are not looked at again."""
+    return add_to_corpus(corpus_place(uri), corpus)
+
+
+def source(shards: str, like: CorpusConfig | None = None, prefix: str = "") -> Corpus:
+    """What a person means by an address: tar shards, or else a local folder of image files.
+
+    Limits and masks are those of `like`.
+    """
+    settings = {} if like is None else {"limits": like.limits, "masks": like.masks}
     folder = Path(shards.removeprefix("file://")).expanduser()
     loose = folder.is_dir() and not any(folder.glob("*.tar"))
     if loose and any(file.suffix.lower().removeprefix(".") in EXTENSIONS for file in folder.rglob("*")):
-        return Folder(path=shards)
-    return Laion(shards=shards)
+        return Folder.model_validate({"path": shards, "prefix": prefix} | settings)
+    return Laion.model_validate({"shards": shards, "prefix": prefix} | settings)
 
 
 def info(uri: str) -> Info:
     """What was built at `uri`. UserError where nothing is."""
-    index = built_index(corpus_place(uri))
-    size = sum(file.size for file in index.manifest.files)
-    return Info(uri=uri, rows=index.rows, counters=index.counters, fingerprint=index.fingerprint, bytes=size)
+    place = corpus_place(uri)
+    index = built_index(place)
+    table = index.table().select(["key", "shard", "size", "reason", "group"])
+    kept = table.filter(pc.is_null(table["reason"]))
+    groups = kept["group"].drop_null()
+    sizes = {"pictures": pc.sum(kept["size"]).as_py() or 0}
+    for file in index.manifest.files:
+        name = "rows" if file.name.startswith("part-") else "index"
+        sizes[name] = sizes.get(name, 0) + file.size
+    return Info(
+        uri=uri,
+        sources=tuple(source_address(one) for one in sources(place)),
+        shards=len(table["shard"].unique()),
+        rows=index.rows,
+        reasons=reasons(table["reason"].to_pylist()),
+        quarantined=_quarantined(table),
+        near_duplicates={"groups": len(groups.unique()), "pictures": len(groups) + len(groups.unique())},
+        sizes=sizes,
+        counters=index.counters,
+        fingerprint=index.fingerprint,
+        embedder=str(index.manifest.identity["embedder"]),
+    )
+
+
+def source_address(corpus: CorpusConfig) -> str:
+    """Where a corpus's pictures come from, in a word."""
+    match corpus:
+        case Laion():
+            return corpus.shards
+        case Folder():
+            return corpus.path
+    return f"{corpus.pictures} pictures of the micro world"
+
+
+def _quarantined(table: pa.Table) -> dict[str, str]:
+    """Rows whose key names a shard and no picture."""
+    shards = table.filter(pc.ends_with(table["key"], "/"))
+    return dict(zip(shards["shard"].to_pylist(), shards["reason"].to_pylist(), strict=True))
 
 
 def query(uri: str, texts: Sequence[str], k: int = 5) -> list[list[Hit]]:

@@ -23,7 +23,7 @@ from pydantic import TypeAdapter
 from tasks.corpora import Corpus, CorpusConfig, Source, World
 from tasks.corpora.collection import Collection
 from tasks.corpora.decode import Limits, Read
-from tasks.corpora.masks import Blocklist, Masks, masked
+from tasks.corpora.masks import Blocklist, Masks, grouped, masked
 from tasks.corpora.sample import Listed, Sample, Shard, reasons
 from tasks.errors import UserError
 from tasks.identity import Execution
@@ -47,7 +47,7 @@ INDEX = "index.faiss"
 RECALL_AT = 5
 RECALL_QUERIES = 500
 DAMAGED = "damaged shard"
-_NO_PICTURE = ("failed", DAMAGED, "damaged metadata")
+_NO_PICTURE = ("failed", "unfinished", DAMAGED, "damaged metadata")
 
 
 class Catalog(Row):
@@ -137,12 +137,14 @@ def build_index(
     rows = pa.concat_tables(part.table() for part in parts)
     table = masked(rows, masks, blocked)
     kept = pc.is_null(table["reason"]).filter(pc.is_null(rows["reason"])).to_numpy()
-    samples = Sample.from_table(table)
-    counts = reasons(sample.reason for sample in samples)
+    counts = reasons(table["reason"].to_pylist())
     if not kept.any():
         raise UserError(f"no usable picture in this corpus: {counts}.")
-    index = config.build(np.concatenate([np.load(part.file(VECTORS), mmap_mode="r") for part in parts])[kept])
+    vectors = np.concatenate([np.load(part.file(VECTORS), mmap_mode="r") for part in parts])[kept]
+    samples = Sample.from_table(grouped(table, vectors, masks))
+    index = config.build(vectors)
     index.save(workspace() / INDEX)
+    counts |= {"near-duplicates": sum(sample.group is not None for sample in samples)}
     return Output(samples, counts | _recalls(index, samples, clip), {INDEX: workspace() / INDEX})
 
 
@@ -223,6 +225,11 @@ def open_library(place: Place, config: LibraryConfig | None = None) -> Library:
     settings = config or LibraryConfig.model_validate_json(catalog[0].library)
     embedder = str(index.manifest.identity["embedder"])
     return Library(settings, Collection(sources), index.table(), Index.open(index.file(INDEX)), embedder)
+
+
+def sources(place: Place) -> list[CorpusConfig]:
+    """What the corpus at `place` was built from, and what was added. UserError where none is built."""
+    return [_configured(row) for row in _catalog(place)]
 
 
 def built_index(place: Place) -> Artifact[Sample]:

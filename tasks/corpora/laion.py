@@ -81,7 +81,8 @@ class Laion(BaseModel):
         return from_store(fs, paths, wanted)
 
     def _listed(self, path: str, files: Mapping[str, Mapping[str, Any]]) -> Listed:
-        beside = [files[other] for other in (path, f"{path.removesuffix(TAR)}{PARQUET}") if other in files]
+        stem = path.removesuffix(TAR)
+        beside = [files[other] for other in (path, stem + PARQUET, stem + STATS) if other in files]
         name = f"{self.prefix}{_stem(path)}"
         return Listed(name=name, bytes=files[path]["size"], stamp=" ".join(map(_stamp, beside)))
 
@@ -129,9 +130,9 @@ class TarShard:
     def describe(self) -> Shard:
         """What it is, by its contents."""
         files = [self._tar, self._parquet]
-        version = digest({file.suffix: file_sha256(file) for file in files if file})
-        complete = self._fs.exists(self._path.removesuffix(TAR) + STATS) if self._parquet else None
-        return Shard(name=self.name, bytes=self._tar.stat().st_size, version=f"sha256:{version}", complete=complete)
+        contents = {file.suffix: file_sha256(file) for file in files if file}
+        version = digest(contents | {"unfinished": self._unfinished})
+        return Shard(name=self.name, bytes=self._tar.stat().st_size, version=f"sha256:{version}")
 
     def read(self, prepare: Prepare | None = None) -> Iterator[Read]:
         """Every picture in the order of the tar, then what only its metadata lists (failed downloads).
@@ -141,6 +142,9 @@ class TarShard:
         return examine_all(self._raws(), self.limits, prepare)
 
     def _raws(self) -> Iterator[Raw]:
+        if self._unfinished:
+            reason = "unfinished: img2dataset writes _stats.json last, and there is none"
+            yield Raw(Sample(key=f"{self.name}/", shard=self.name, reason=reason))
         try:
             facts = read_parquet(self._parquet) if self._parquet else {}
         except DamagedMetadata as damage:
@@ -157,6 +161,10 @@ class TarShard:
         for key in facts:
             if key not in seen:
                 yield Raw(_absent(self.name, key, facts[key]))
+
+    @cached_property
+    def _unfinished(self) -> bool:
+        return self._parquet is not None and not self._fs.exists(self._path.removesuffix(TAR) + STATS)
 
     @cached_property
     def _tar(self) -> Path:

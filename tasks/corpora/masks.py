@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from tasks.corpora.groups import MOST_BITS, first_alike
 from tasks.corpora.sample import DUPLICATE
 from tasks.errors import UserError
 from tasks.identity import Execution, digest
@@ -42,6 +43,10 @@ class Masks(BaseModel):
     """Least shorter side, in pixels."""
     max_aspect: float = Field(default=100, ge=1)
     """Most times that one side is as long as the other. Qwen's processor refuses more than 200."""
+    alike_bits: int = Field(default=6, ge=0, le=MOST_BITS)
+    """Pictures whose perceptual hashes differ in at most so many of 64 bits form a group, if their embeddings agree."""
+    alike_cosine: float = Field(default=0.98, gt=0, le=1)
+    """Cosine above which embeddings agree. 1 makes no groups."""
     blocklists: Annotated[tuple[str, ...], Execution] = ()
     """Text files (paths or fsspec URLs), one key, uid, URL or sha256 a line, `#` before a remark. Their contents enter
     the index's identity, not where they lie."""
@@ -80,6 +85,20 @@ def masked(rows: pa.Table, masks: Masks, blocked: Blocklist) -> pa.Table:
     for row, several in found.items():
         reasons[row] = "; ".join(several)
     return rows.set_column(rows.column_names.index("reason"), "reason", pa.array(reasons, pa.string()))
+
+
+def grouped(rows: pa.Table, vectors: NDArray[np.float16], masks: Masks) -> pa.Table:
+    """The rows of `Sample`s with groups of near-duplicates. Vector i belongs to the i-th row without a reason."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    used = np.flatnonzero(pc.is_null(rows["reason"]).to_numpy())
+    first = first_alike(rows["phash"].take(used).to_numpy(), vectors, masks.alike_bits, masks.alike_cosine)
+    later = np.flatnonzero(first != np.arange(len(first)))
+    groups = np.full(len(rows), None, object)
+    groups[used[later]] = rows["key"].take(used[first[later]]).to_numpy()
+    return rows.set_column(rows.column_names.index("group"), "group", pa.array(groups, pa.string()))
 
 
 def _rules(rows: pa.Table, masks: Masks, blocked: Blocklist) -> list[tuple[Hits, Callable[[int], str]]]:

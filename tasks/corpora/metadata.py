@@ -60,10 +60,9 @@ def read_parquet(path: Path) -> dict[str, Facts]:
         rows = pq.read_table(path, columns=wanted).to_pylist()
     except (pa.ArrowException, OSError) as error:
         raise DamagedMetadata(str(error).splitlines()[0][:120]) from None
-    facts = [facts_of(row) for row in rows]
-    if facts and "key" not in facts[0]:
+    if not theirs.keys() & set(ALIASES["key"]):
         raise DamagedMetadata("no column `key` to join on")
-    return {str(one["key"]): one for one in facts if "key" in one}
+    return {str(one["key"]): one for one in map(facts_of, rows) if "key" in one}
 
 
 def facts_of(values: Mapping[str, Any]) -> Facts:

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
 from tasks.errors import UserError
-from tasks.identity import Execution
 from tasks.records import Row
 
 DUPLICATE = "duplicate of"
@@ -35,8 +34,6 @@ class Shard(Row):
     bytes: int
     version: str
     """sha256 of the contents, wherever they lie."""
-    complete: Annotated[bool | None, Execution] = None
-    """Whether the `_stats.json` that img2dataset writes last is there; None where no such file is expected."""
 
 
 class Sample(Row):
@@ -68,8 +65,10 @@ class Sample(Row):
     punsafe: float | None = None
     pwatermark: float | None = None
     """Probabilities, as the data set's makers measured them."""
+    phash: int | None = None
+    """64-bit perceptual hash, signed: near for pictures that look alike."""
     group: str | None = None
-    """Key of the picture that this one is nearly the same as; None where there is none before it."""
+    """Key of the first picture that this one is nearly the same as; None where it is the first itself."""
     reason: str | None = None
     """Why it is not served, `<kind>: <detail>`, several joined by `; `, or `duplicate of <key>`. None: it is served."""
 

@@ -10,13 +10,15 @@ import numpy as np
 import pytest
 
 from tasks.corpora import Folder, Laion, World
+from tasks.corpora.decode import Limits
+from tasks.corpora.masks import Masks
 from tasks.errors import UserError
-from tasks.index import build_corpus, corpus_place, open_library, part_of
+from tasks.index import add_to_corpus, build_corpus, corpus_place, open_library, part_of
 from tasks.retrieval import LibraryConfig
 from tasks.retrieval.clip import Clip
 from tasks.retrieval.index import IVF
 from tasks.store import Place, Store
-from tests.fixtures.shards import ordinary_shards, picture, sample, write_shard
+from tests.fixtures.shards import ordinary_shards, picture, sample, write_parquet, write_shard
 from tests.fixtures.tiny_clip import write_tiny_clip
 
 
@@ -109,6 +111,100 @@ def test_building_again_does_nothing_and_a_new_shard_costs_only_itself(
     assert not any("index" in stage for stage in same)
 
 
+def test_another_threshold_embeds_nothing_again(tmp_path: Path, place: Place, config: LibraryConfig) -> None:
+    shards = str(ordinary_shards(tmp_path / "shards", shards=2, pictures=4))
+    (tmp_path / "blocked.txt").write_text("00001/000010002\n")
+    build_corpus(place, Laion(shards=shards), config)
+    before = attempts(place)
+    stricter = Laion(shards=shards, masks=Masks(blocklists=(str(tmp_path / "blocked.txt"),)))
+    index = build_corpus(place, stricter, config)
+    assert (index.counters["kept"], index.counters["blocked"]) == (7, 1)
+    assert {Path(stage).name for stage, attempt in attempts(place).items() if before.get(stage) != attempt} == {
+        "index",
+        "catalog",
+    }
+    assert len(open_library(place)) == 7
+
+
+def test_shards_added_later_lie_where_a_rebuild_puts_them(tmp_path: Path, place: Place, config: LibraryConfig) -> None:
+    ordinary_shards(tmp_path / "new", shards=1, pictures=4, first=1)
+    for first in (0, 2):
+        ordinary_shards(tmp_path / "old", shards=1, pictures=4, first=first)
+    build_corpus(place, Laion(shards=str(tmp_path / "old")), config)
+    before = attempts(place)
+    added = add_to_corpus(place, Laion(shards=str(tmp_path / "new" / "00001.tar")))
+    played = {
+        str(Path(stage).relative_to(place.store.root))
+        for stage, attempt in attempts(place).items()
+        if before.get(stage) != attempt
+    }
+    assert played == {
+        f"corpora/test/{stage}" for stage in ("index", "catalog", "parts/00001/shard", "parts/00001/embeddings")
+    }
+    library = open_library(place)
+    assert [found.data for found in library.pictures(["00001/000010002", "00002/000020000"])] == [
+        picture(6),
+        picture(8),
+    ]
+
+    ordinary_shards(tmp_path / "all", shards=3, pictures=4)
+    rebuilt = build_corpus(Place(place.store, "corpora/all"), Laion(shards=str(tmp_path / "all")), config)
+    assert rebuilt.identity == added.identity
+
+
+def test_adding_what_is_there_changes_nothing_and_another_shard_of_its_name_needs_a_prefix(
+    tmp_path: Path, place: Place, config: LibraryConfig
+) -> None:
+    shards = str(ordinary_shards(tmp_path / "shards", shards=1, pictures=3))
+    build_corpus(place, Laion(shards=shards), config)
+    before = attempts(place)
+    add_to_corpus(place, Laion(shards=shards))
+    assert attempts(place) == before
+    other = str(write_shard(tmp_path / "other", "00000", sample("a", 77)).parent)
+    with pytest.raises(UserError, match="give the new ones a prefix"):
+        add_to_corpus(place, Laion(shards=other))
+    add_to_corpus(place, Laion(shards=other, prefix="other-"))
+    assert open_library(place).pictures(["other-00000/a", "00000/000000002"])[0].data == picture(77)
+    with pytest.raises(UserError, match="no built corpus"):
+        add_to_corpus(Place(place.store, "corpora/none"), Laion(shards=shards))
+
+
+def test_above_a_share_of_damaged_shards_the_build_stops_with_the_list(
+    tmp_path: Path, place: Place, config: LibraryConfig
+) -> None:
+    ordinary_shards(tmp_path, shards=3, pictures=2)
+    for name in ("00001", "00002"):
+        (tmp_path / f"{name}.tar").write_bytes(b"no tar")
+    with pytest.raises(UserError, match=r"2 of 3 shards are damaged.*00001: truncated at byte 6; 00002: truncated"):
+        build_corpus(place, Laion(shards=str(tmp_path)), config)
+    borne = Laion(shards=str(tmp_path), limits=Limits(max_failures=0.7))
+    assert build_corpus(place, borne, config).counters["damaged shard"] == 2
+
+
+def test_above_a_share_of_broken_pictures_the_build_stops_and_failed_downloads_do_not_count(
+    tmp_path: Path, place: Place, config: LibraryConfig
+) -> None:
+    write_shard(tmp_path, "00000", [*sample("a", 1), *sample("b", 2), ("c.jpg", b"?"), ("d.jpg", b"?")])
+    write_parquet(tmp_path, "00000", {"key": [f"gone{n}" for n in range(9)], "status": ["failed_to_download"] * 9})
+    assert build_corpus(place, Laion(shards=str(tmp_path)), config).counters["failed"] == 9
+    strict = Laion(shards=str(tmp_path), limits=Limits(max_failures=0.4))
+    with pytest.raises(UserError, match=r"2 of 4 pictures are broken.*00000: 2 of 4"):
+        build_corpus(place, strict, config)
+
+
+def test_near_duplicates_are_a_group(tmp_path: Path, place: Place, config: LibraryConfig) -> None:
+    members = [("a.png", picture(1)), ("b.bmp", picture(1, form="BMP")), ("c.png", picture(2)), ("d.png", picture(1))]
+    write_shard(tmp_path, "00000", members)
+    index = build_corpus(place, Laion(shards=str(tmp_path)), config)
+    assert [(row.group, row.reason) for row in index.read()] == [
+        (None, None),
+        ("00000/a", None),
+        (None, None),
+        (None, "duplicate of 00000/a"),
+    ]
+    assert index.counters["near-duplicates"] == 1
+
+
 def test_moved_shards_are_the_same_corpus_in_another_place(tmp_path: Path, place: Place, config: LibraryConfig) -> None:
     ordinary_shards(tmp_path / "old", shards=1, pictures=3)
     first = build_corpus(place, Laion(shards=str(tmp_path / "old")), config)
@@ -137,7 +233,9 @@ def test_a_store_in_memory_holds_a_corpus(tmp_path: Path, config: LibraryConfig)
     ordinary_shards(tmp_path, shards=1, pictures=3)
     fsspec.filesystem("memory").pipe_file("/in/00000.tar", (tmp_path / "00000.tar").read_bytes())
     place = corpus_place("memory://store/corpora/small")
-    build_corpus(place, Laion(shards="memory://in"), config)
+    there = build_corpus(place, Laion(shards="memory://in"), config)
+    here = build_corpus(corpus_place(str(tmp_path / "corpora" / "small")), Laion(shards=str(tmp_path)), config)
+    assert there.identity == here.identity
     library = open_library(place)
     assert library.pictures([library.search(["x"], 1)[0][0].key])
 
