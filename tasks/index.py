@@ -77,10 +77,10 @@ def embed(reads: Iterable[Read], embedder: Embedder) -> tuple[list[Sample], NDAr
     return samples, vectors
 
 
-def text_queries(samples: Sequence[Sample], most: int = RECALL_QUERIES) -> list[str]:
+def text_queries(captions: Iterable[str | None], most: int = RECALL_QUERIES) -> list[str]:
     """Different captions, evenly spread over the corpus."""
-    captions = list(dict.fromkeys(sample.caption for sample in samples if sample.caption))
-    return captions[:: max(1, len(captions) // most)][:most]
+    texts = list(dict.fromkeys(caption for caption in captions if caption))
+    return texts[:: max(1, len(texts) // most)][:most]
 
 
 @stage("shards", Shard)
@@ -141,11 +141,12 @@ def build_index(
     if not kept.any():
         raise UserError(f"no usable picture in this corpus: {counts}.")
     vectors = np.concatenate([np.load(part.file(VECTORS), mmap_mode="r") for part in parts])[kept]
-    samples = Sample.from_table(grouped(table, vectors, masks))
+    table = grouped(table, vectors, masks)
     index = config.build(vectors)
     index.save(workspace() / INDEX)
-    counts |= {"near-duplicates": sum(sample.group is not None for sample in samples)}
-    return Output(samples, counts | _recalls(index, samples, clip), {INDEX: workspace() / INDEX})
+    counts |= {"near-duplicates": len(table) - table["group"].null_count}
+    queries = text_queries(table["caption"].to_pylist())
+    return Output(table, counts | _recalls(index, queries, clip), {INDEX: workspace() / INDEX})
 
 
 @stage("catalog", Catalog)
@@ -338,11 +339,10 @@ def _damage(part: Artifact[Sample]) -> str:
     return found[0].partition(": ")[2]
 
 
-def _recalls(index: Index, samples: Sequence[Sample], clip: Clip) -> dict[str, int]:
+def _recalls(index: Index, queries: Sequence[str], clip: Clip) -> dict[str, int]:
     """Recall on captions and on the pictures themselves, in 1/10 000: the two differ, and texts are what is asked."""
     import numpy as np
 
-    queries = text_queries(samples)
     stride = np.arange(0, len(index), max(1, len(index) // RECALL_QUERIES))
     counts = {"dimensions": int(index.faiss.d), "recall queries": len(queries)}
     if queries:

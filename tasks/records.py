@@ -8,6 +8,7 @@ dropped stays in its file with a `reason`; `reason is None` means that it was ke
 from __future__ import annotations
 
 import types
+from collections.abc import Sequence
 from typing import Any, Literal, Self, Union, get_args, get_origin
 
 import pyarrow as pa
@@ -34,8 +35,10 @@ class Row(BaseModel):
         return [cls.model_validate(record) for record in table.to_pylist()]
 
 
-def to_table(row_type: type[Row], rows: list[Any]) -> pa.Table:
-    """Rows as an Arrow table with `row_type`'s schema (also when there are none)."""
+def to_table(row_type: type[Row], rows: Sequence[Any] | pa.Table) -> pa.Table:
+    """Rows as an Arrow table with `row_type`'s schema (also when there are none). A table must have its columns."""
+    if isinstance(rows, pa.Table):
+        return rows.cast(row_type.arrow_schema())
     return pa.Table.from_pylist([row.model_dump() for row in rows], schema=row_type.arrow_schema())
 
 

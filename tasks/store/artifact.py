@@ -43,7 +43,8 @@ class StaleArtifact(UserError):
 class Output(Generic[R]):
     """What a stage's work returns."""
 
-    rows: Sequence[R]
+    rows: Sequence[R] | pa.Table
+    """Or a table with the columns of the row type: for millions of rows."""
     counters: Mapping[str, int] = field(default_factory=dict)
     """How many by reason: `{"kept": 120, "too easy": 31}`."""
     files: Mapping[str, Path] = field(default_factory=dict)

@@ -176,7 +176,7 @@ class Place:
     def _put_files(self, stage: str, attempt: str, row_type: type[R], output: Output[R]) -> Iterator[StoredFile]:
         with tempfile.TemporaryDirectory() as temporary:
             part = Path(temporary) / "part-00000.parquet"
-            pq.write_table(to_table(row_type, list(output.rows)), part)
+            pq.write_table(to_table(row_type, output.rows), part)
             yield self._put_file(stage, part.name, f"part-{attempt}-00000.parquet", part)
         for name, local in _expanded(output.files):
             yield self._put_file(stage, name, f"{attempt}/{name}", local)

@@ -1,6 +1,7 @@
-"""A program that plays rounds in forked children, so that hundreds can be killed without importing anything again.
+"""A program that plays rounds or builds corpora in forked children, so that hundreds can be killed without new imports.
 
     python -m tests.chaos.player light
+    python -m tests.chaos.player corpus
     python -m tests.chaos.player tiny.yaml
 
 Reads a JSON object a line: where to play, and when the child is killed: after so many seconds, or by its own hand
@@ -37,6 +38,10 @@ def player_of(kind: str) -> Callable[..., None]:
 
         software()
         return light.play
+    if kind == "corpus":
+        from tests.chaos import corpus
+
+        return corpus.play
     import open_clip  # noqa: F401
     import peft  # noqa: F401
     import trl.trainer.grpo_trainer  # noqa: F401

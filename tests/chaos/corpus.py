@@ -1,0 +1,21 @@
+"""A small corpus that is built, or added to, in a player of this folder."""
+
+from __future__ import annotations
+
+import open_clip  # noqa: F401  # what a child needs is imported before it is forked
+import pandas  # noqa: F401
+
+from tasks.corpora import Laion
+from tasks.index import add_to_corpus, build_corpus
+from tasks.retrieval import LibraryConfig
+from tasks.retrieval.clip import Clip
+from tasks.store import Place, Store
+
+
+def play(store: str, run: str, clip: str, shards: str = "", added: str = "") -> None:
+    """Build the corpus `run` from `shards`, or add the shards of `added` to it."""
+    place = Place(Store(store), f"corpora/{run}")
+    if shards:
+        build_corpus(place, Laion(shards=shards), LibraryConfig(clip=Clip(model=f"local-dir:{clip}")))
+    if added:
+        add_to_corpus(place, Laion(shards=added))

@@ -1,0 +1,60 @@
+"""Ordinary photographs, loose and in shards, through the same code as everything else."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import matplotlib
+import pytest
+import sklearn.datasets
+from PIL import Image
+
+from tasks.corpora import Folder, Laion
+from tasks.index import build_corpus, open_library
+from tasks.retrieval import Library, LibraryConfig
+from tasks.store import Place, Store
+from tests.fixtures.shards import write_shard
+
+
+def photographs() -> dict[str, bytes]:
+    """What scikit-learn, matplotlib and, where it is installed, scikit-image bring along, by file name."""
+    folders = [Path(sklearn.datasets.__file__).parent / "images", Path(matplotlib.get_data_path()) / "sample_data"]
+    try:
+        import skimage
+    except ImportError:
+        pass
+    else:
+        folders.append(Path(skimage.__file__).parent / "data")
+    files = sorted(file for folder in folders for file in folder.iterdir() if file.suffix in (".jpg", ".png", ".tif"))
+    return {file.name: file.read_bytes() for file in files}
+
+
+@pytest.fixture(params=["folder", "laion"])
+def library(request: pytest.FixtureRequest, tmp_path: Path) -> Library:
+    """A corpus of photographs, embedded by the model that is shipped."""
+    shots, folder = photographs(), tmp_path / "photographs"
+    if request.param == "laion":
+        write_shard(folder, "00000", list(shots.items()))
+    else:
+        folder.mkdir()
+        for name, data in shots.items():
+            (folder / name).write_bytes(data)
+    place = Place(Store(str(tmp_path / "store")), "corpora/photographs")
+    corpus = Laion(shards=str(folder)) if request.param == "laion" else Folder(path=str(folder))
+    build_corpus(place, corpus, LibraryConfig())
+    return open_library(place)
+
+
+def test_photographs_are_a_corpus(library: Library) -> None:
+    shots, rows = photographs(), library.samples.to_pylist()
+    assert {row["member"] for row in rows} == set(shots)
+    assert [row["member"] for row in rows if (row["reason"] or "").startswith("broken")] == []
+    served = {row["member"]: row["key"] for row in rows if row["reason"] is None}
+    assert {"china.jpg", "flower.jpg", "grace_hopper.jpg"} <= set(served)
+    for name, key in served.items():
+        (picture,) = library.pictures([key])
+        assert picture.data == shots[name]
+        assert {*picture.image.size} == {*Image.open(io.BytesIO(shots[name])).size}
+    (hits,) = library.search(["a photograph of a flower"], 3)
+    assert len({hit.key for hit in hits}) == len(hits) >= 1
