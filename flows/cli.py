@@ -386,20 +386,22 @@ def command(arguments: Sequence[str]) -> int:
     """Run one command; the exit code. 2: the user's mistake. 1: a failure. Either is one line on standard error."""
     cli_work.prepare()
     try:
-        return int(app(args=list(arguments), standalone_mode=False) or 0)
+        code = int(app(args=list(arguments), standalone_mode=False) or 0)
     except UserError as error:
         complain(str(error))
         return USER
     except typer.Exit as end:
         return end.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        complain(f"stopped; what is complete is kept, go on with: {resuming(arguments)}")
-        return INTERRUPTED
+        code = INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()
         return 0
     except Exception as error:  # the last resort: whatever it is, it is told in one line
         return _failed(error, arguments)
+    if code == INTERRUPTED:  # which is also how Typer ends at Ctrl-C
+        complain(f"stopped; what is complete is kept, go on with: {resuming(arguments)}")
+    return code
 
 
 def resuming(arguments: Sequence[str]) -> str:
