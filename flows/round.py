@@ -48,7 +48,7 @@ def play_round(config: RunConfig, run: str, number: int, store: str) -> Round:
     frontier = probe_frontier(here, config.probe, team, shelf, domains, seed)
     searcher = train_searcher(here, train.searcher, pay, team, frontier, shelf, domains, seed)
     pool = search_images(here, config.search, team.having(searcher=searcher), frontier, shelf, domains, seed)
-    questioner = train_questioner(here, train.questioner, pay, team, pool, shelf, seed)
+    questioner = train_questioner(here, train.questioner, pay, team, pool, earlier, shelf, seed)
     questions = synthesize_questions(here, config.synthesize, team.having(questioner=questioner), pool, shelf, seed)
     curriculum = filter_questions(here, config.filter, known, team, questions, earlier, shelf, seed)
     solver = train_solver(here, train.solver, pay, team, curriculum, shelf, seed)

@@ -116,6 +116,8 @@ class RewardConfig(Settings):
     """Stop sampling them when the difficulty is known well enough; null samples all."""
     questions: Count = 1
     """Frozen Questioner's questions a picture, when the Searcher is paid."""
+    memory: bool = False
+    """Count a question's likeness to what this team has trained on in earlier rounds as repetition, too."""
     top_k: Count = 5
     """The Searcher's query retrieves this many; one of them, by the seed, is asked about."""
     question_draw: Draw = Draw()

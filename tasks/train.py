@@ -30,6 +30,7 @@ from tasks.records import Estimate, Find, Reject, Step, Verdict
 from tasks.retrieval.library import Hit, Library
 from tasks.rewards import (
     image_shares,
+    memory_shares,
     questioner_rewards,
     searcher_rewards,
     solver_rewards,
@@ -102,6 +103,8 @@ class PayQuestioner:
 
     cast: Cast
     config: RewardConfig
+    earlier: Sequence[str] = ()
+    """What was asked in earlier rounds."""
 
     def __call__(self, rollouts: Sequence[Rollout]) -> list[Reward]:
         """One reward a rollout."""
@@ -111,8 +114,12 @@ class PayQuestioner:
         formats = [questioner.well_formed(rollout.text) for rollout in rollouts]
         asked = [draft.text if isinstance(draft, Draft) else "" for draft in drafts]
         shares = text_shares(asked, preset=self.config.preset)
-        totals = questioner_rewards(agreements, formats, shares, self.config.preset)
-        return rewards(totals, agreements, formats, {"text share": shares})
+        if not self.config.memory:
+            totals = questioner_rewards(agreements, formats, shares, self.config.preset)
+            return rewards(totals, agreements, formats, {"text share": shares})
+        memory = memory_shares(asked, self.earlier, preset=self.config.preset)
+        totals = questioner_rewards(agreements, formats, shares, self.config.preset, memory_share=memory)
+        return rewards(totals, agreements, formats, {"text share": shares, "memory share": memory})
 
 
 @dataclass(frozen=True)
@@ -215,7 +222,7 @@ def learn(
 ) -> Output[Step]:
     """Train one role on from where it stands; the weights are attached as `adapter` or, whole, as `model`."""
     start, out = weights_of(team.model, getattr(team, role)), workspace() / "weights"
-    with track(trainer.steps, f"{role} steps") as progress:
+    with track(trainer.steps_for(len(examples)), f"{role} steps") as progress:
         steps = trainer.train(
             start.model, start.adapter, examples, reward, out, seed, on_step=lambda step: _tell(progress, step)
         )
@@ -251,13 +258,21 @@ def train_searcher(
 
 @stage("4-train-questioner", Step)
 def train_questioner(
-    place: Place, trainer: TrainerConfig, pay: RewardConfig, team: Team, finds: Artifact[Find], shelf: Shelf, seed: int
+    place: Place,
+    trainer: TrainerConfig,
+    pay: RewardConfig,
+    team: Team,
+    finds: Artifact[Find],
+    earlier: tuple[Artifact[Verdict], ...],
+    shelf: Shelf,
+    seed: int,
 ) -> Output[Step]:
-    """The Questioner learns to ask at the frozen Solver's frontier."""
+    """The Questioner learns to ask at the frozen Solver's frontier. `earlier`: what this team has trained on before."""
     pictures = shelf.open().pictures([find.key for find in pool(finds.read()) if find.key])
     examples, seed = questioner_examples(team, pictures), seed_of(seed, "train questioner")
+    before = [one.text for curricula in earlier for one in curriculum(curricula.read())] if pay.memory else []
     with team.open(seed) as cast:
-        return learn(trainer, team, "questioner", examples, PayQuestioner(cast, pay), seed)
+        return learn(trainer, team, "questioner", examples, PayQuestioner(cast, pay, before), seed)
 
 
 @stage("7-train-solver", Step)

@@ -27,7 +27,7 @@ class World(BaseModel):
     """Pictures a shard."""
     trivial: float = Field(default=0.6, ge=0, lt=1)
     """Share of plain scenes, which teach nothing."""
-    held_out: int = Field(default=1248, ge=0)
+    held_out: int = Field(default=2496, ge=0)
     """The pictures of so many items of each benchmark split are kept out, by hash."""
     limits: Limits = Limits()
     """What is decoded at all."""

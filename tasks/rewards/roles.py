@@ -51,9 +51,14 @@ def questioner_rewards(
     text_share: npt.ArrayLike,
     preset: Preset = "repo",
     valid: Sequence[float] | None = None,
+    memory_share: npt.ArrayLike | None = None,
 ) -> FloatArray:
-    """Difficulty of the question, minus text repetition; arguments as for `searcher_rewards`."""
-    return _asker_rewards(agreements, formats, [_aligned(text_share, len(agreements))], preset, valid)
+    """Difficulty of the question, minus text repetition; arguments as for `searcher_rewards`.
+
+    `memory_share` (see `memory_shares`) fines, or under `safe` pays for, what earlier rounds have asked.
+    """
+    given = [text_share] if memory_share is None else [text_share, memory_share]
+    return _asker_rewards(agreements, formats, [_aligned(share, len(agreements)) for share in given], preset, valid)
 
 
 def solver_rewards(correct: Sequence[bool], boxed: Sequence[bool], preset: Preset = "repo") -> FloatArray:

@@ -20,6 +20,7 @@ are cut by length here, so it is left out.
 from __future__ import annotations
 
 import copy
+import math
 import shutil
 import tempfile
 import warnings
@@ -68,6 +69,8 @@ class TRL(BaseModel):
 
     steps: Annotated[int, Field(ge=1)] = 10
     """Generations: each draws `prompts` x `rollouts` completions and learns from them."""
+    passes: Annotated[float, Field(gt=0)] | None = None
+    """How often an example comes up at most: fewer examples take fewer steps. Null sets no limit."""
     prompts: Annotated[int, Field(ge=1)] = 64
     """Prompts a step."""
     rollouts: Annotated[int, Field(ge=2)] = 8
@@ -85,6 +88,10 @@ class TRL(BaseModel):
     """AdamW's decoupled weight decay."""
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
     """Gradients are scaled down to this norm."""
+
+    interpolation: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """How far from the start (0) to the trained weights (1) the kept ones lie. In between they keep more of what the
+    start could do and the training never asked for (WiSE-FT, arXiv 2109.01903); the paper keeps the trained ones."""
 
     beta: Annotated[float, Field(ge=0)] = 0.01
     """Weight of the KL term (k3) towards the policy that the stage starts from. 0 saves a forward pass."""
@@ -139,6 +146,11 @@ class TRL(BaseModel):
             raise ValueError(f"prompts ({self.prompts}) must be a multiple of updates ({self.updates})")
         return self
 
+    def steps_for(self, examples: int) -> int:
+        """Steps on so many examples: `steps`, or as many as make `passes` over them."""
+        wanted = math.inf if self.passes is None else math.ceil(self.passes * examples / self.prompts)
+        return int(min(self.steps, max(1, wanted)))
+
     def train(
         self,
         model: str,
@@ -164,7 +176,9 @@ class TRL(BaseModel):
                        [example.id for example in examples]])  # fmt: skip
         with _quiet(), _threads(self.threads), self._scratch(work) as scratch:
             trainer = self._trainer(model, start, examples, reward, scratch, seed, on_step)
+            start_weights = _trainable(trainer.policy)
             trainer.go_on(scratch)
+            _interpolate(trainer.policy, start_weights, self.interpolation)
             _write(trainer, Path(model).name, out)
             return trainer.steps
 
@@ -200,7 +214,7 @@ class TRL(BaseModel):
             reward=reward,
             on_step=on_step,
             model=policy,
-            args=self._arguments(scratch, seed),
+            args=self._arguments(scratch, seed, self.steps_for(len(examples))),
             train_dataset=Dataset.from_dict({"prompt": [example.prompt.user for example in examples]}),
             processing_class=processor,
         )
@@ -222,14 +236,14 @@ class TRL(BaseModel):
             seed=seed,
         )
 
-    def _arguments(self, scratch: Path, seed: int) -> Any:
+    def _arguments(self, scratch: Path, seed: int, steps: int) -> Any:
         """TRL's configuration. Its batch is one update; micro-batches are cut inside it."""
         from trl.trainer.grpo_config import GRPOConfig
 
         return GRPOConfig(
             output_dir=str(scratch),
             seed=seed,
-            max_steps=self.steps * self.updates,
+            max_steps=steps * self.updates,
             per_device_train_batch_size=self.prompts * self.rollouts // self.updates,
             gradient_accumulation_steps=1,
             steps_per_generation=self.updates,
@@ -326,6 +340,18 @@ def _check_shape(lora: LoRA, start: Adapter) -> None:
     ):
         if wanted != found:
             raise UserError(f"trainer.lora.{name} is {wanted}, the adapter {start.path} has {found}: set the same.")
+
+
+def _trainable(policy: Any) -> dict[str, Any]:
+    """Copies of the parameters that training changes, by name."""
+    return {name: weight.detach().clone() for name, weight in policy.named_parameters() if weight.requires_grad}
+
+
+def _interpolate(policy: Any, start: dict[str, Any], share: float) -> None:
+    """Move the trained parameters to start + share * (trained - start). An adapter's two factors move each."""
+    for name, weight in policy.named_parameters():
+        if name in start and share < 1:
+            weight.data.lerp_(start[name], 1 - share)
 
 
 def _write(trainer: GRPO, model: str, out: Path) -> None:

@@ -136,6 +136,17 @@ def test_repeated_questions_cost_their_share_of_the_batch(cast: Cast) -> None:
     assert third.parts["text share"] == pytest.approx(1 / 3)
 
 
+def test_with_a_memory_what_earlier_rounds_asked_is_worth_less(cast: Cast) -> None:
+    asked = "even when all the bars of the chart are added up"
+    rollouts = [about(1, QUESTION.format(asked)), about(2, QUESTION.format("even if nobody counts the small squares"))]
+    pay = PAY.model_copy(update={"memory": True})
+    old, new = PayQuestioner(cast, pay, earlier=[f"{asked} ?"])(rollouts)
+    assert (old.parts["memory share"], new.parts["memory share"]) == (1, 0)
+    assert new.total - old.total == pytest.approx(1)
+    forgetful = PayQuestioner(cast, PAY, earlier=[f"{asked} ?"])(rollouts)
+    assert forgetful[0].total == forgetful[1].total
+
+
 def test_a_query_is_paid_for_the_question_that_its_picture_leads_to(
     cast: Cast, library: Library, engine: Recording
 ) -> None:

@@ -124,6 +124,19 @@ def test_training_goes_on_from_the_start_and_the_kl_is_measured_from_it(
     assert all((before[name] - after[name]).abs().max() < 0.02 for name in before)
 
 
+def test_kept_weights_lie_between_the_start_and_the_trained_ones(
+    model: Path, examples: list[Example], tmp_path: Path, trained: tuple[Path, list[Step]]
+) -> None:
+    start, settings = Adapter("start", trained[0]), QUICK.model_copy(update={"steps": 1})
+    for name, share in (("whole", 1.0), ("half", 0.5)):
+        part = settings.model_copy(update={"interpolation": share})
+        part.train(str(model), start, examples, early, tmp_path / name, seed=3)
+    first, whole, half = (weights(folder) for folder in (trained[0], tmp_path / "whole", tmp_path / "half"))
+    assert not same(first, whole)
+    for name, value in half.items():
+        assert value.allclose((first[name] + whole[name]) / 2, atol=1e-6)
+
+
 def test_groups_of_equal_rewards_change_nothing(model: Path, examples: list[Example], tmp_path: Path) -> None:
     config = QUICK.model_copy(update={"beta": 0.1, "weight_decay": 0.1})
     steps = config.train(str(model), None, examples, equal, tmp_path, seed=1)
@@ -258,6 +271,12 @@ def test_an_adapter_of_another_rank_is_one_line(
     config = QUICK.model_copy(update={"lora": LoRA(rank=8, alpha=8)})
     with pytest.raises(UserError, match=r"rank is 8, the adapter .* has 4"):
         config.train(str(model), Adapter("trained", trained[0]), examples, early, tmp_path, seed=1)
+
+
+def test_few_examples_take_few_steps() -> None:
+    config = QUICK.model_copy(update={"steps": 16, "prompts": 128, "passes": 2.0})
+    assert [config.steps_for(examples) for examples in (10, 243, 976, 5000)] == [1, 4, 16, 16]
+    assert QUICK.steps_for(1) == QUICK.steps
 
 
 def test_prompts_that_do_not_split_into_updates_are_refused() -> None:
