@@ -33,7 +33,7 @@ LONGEST = 256
 DEEPEST = 12
 PROCESSOR_SECONDS = 0.8
 """For one pair; ordinary pairs take 5 to 350 ms. Processor time, so that a busy machine gives the same verdicts."""
-SECONDS = 3.0
+SECONDS = 2.6
 """For one call by the clock, waiting for a worker included. Only a busy machine or a flood of overruns gets there."""
 SECONDS_ONCE_READY = 1.4
 """At least this long after the workers have started, which a busy machine may take long over."""
