@@ -128,8 +128,8 @@ class Verdict(Row):
     reason: str | None
     """Why it does not train; None means kept.
 
-    `too hard`, `too easy`, `no majority`, `no answer`, `over quota`; `label not trusted`; a gate's `asked before`, `answer given away`,
-    `not grounded`; or `canary`.
+    `too hard`, `too easy`, `no majority`, `no answer`, `over quota`; `label not trusted`; a gate's `asked before`,
+    `answer given away`, `not grounded`; or `canary`.
     """
     target: str | None = None
     """The known answer of a canary, whose key names no picture of the corpus."""

@@ -195,7 +195,8 @@ def _with_cut_sides(image: Image.Image) -> Iterator[Image.Image]:
 
 def _shrunk(gray: NDArray[np.float64], side: int) -> NDArray[np.float64]:
     step = SIDE // side
-    return gray.reshape(side, step, side, step).mean(axis=(1, 3))
+    means: NDArray[np.float64] = gray.reshape(side, step, side, step).mean(axis=(1, 3))
+    return means
 
 
 def _axis(side: int) -> NDArray[np.float64]:
