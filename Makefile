@@ -15,7 +15,7 @@ export DO_NOT_TRACK := 1
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup iterate test check study bench base-models lock
+.PHONY: help setup iterate test chaos check study bench base-models lock
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F '\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -36,6 +36,9 @@ iterate: $(READY) ## play one round of the default run (ARGS="--run mine --set s
 
 test: $(READY) ## the tests, within 8 minutes on 2 cores
 	$(BIN)/python -m pytest -m "not bench and not slow and not gpu and not vllm" $(ARGS)
+
+chaos: $(READY) ## kill, race, damage and starve rounds at length (an hour or more; ARGS="-k rivals": a part)
+	$(BIN)/python -m pytest tests/chaos --durations=0 $(ARGS)
 
 check: $(READY) ## ruff, mypy --strict, and the layers of the design
 	$(BIN)/ruff check flows tasks tests

@@ -111,7 +111,7 @@ def _damaged(store: Store, uri: str, manifest: Manifest) -> bool:
 
 def _has_size(store: Store, path: str, size: int) -> bool:
     try:
-        return bool(store.fs.size(path) == size)
+        return store.files.stat(path).size == size
     except FileNotFoundError:
         return False
 

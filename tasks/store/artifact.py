@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.errors import UserError
-from tasks.identity import digest
+from tasks.identity import digest, file_sha256
 from tasks.records import Row
 from tasks.store.files import Files
 from tasks.store.manifest import ARTIFACT, Manifest, StoredFile
@@ -102,7 +103,7 @@ class Artifact(Generic[R]):
         """Look whether every file is whole; raises `DamagedArtifact` naming the first that is not."""
         files = self._files
         for file in self.manifest.files:
-            self._check(files, file)
+            self._check(files, f"{files.root}/{file.path}", file)
 
     def _attached(self, prefix: str) -> list[StoredFile]:
         found = [file for file in self.manifest.files if file.name.startswith(prefix)]
@@ -115,24 +116,43 @@ class Artifact(Generic[R]):
         files = self._files
         if files.local:
             for file in wanted:
-                self._check(files, file)
+                self._check(files, f"{files.root}/{file.path}", file)
             return Path(files.root) / self.manifest.attempt / name
         cached = _cache_folder() / digest({file.name: file.sha256 for file in wanted})
-        if not cached.exists():
-            self._download(wanted, cached)
+        if not self._is_whole(cached, wanted):
+            self._download(files, wanted, cached)
         return cached / name
 
-    def _download(self, files: list[StoredFile], target: Path) -> None:
+    def _is_whole(self, cached: Path, wanted: list[StoredFile]) -> bool:
+        """Whether an earlier download is there and whole; one that is not is removed."""
+        try:
+            for file in wanted:
+                self._check(Files(str(cached)), str(cached / file.name), file)
+        except DamagedArtifact:
+            shutil.rmtree(cached, ignore_errors=True)
+            return False
+        return True
+
+    def _download(self, files: Files, wanted: list[StoredFile], target: Path) -> None:
         """Fetch into a folder beside the target and rename: a killed download leaves no half copy at `target`."""
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent) as temporary:
             partial = Path(temporary) / "partial"
-            for file in files:
-                local = partial / file.name
-                local.parent.mkdir(parents=True, exist_ok=True)
-                local.write_bytes(self._bytes(file))
-            if not target.exists():
+            for file in wanted:
+                self._fetch(files, file, partial / file.name)
+            try:
                 partial.replace(target)
+            except OSError:
+                if not target.exists():  # else another process has fetched the same
+                    raise
+
+    def _fetch(self, files: Files, file: StoredFile, local: Path) -> None:
+        local.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            files.get(f"{files.root}/{file.path}", local)
+        except FileNotFoundError:
+            raise self._damaged(file, "is missing") from None
+        self._compare(file, local.stat().st_size, file_sha256(local))
 
     def _bytes(self, file: StoredFile) -> bytes:
         files = self._files
@@ -143,8 +163,7 @@ class Artifact(Generic[R]):
         self._compare(file, len(data), hashlib.sha256(data).hexdigest())
         return data
 
-    def _check(self, files: Files, file: StoredFile) -> None:
-        path = f"{files.root}/{file.path}"
+    def _check(self, files: Files, path: str, file: StoredFile) -> None:
         try:
             stat = files.stat(path)
             if (path, stat.version) in _whole or (file.etag is not None and file.etag == stat.etag):

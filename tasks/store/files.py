@@ -93,6 +93,10 @@ class Files:
         data: bytes = self._ask("reading", path, lambda: self.fs.cat_file(path))
         return data
 
+    def get(self, path: str, local: Path) -> None:
+        """Copy to a local file. FileNotFoundError where there is none."""
+        self._ask("reading", path, lambda: self.fs.get_file(path, str(local)))
+
     def sha256(self, path: str) -> str:
         """sha256 of a file's bytes in hexadecimal, read as a stream."""
         return self._ask("reading", path, lambda: self._sha256(path))

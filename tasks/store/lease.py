@@ -100,8 +100,8 @@ class Lease:
 
     def withdraw(self, stages: Sequence[str], request: str | None = None) -> None:
         """These stages count as not complete from here on, whatever they hold."""
-        stands = {name: position for name, position in self._head.stands.items() if name not in stages}
         with self._settled():
+            stands = {name: position for name, position in self._head.stands.items() if name not in stages}
             self._append("withdrawn", stands, request=request)
             for stage in stages:
                 self.journal.files.remove(self.journal.manifest(stage))

@@ -23,8 +23,8 @@ ROOT = Path(__file__).parents[2]
 class Player:
     """A running `tests.chaos.player`."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self._process = process
+    def __init__(self, process: subprocess.Popen[str], temporary: Path) -> None:
+        self._process, self.pid, self.temporary = process, process.pid, temporary
         self._answer()
 
     def play(self, store: str, run: str = "r", **death: Any) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def player(kind: str = "light") -> Iterator[Player]:
             },
         )
         try:
-            yield Player(process)
+            yield Player(process, temporary)
         finally:
             process.kill()
             process.wait()

@@ -30,7 +30,6 @@ def main(kind: str) -> None:
 def player_of(kind: str) -> Callable[..., None]:
     """The light round, or the round of a config; what it needs is imported here, once."""
     if kind == "light":
-        import pandas  # noqa: F401  # pyarrow's first table imports it
         import s3fs  # noqa: F401
 
         from tasks.store.manifest import software
@@ -44,7 +43,7 @@ def player_of(kind: str) -> Callable[..., None]:
         return corpus.play
     import open_clip  # noqa: F401
     import peft  # noqa: F401
-    import trl.trainer.grpo_trainer  # noqa: F401
+    from trl.trainer import grpo_trainer  # noqa: F401
 
     from flows.round import play_round
     from tasks.config import load_config

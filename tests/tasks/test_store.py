@@ -207,6 +207,17 @@ def test_a_damaged_attachment_is_not_handed_out(place: Place, tmp_path: Path) ->
         artifact.file("weights")
 
 
+def test_a_damaged_copy_of_an_attached_folder_is_fetched_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "weights").write_bytes(b"weights")
+    place = Place.round(Store(f"memory://{uuid4().hex}"), "default", 3)
+    copy = commit(place, 1, {"adapter/weights": tmp_path / "weights"}).folder("adapter")
+    (copy / "weights").write_bytes(b"WEIGHTS")
+    found = place.find("6-filter", Note)
+    assert found
+    assert (found.folder("adapter") / "weights").read_bytes() == b"weights"
+
+
 @pytest.mark.parametrize("torn", [b"", b'{"stage": "6-fil', b"[]", b"\xff\xfe"])
 def test_a_torn_manifest_counts_as_not_complete_and_is_named(
     place: Place, torn: bytes, caplog: pytest.LogCaptureFixture

@@ -1,0 +1,75 @@
+"""A whole round, killed: the scripted engine answers and tiny models are trained, or (slow) it is the embedded one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from tasks.store import Store
+from tests.chaos.arena import Player, commits, contents, player, quick_folder
+from tests.chaos.test_kill import play_through
+from tests.fixtures.tiny_round import write_tiny_config
+
+CURRICULUM = "6-filter"
+PATIENCE = 15.0
+"""Seconds in which the processes of a killed round must be gone."""
+
+
+@contextmanager
+def arena(kind: str, folder: Path) -> Iterator[tuple[Player, Store]]:
+    """A player of rounds with a store of its own."""
+    config = str(write_tiny_config(folder)) if kind == "scripted" else kind
+    with player(config) as one, quick_folder() as home:
+        yield one, Store(str(home))
+
+
+def left_behind(one: Player) -> list[int]:
+    """Processes that a player started and that live, but for itself."""
+    mark = f"TMPDIR={one.temporary}".encode()
+    alive = [path for path in Path("/proc").glob("[0-9]*") if _has(path / "environ", mark)]
+    return [int(path.name) for path in alive if int(path.name) != one.pid]
+
+
+def _has(environ: Path, mark: bytes) -> bool:
+    try:
+        return mark in environ.read_bytes().split(b"\0")
+    except OSError:
+        return False
+
+
+def wait_until_gone(one: Player) -> None:
+    end = time.monotonic() + PATIENCE
+    while left_behind(one) and time.monotonic() < end:
+        time.sleep(0.2)
+    assert left_behind(one) == []
+
+
+@pytest.mark.timeout(4 * 3600)
+@pytest.mark.parametrize(
+    ("kind", "kills", "share"),
+    [
+        ("scripted", 3, 0.9),
+        pytest.param("scripted", 200, 0.4, marks=pytest.mark.slow),
+        pytest.param("embedded", 20, 0.4, marks=pytest.mark.slow),
+    ],
+)
+def test_a_whole_round_killed_at_random_moments_has_the_curriculum_of_an_undisturbed_one(
+    kind: str, kills: int, share: float, tmp_path: Path
+) -> None:
+    with arena(kind, tmp_path) as (one, store):
+        started = time.monotonic()
+        assert one.play(store.url, "undisturbed") == {"status": 0, "error": ""}
+        seconds, draw, killed, number = time.monotonic() - started, Random(kills), 0, 0
+        while killed < kills:
+            run = f"r{number}"
+            killed += play_through(one, store, run, draw, share * seconds, kills - killed)
+            assert contents(store, run, CURRICULUM) == contents(store, "undisturbed", CURRICULUM)
+            assert contents(store, run).keys() == contents(store, "undisturbed").keys()
+            assert set(commits(store, run).values()) == set(commits(store, run, 0).values()) == {1}
+            number += 1
+        wait_until_gone(one)
