@@ -33,7 +33,7 @@ def corpus(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def benchmark(tmp_path: Path) -> str:
+def questions(tmp_path: Path) -> str:
     """Three items with one picture each, 101 to 103."""
     rows = [f"{k}\t{base64.b64encode(picture(k)).decode()}\twhat is it?\tcat" for k in (101, 102, 103)]
     file = tmp_path / "mine.tsv"
@@ -42,20 +42,20 @@ def benchmark(tmp_path: Path) -> str:
 
 
 def test_an_audit_names_the_copies_and_splits_a_runs_scores(
-    corpus: str, benchmark: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    corpus: str, questions: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store = Store(str(tmp_path / "store"))
     monkeypatch.setenv("ACTIVE_ZERO_STORE", store.url)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     scores = [
         Score(
-            benchmark=benchmark, id=str(k), domain="d", target="cat", greedy="cat", greedy_correct=k != 103,
+            benchmark=questions, id=str(k), domain="d", target="cat", greedy="cat", greedy_correct=k != 103,
             samples=("cat",), sample_accuracy=1.0, majority_correct=True,
         )
         for k in (101, 102, 103)
     ]  # fmt: skip
     Place.round(store, "r", 1).commit("8-evaluate", Score, Output(scores), {"version": 1}, 0.1)
-    assert command(["corpus", "audit", "--corpus", corpus, "--benchmark", benchmark, "--run", "r", "--json"]) == 0
+    assert command(["corpus", "audit", "--corpus", corpus, "--benchmark", questions, "--run", "r", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert [touch["key"] for touch in found["touches"]] == ["web/copy-1.jpg", "web/copy-2.jpg"]
     assert (found["pictures"], found["items"], found["touched_items"]) == (4, 3, 2)
