@@ -69,7 +69,7 @@ def disturbed(builder: Player, store: Store, run: str, draw: Random, longest: fl
         killed += 1
 
 
-@pytest.mark.parametrize("kills", [12, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [8, pytest.param(200, marks=pytest.mark.slow)])
 def test_a_build_and_an_addition_that_are_killed_end_as_if_nothing_had_been(
     builder: Player, folder: Path, kills: int
 ) -> None:

@@ -165,7 +165,7 @@ def test_a_server_killed_and_started_again_in_mid_round_is_waited_for(
     assert commits(Store(bucket.url), "r") == ONCE
 
 
-@pytest.mark.parametrize("stride", [25, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("stride", [40, pytest.param(1, marks=pytest.mark.slow)])
 def test_killed_after_any_store_call_on_a_bad_line_a_round_goes_on(
     light: Player, bucket: Bucket, undisturbed: Undisturbed, stride: int
 ) -> None:
@@ -177,3 +177,15 @@ def test_killed_after_any_store_call_on_a_bad_line_a_round_goes_on(
         assert play(light, bucket, f"r{calls}") == {"status": 0, "error": ""}
         assert contents(Store(bucket.url), f"r{calls}") == undisturbed.contents
         assert commits(Store(bucket.url), f"r{calls}") == ONCE
+
+
+@pytest.mark.parametrize("races", [2, pytest.param(25, marks=pytest.mark.slow)])
+def test_of_two_that_race_in_a_bucket_one_plays_and_the_other_reuses(
+    light: Player, rival: Player, bucket: Bucket, undisturbed: Undisturbed, races: int
+) -> None:
+    for number in range(races):
+        for one in (light, rival):
+            start(one, bucket, f"r{number}")
+        assert [one.end()["status"] for one in (light, rival)] == [0, 0]
+        assert commits(Store(bucket.url), f"r{number}") == ONCE
+        assert contents(Store(bucket.url), f"r{number}") == undisturbed.contents

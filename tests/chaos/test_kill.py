@@ -27,7 +27,7 @@ def play_through(one: Player, store: Store, run: str, draw: Random, longest: flo
     return kills
 
 
-@pytest.mark.parametrize("kills", [40, pytest.param(400, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [25, pytest.param(400, marks=pytest.mark.slow)])
 def test_a_round_killed_at_random_moments_ends_as_if_nothing_had_been(
     light: Player, undisturbed: Undisturbed, store: Store, kills: int
 ) -> None:
@@ -40,7 +40,7 @@ def test_a_round_killed_at_random_moments_ends_as_if_nothing_had_been(
         number += 1
 
 
-@pytest.mark.parametrize("stride", [4, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("stride", [6, pytest.param(1, marks=pytest.mark.slow)])
 def test_killed_after_any_store_call_of_a_stage_it_goes_on(
     light: Player, undisturbed: Undisturbed, store: Store, stride: int
 ) -> None:

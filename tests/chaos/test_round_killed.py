@@ -1,4 +1,4 @@
-"""A whole round, killed: the scripted engine answers and tiny models are trained, or (slow) it is the embedded one."""
+"""A whole round, killed: the scripted engine answers and tiny models are trained, or it is the embedded round."""
 
 from __future__ import annotations
 
@@ -49,13 +49,14 @@ def wait_until_gone(one: Player) -> None:
     assert left_behind(one) == []
 
 
+@pytest.mark.slow  # the short form of it are the light rounds of `test_kill`
 @pytest.mark.timeout(4 * 3600)
 @pytest.mark.parametrize(
     ("kind", "kills", "share"),
     [
         ("scripted", 3, 0.9),
-        pytest.param("scripted", 200, 0.4, marks=pytest.mark.slow),
-        pytest.param("embedded", 20, 0.4, marks=pytest.mark.slow),
+        ("scripted", 200, 0.4),
+        ("embedded", 20, 0.4),
     ],
 )
 def test_a_whole_round_killed_at_random_moments_has_the_curriculum_of_an_undisturbed_one(
