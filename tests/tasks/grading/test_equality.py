@@ -95,6 +95,12 @@ def test_short_answers_never_ask_the_algebra(monkeypatch: pytest.MonkeyPatch) ->
             equal(a, b)
 
 
+def decided(a: str, b: str) -> bool:
+    """The verdict, asked again where a busy machine let the time run out: nothing is known then, rather than wrong."""
+    verdicts = (equal(a, b) for _ in range(10))
+    return next((one.equal for one in verdicts if "time-out" not in one.reason), False)
+
+
 class TestAlgebra:
     """These start a worker, which costs seconds once."""
 
@@ -106,7 +112,7 @@ class TestAlgebra:
         ],
     )  # fmt: skip
     def test_equal_expressions_are_equal(self, a: str, b: str) -> None:
-        assert equal(a, b).equal and equal(b, a).equal
+        assert decided(a, b) and decided(b, a)
 
     @pytest.mark.parametrize(("a", "b"), [("2x+1", "2x+2"), ("sin(x)", "cos(x)"), ("5x", "5"), ("\\sqrt{3}", "1.73")])
     def test_different_expressions_are_different(self, a: str, b: str) -> None:
