@@ -42,23 +42,17 @@ def upright_rgb(image: Image.Image, orientation: int = 1) -> Image.Image:
     The one conversion for what is embedded and what is shown, so that a picture is found by what the model sees.
     `orientation` counts where the bytes say none.
     """
-    turn = _turn(image, orientation)
-    rgb = _rgb(image if turn is None else image.transpose(turn))
-    rgb.info.clear()  # so that nobody turns it again by the EXIF that went along
-    return rgb
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    """A new picture in RGB; of large ones as few copies as can be."""
     from PIL import Image
 
+    turn = _turn(image, orientation)
+    image = image if turn is None else image.transpose(turn)
     if image.mode.startswith("I;16"):
         return image.point(lambda value: value / 256).convert("L").convert("RGB")
     if image.mode in ("I", "F"):
         return _scaled(image).convert("RGB")
     if not image.has_transparency_data:
         return image.convert("RGB")
-    clear = image if image.mode == "RGBA" else image.convert("RGBA")
+    clear = image.convert("RGBA")
     canvas = Image.new("RGB", clear.size, "white")
     canvas.paste(clear, mask=clear.getchannel("A"))
     return canvas

@@ -103,11 +103,11 @@ def examine(raw: Raw, limits: Limits, prepare: Prepare | None = None) -> Read:
         return Read(_with(sample, reason=f"too large: more than {limits.max_bytes} bytes"))
     known = {"sha256": hashlib.sha256(data).hexdigest(), "check": check_of(raw.header, data)}
     try:
-        opened = open_picture(data, limits)
-        with _turn(opened.width * opened.height):
-            return _looked_at(_with(sample, **known), opened, prepare)
+        image = decode(data, limits, sample.orientation or 1)
+        shown = prepare(image) if prepare else image
     except BadPicture as bad:
         return Read(_with(sample, **known, reason=str(bad)))
+    return Read(_with(sample, **known, width=image.width, height=image.height, phash=_phash(image)), shown)
 
 
 def check_of(header: bytes, data: bytes | memoryview) -> int:
@@ -124,11 +124,6 @@ def decode(data: bytes, limits: Limits, orientation: int = 1) -> Image.Image:
 
     BadPicture says why not.
     """
-    return _decoded(open_picture(data, limits), orientation)
-
-
-def open_picture(data: bytes, limits: Limits) -> Image.Image:
-    """The picture by its header, not decoded yet. BadPicture where it is none, or unfolds to too much."""
     from PIL import Image, UnidentifiedImageError
 
     if not data:
@@ -136,16 +131,19 @@ def open_picture(data: bytes, limits: Limits) -> Image.Image:
     _quiet()
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
+        width, height = image.size
+        if width * height > limits.max_pixels:
+            raise BadPicture(f"too large: {width}x{height} is more than {limits.max_pixels} pixels")
+        with _turn(width * height):
+            return upright_rgb(image, orientation)
+    except BadPicture:
+        raise
     except Image.DecompressionBombError:
         raise BadPicture(f"too large: more than {limits.max_pixels} pixels") from None
     except UnidentifiedImageError:
         raise BadPicture("broken: not a picture in a known format") from None
-    except Exception as error:
-        raise _broken(error) from None
-    width, height = image.size
-    if width * height > limits.max_pixels:
-        raise BadPicture(f"too large: {width}x{height} is more than {limits.max_pixels} pixels")
-    return image
+    except Exception as error:  # hostile bytes make decoders raise anything: OSError, struct.error, SyntaxError, ...
+        raise BadPicture(f"broken: {(str(error) or type(error).__name__)[:120]}") from None
 
 
 def begins_like_a_picture(data: bytes | None) -> bool:
@@ -155,26 +153,6 @@ def begins_like_a_picture(data: bytes | None) -> bool:
     webp = data[:4] == b"RIFF" and data[8:12] == b"WEBP"
     bitmap = data[:2] == b"BM" and data[6:10] == bytes(4)  # two letters alone also begin a caption about a BMW
     return data.startswith(_BEGINNINGS) or webp or bitmap
-
-
-def _looked_at(sample: Sample, opened: Image.Image, prepare: Prepare | None) -> Read:
-    image = _decoded(opened, sample.orientation or 1)
-    known = {"width": image.width, "height": image.height, "phash": _phash(image)}
-    return Read(_with(sample, **known), prepare(image) if prepare else image)
-
-
-def _decoded(opened: Image.Image, orientation: int) -> Image.Image:
-    try:
-        return upright_rgb(opened, orientation)
-    except Exception as error:
-        raise _broken(error) from None
-    finally:
-        opened.close()
-
-
-def _broken(error: Exception) -> BadPicture:
-    """Hostile bytes make decoders raise anything: OSError, struct.error, SyntaxError, ..."""
-    return BadPicture(f"broken: {(str(error) or type(error).__name__)[:120]}")
 
 
 def _phash(image: Image.Image) -> int:
