@@ -22,7 +22,8 @@ from tests.fixtures.tiny_round import write_tiny_config
 
 COMMANDS = [
     ["iterate"], ["runs"], ["show"], ["curriculum"], ["evaluate"], ["grade"], ["doctor"],
-    ["plan"], ["gc"], ["corpus", "build"], ["corpus", "info"], ["corpus", "audit"], ["corpus", "query"], ["corpus", "image"],
+    ["plan"], ["gc"],
+    ["corpus", "build"], ["corpus", "info"], ["corpus", "audit"], ["corpus", "query"], ["corpus", "image"],
 ]  # fmt: skip
 
 
