@@ -58,6 +58,6 @@ base-models: $(READY) ## train the embedded models again from the micro world (a
 lock: $(READY) ## resolve the locks again, without any registry's address
 	$(BIN)/uv pip compile -q pyproject.toml --extra gpu --extra ray --extra dev $(LOCKING) -o infra/locks/gpu.txt
 	grep -E '^[a-z0-9._-]+==' infra/locks/gpu.txt | sed 's/ .*//' | grep -v faiss > .venv/constraints.txt
-	$(BIN)/uv pip compile -q pyproject.toml --extra cpu --extra dev $(LOCKING) -c .venv/constraints.txt -o infra/locks/cpu.txt
+	$(BIN)/uv pip compile -q pyproject.toml --extra cpu --extra ray --extra dev $(LOCKING) -c .venv/constraints.txt -o infra/locks/cpu.txt
 
 LOCKING := --python-platform x86_64-manylinux_2_28 --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header
