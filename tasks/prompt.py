@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -42,19 +42,26 @@ def upright_rgb(image: Image.Image, orientation: int = 1) -> Image.Image:
     The one conversion for what is embedded and what is shown, so that a picture is found by what the model sees.
     `orientation` counts where the bytes say none.
     """
+    turn = _turn(image, orientation)
+    turned = image if turn is None else image.transpose(turn)
+    rgb = turned if turn is not None and turned.mode == "RGB" else _rgb(turned)
+    rgb.info.clear()  # so that nobody turns it again by the EXIF that went along
+    return rgb
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    """A new picture in RGB; of large ones as few copies as can be."""
     from PIL import Image
 
-    turn = _turn(image, orientation)
-    image = image if turn is None else image.transpose(turn)
     if image.mode.startswith("I;16"):
         return image.point(lambda value: value / 256).convert("L").convert("RGB")
     if image.mode in ("I", "F"):
         return _scaled(image).convert("RGB")
     if not image.has_transparency_data:
         return image.convert("RGB")
-    clear = image.convert("RGBA")
+    clear = image if image.mode == "RGBA" else image.convert("RGBA")
     canvas = Image.new("RGB", clear.size, "white")
-    canvas.paste(clear, mask=clear.getchannel("A"))
+    canvas.paste(clear, mask=clear)
     return canvas
 
 
@@ -81,10 +88,7 @@ def _turn(image: Image.Image, otherwise: int) -> Image.Transpose | None:
 
 def _scaled(image: Image.Image) -> Image.Image:
     """Grey of 32 bits as 8 bits, from its darkest to its brightest value."""
-    import numpy as np
-
-    values = np.asarray(image)
-    low, high = float(values.min()), float(values.max())
+    low, high = cast("tuple[float, float]", image.getextrema())  # of the one band
     if not high > low:
         return image.convert("L")
     factor = 255 / (high - low)

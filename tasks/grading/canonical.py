@@ -184,7 +184,8 @@ def _clock(hour: int, minutes: Fraction, seconds: int, half: str | None) -> Form
         return None
     if half:
         hour = hour % 12 + (12 if half[0] in "pP" else 0)
-    return Clock(int(hour * 3600 + minutes * 60 + seconds), half is not None or hour > 12 or hour == 0)
+    whole_day = half is None and (hour > 12 or hour == 0)
+    return Clock(int(hour * 3600 + minutes * 60 + seconds), half is not None or whole_day, whole_day)
 
 
 def _read_ratio(text: str) -> Form | None:

@@ -59,10 +59,12 @@ class Quantity:
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """A time of day in seconds; without am or pm, on a dial of twelve hours."""
+    """A time of day in seconds; without am or pm, on a dial of twelve hours, unless it is written for a whole day
+    (`15:00`): who writes so would have written 03:00, not 3:00, for the other half."""
 
     seconds: int
     certain: bool
+    whole_day: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +190,7 @@ def alike(a: Form, b: Form) -> bool | None:
             return _alike_quantities(a, b)
         case (Clock(), Clock()):
             dial = (a.seconds - b.seconds) % (MINUTES_OF_HALF_A_DAY * 60) == 0
-            return a == b or (dial and not (a.certain and b.certain))
+            return a == b or (dial and not (a.certain and b.certain) and not (a.whole_day or b.whole_day))
         case (Ratio(terms), Quantity() as number) | (Quantity() as number, Ratio(terms)):
             return number.bare and len(terms) == 2 and terms[1] != 0 and terms[0] / terms[1] == number.value
         case (Ratio((one, *more)), Span(Quantity() as low, Quantity() as high)) | (

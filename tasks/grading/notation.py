@@ -92,6 +92,8 @@ _FRACTION = re.compile(r"\\frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}")
 _SIMPLE_GROUP = re.compile(r"([\^_])\s*\{\s*(-?\w+)\s*\}")
 _GROUP = re.compile(r"(?<=[\^_])\s*\{([^{}]*)\}|(?<=\\sqrt)\s*\{([^{}]*)\}")
 _DOUBLE = re.compile(r"\{\s*(\{[^{},;]*\})\s*\}")
+_ANGLE = re.compile(r"\b[Aa]ngle\s+(?=[A-Z]{1,3}\b)")
+_ABSOLUTE = re.compile(r"\babs\s*\(([^()]*)\)")
 _BEFORE_A_NAME = re.compile(r"([∠△])\s+")
 _SPACE = re.compile(r"\s+")
 _LATEX: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
@@ -180,6 +182,10 @@ def plain(unified_text: str) -> str:
                 break
             text = shorter
         text = _bare(text)
+    if "ngle " in text:
+        text = _ANGLE.sub("∠", text)
+    if "abs" in text:
+        text = _ABSOLUTE.sub(r"|\1|", text)
     if not text.isascii():
         text = _BEFORE_A_NAME.sub(r"\1", text).replace("△", "triangle ")
     return _SPACE.sub(" ", text.replace("**", "^").replace("$", " $ " if text.count("$") > 1 else "$")).strip()

@@ -76,6 +76,8 @@ _MAY_NAME_AN_OPTION = re.compile(
 _CLAIMS_WORDS = re.compile(
     r"\b(?:answer(?: is| be| must be| would be)?|so|thus|therefore|hence)(?: it is| it must be)?$"
 )
+_NEW_CLAUSE = re.compile(r"[.;!](?=\s)|,(?=\s*(?:it|this|that|the answer)\b)", re.IGNORECASE)
+"""Behind it a denial no longer holds, as behind `but`: `it's not red, it's blue`."""
 _ARTICLE_OR_PRONOUN = re.compile(
     r"^\s+(?!(?:is|are|and|or|but|because|since|as|seems|looks|appears|must|would|with)\b)[a-z]"
 )
@@ -241,7 +243,8 @@ def _settled(claims: list[_Mention], text: str) -> str | None:
 
 def _by_words(text: str, options: Mapping[str, str]) -> str | None:
     """The only option whose words occur in the text undenied, longer options first; of several the only claimed one."""
-    words = _words("".join(part for part in _SENTENCES.split(text) if not _HYPOTHETICAL.match(part)))
+    stated = "".join(part for part in _SENTENCES.split(text) if not _HYPOTHETICAL.match(part))
+    words = _words(_NEW_CLAUSE.sub(" but ", stated))
     found: list[str] = []
     claimed: list[str] = []
     for letter, option in sorted(options.items(), key=lambda item: -len(_words(item[1]))):

@@ -54,7 +54,7 @@ def described(form: Form) -> str:
             return "yes" if value else "no"
         case Quantity():
             return f"the number {_number(form.value)}" if form.bare else _measured(form)
-        case Clock(seconds, certain):
+        case Clock(seconds, certain, _):
             hours, minutes, rest = seconds // 3600, seconds // 60 % 60, seconds % 60
             return (
                 f"the time {hours}:{minutes:02}" + (f":{rest:02}" if rest else "") + ("" if certain else ", am or pm")

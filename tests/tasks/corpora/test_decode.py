@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from tasks.corpora.decode import BadPicture, Limits, decode
 
@@ -22,6 +22,28 @@ def test_exif_orientation_is_applied() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     assert decode(encoded(Image.new("RGB", (40, 20)), "JPEG", exif=exif), Limits()).size == (20, 40)
+
+
+def test_what_was_turned_is_not_turned_again_by_its_exif() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = decode(encoded(Image.new("RGB", (40, 20)), "JPEG", exif=exif), Limits())
+    assert turned.size == ImageOps.exif_transpose(turned).size == (20, 40)
+
+
+def test_orientation_that_the_bytes_lost_counts_and_never_twice() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    plain = Image.new("RGB", (40, 20), "red")
+    plain.paste("blue", (0, 0, 8, 20))
+    assert decode(encoded(plain, "PNG"), Limits(), 6).getpixel((10, 2)) == (0, 0, 255)
+    assert decode(encoded(plain, "PNG", exif=exif), Limits(), 6).getpixel((10, 37)) == (0, 0, 255)
+
+
+def test_damaged_exif_does_not_make_a_picture_broken() -> None:
+    assert decode(
+        encoded(Image.new("RGB", (40, 20)), "JPEG", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff"), Limits()
+    ).size == (40, 20)
 
 
 def test_transparency_is_laid_on_white() -> None:
@@ -48,3 +70,14 @@ def test_of_an_animation_the_first_frame_is_taken() -> None:
 def test_formats_that_run_or_read_other_things_are_not_tried() -> None:
     with pytest.raises(BadPicture, match="known format"):
         decode(encoded(Image.new("RGB", (8, 8)), "EPS"), Limits())
+
+
+def test_webp_counts_twice_since_its_decoder_holds_more() -> None:
+    limits = Limits(max_pixels=1500)
+    for form, fits in (("PNG", True), ("WEBP", False)):
+        data = encoded(Image.new("RGB", (40, 20)), form)
+        if fits:
+            assert decode(data, limits).size == (40, 20)
+        else:
+            with pytest.raises(BadPicture, match="too large: WEBP of 40x20"):
+                decode(data, limits)

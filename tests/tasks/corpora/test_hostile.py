@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-from tasks.corpora import Laion
 from tasks.corpora.sample import Sample, kind_of
-from tasks.index import build_corpus, open_library
-from tasks.retrieval import Library, LibraryConfig
-from tasks.retrieval.clip import Clip
-from tasks.store import Artifact, Place, Store
+from tasks.index import built_index, corpus_place, open_library
+from tasks.retrieval import Library
+from tasks.store import Artifact
 from tests.fixtures.hostile import Hostile, write_hostile
 from tests.fixtures.tiny_clip import write_tiny_clip
 
 pytestmark = pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+
+
+BUILD = """
+import resource, sys
+from tasks.corpora import Laion
+from tasks.index import build_corpus, corpus_place
+from tasks.retrieval import LibraryConfig
+from tasks.retrieval.clip import Clip
+shards, uri, clip = sys.argv[1:]
+build_corpus(corpus_place(uri), Laion(shards=shards), LibraryConfig(clip=Clip(model=f"local-dir:{clip}")))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
 
 
 class Built(NamedTuple):
@@ -24,16 +36,19 @@ class Built(NamedTuple):
     index: Artifact[Sample]
     library: Library
     root: Path
+    peak: int
+    """Most bytes of memory that the building process had."""
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     root = tmp_path_factory.mktemp("hostile")
     made = write_hostile(root / "a" / "b" / "shards")
-    place = Place(Store(str(root / "store")), "corpora/hostile")
-    config = LibraryConfig(clip=Clip(model=f"local-dir:{write_tiny_clip(root / 'clip')}"))
-    index = build_corpus(place, Laion(shards=str(made.folder)), config)
-    return Built(made, index, open_library(place), root)
+    uri, clip = str(root / "store" / "corpora" / "hostile"), write_tiny_clip(root / "clip")
+    program = [sys.executable, "-c", BUILD, str(made.folder), uri, str(clip)]
+    told = subprocess.run(program, stdout=subprocess.PIPE, text=True, check=True, cwd=Path(__file__).parents[3])
+    place = corpus_place(uri)
+    return Built(made, built_index(place), open_library(place), root, 1024 * int(told.stdout))
 
 
 def reasons(built: Built) -> dict[str, list[str | None]]:
@@ -63,6 +78,10 @@ def test_nothing_is_written_but_in_the_store(built: Built) -> None:
     ours = {file.name for folder in (built.made.folder, built.root / "clip") for file in folder.rglob("*")}
     assert outside == ours
     assert not Path("/etc/x.png").exists()
+
+
+def test_memory_stays_bounded_whatever_the_pictures_unfold_to(built: Built) -> None:
+    assert built.peak < 1.5e9
 
 
 def test_pictures_are_shown_as_they_were_embedded_upright(built: Built) -> None:
