@@ -206,7 +206,7 @@ def _set_up() -> None:
     """Once for the process. Sizes are checked here, so Pillow need not warn (`catch_warnings` is not safe among
     threads); and large pictures' memory goes back when they go.
     """
-    from PIL import Image
+    from PIL import Image, _imaging
 
     warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
-    Image.core.set_block_size(_BLOCK)
+    _imaging.set_block_size(_BLOCK)
