@@ -75,7 +75,7 @@ def open_exams(config: EvaluateConfig) -> tuple[BenchmarkConfig, ...]:
     return tuple(open_benchmark(name) for name in config.benchmarks)
 
 
-@stage("8-evaluate", Score)
+@stage("8-evaluate", Score, gpu=True)
 def evaluate_solver(
     place: Place, config: EvaluateConfig, exams: tuple[BenchmarkConfig, ...], team: Team, seed: int
 ) -> Output[Score]:

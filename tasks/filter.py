@@ -164,7 +164,7 @@ def open_canaries(config: FilterConfig) -> BenchmarkConfig | None:
     return None if config.canaries is None else open_benchmark(config.canaries.source)
 
 
-@stage("6-filter", Verdict)
+@stage("6-filter", Verdict, gpu=True)
 def filter_questions(
     place: Place,
     config: FilterConfig,

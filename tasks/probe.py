@@ -101,7 +101,7 @@ def probe(
     return agreements
 
 
-@stage("1-probe", Estimate)
+@stage("1-probe", Estimate, gpu=True)
 def probe_frontier(
     place: Place, config: ProbeConfig, team: Team, shelf: Shelf, domains: tuple[Domain, ...], seed: int
 ) -> Output[Estimate]:

@@ -107,7 +107,7 @@ def _with_reason(row: Find, reason: str) -> Find:
     return row.model_copy(update={"reason": reason})
 
 
-@stage("3-search", Find)
+@stage("3-search", Find, gpu=True)
 def search_images(
     place: Place,
     config: SearchConfig,

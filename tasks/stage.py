@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +28,7 @@ from tasks.identity import differences, digest, marks_execution, value_of
 from tasks.progress import LogLines, listen, listening, track
 from tasks.records import Row
 from tasks.store import Artifact, DamagedArtifact, Output, Place
-from tasks.store.faults import repeated
+from tasks.store.faults import passing, repeated
 
 if TYPE_CHECKING:
     from prefect import Task
@@ -36,12 +36,24 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R", bound=Row)
 
+PAUSES = [10.0, 60.0]
+"""Seconds before a stage is tried again whose error may pass by itself."""
+GPU = "gpu"
+"""The server's limit on stages that use the GPU."""
+GPU_LEASE = 60.0
+"""Seconds after which the server gives a slot back whose holder is silent, since it was killed."""
+
 _workspace: ContextVar[Path] = ContextVar("workspace")
 
 
-def stage(name: str, row_type: type[R], version: int = 1) -> Callable[[Callable[P, Output[R]]], Stage[P, R]]:
-    """Declare a stage. Raise `version` when its work changes so that older artifacts must not be reused."""
-    return lambda work: Stage(work, name, row_type, version)
+def stage(
+    name: str, row_type: type[R], version: int = 1, gpu: bool = False
+) -> Callable[[Callable[P, Output[R]]], Stage[P, R]]:
+    """Declare a stage. Raise `version` when its work changes so that older artifacts must not be reused.
+
+    With `gpu` its work runs on the GPU where there is one, and waits until no other run's stage does.
+    """
+    return lambda work: Stage(work, name, row_type, version, gpu)
 
 
 def workspace() -> Path:
@@ -70,11 +82,14 @@ class Standing(Generic[R]):
 class Stage(Generic[P, R]):
     """A stage that can be called. `work` is the bare function."""
 
-    def __init__(self, work: Callable[P, Output[R]], name: str, row_type: type[R], version: int) -> None:
+    def __init__(
+        self, work: Callable[P, Output[R]], name: str, row_type: type[R], version: int, gpu: bool = False
+    ) -> None:
         self.work = work
         self.name = name
         self.row_type = row_type
         self.version = version
+        self.gpu = gpu
         self._signature = inspect.signature(work)
         self._identifying = _identifying_parameters(work)
         functools.update_wrapper(self, work)
@@ -89,15 +104,31 @@ class Stage(Generic[P, R]):
 
     @functools.cached_property
     def task(self) -> Task[P, Any]:
-        """The Prefect task, named after the stage. Built at the first use, since Prefect takes seconds to import."""
+        """The Prefect task, named after the stage and its place; tried again only after what passes by itself.
+
+        Built at the first use, since Prefect takes seconds to import.
+        """
         from prefect import task
         from prefect.cache_policies import NO_CACHE
 
         def run(*args: P.args, **kwargs: P.kwargs) -> Any:
             return _as_state(self.play(*args, **kwargs))
 
-        decorate = task(name=self.name, task_run_name=self.name, cache_policy=NO_CACHE, persist_result=False)
+        decorate = task(
+            name=self.name,
+            task_run_name=self._run_name,
+            cache_policy=NO_CACHE,
+            persist_result=False,
+            retries=len(PAUSES),
+            retry_delay_seconds=PAUSES,
+            retry_condition_fn=_may_pass,
+        )
         return decorate(functools.wraps(self.work)(run))
+
+    def _run_name(self, parameters: dict[str, Any]) -> str:
+        """`round-003/6-filter`: what a person sees of the stage's address."""
+        (place,) = [value for value in parameters.values() if isinstance(value, Place)]
+        return f"{place.prefix.rpartition('/')[2]}/{self.name}"
 
     def play(self, *args: P.args, **kwargs: P.kwargs) -> Played[R]:
         """Reuse the complete artifact of the same identity, else do the work and commit it, under the place's lease."""
@@ -116,8 +147,8 @@ class Stage(Generic[P, R]):
             return self._played(place, identity, lambda: self.work(*args, **kwargs))
 
     def _played(self, place: Place, identity: dict[str, JsonValue], work: Callable[[], Output[R]]) -> Played[R]:
-        started, repeated_before = time.monotonic(), repeated()
-        with _working(self.name):
+        with _turn_on_gpu() if self.gpu else nullcontext(), _working(self.name):
+            started, repeated_before = time.monotonic(), repeated()
             output = work()
             seconds = time.monotonic() - started
             artifact = place.commit(self.name, self.row_type, output, identity, seconds)
@@ -195,6 +226,30 @@ def _progress_in_log() -> Iterator[None]:
     else:
         with listen(LogLines(_log())):
             yield
+
+
+@contextmanager
+def _turn_on_gpu() -> Iterator[None]:
+    """One stage at a time on this server's GPU, in a flow run and where there is one; without a limit no waiting."""
+    if not _in_flow_run() or not _has_gpu():
+        yield
+        return
+    from prefect.concurrency.sync import concurrency
+
+    with concurrency(GPU, lease_duration=GPU_LEASE):
+        yield
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def _may_pass(task: Any, task_run: Any, state: Any) -> bool:
+    """Whether a stage may do better in a moment: the store or the network was away. Nothing else is tried again."""
+    error = state.result(raise_on_failure=False)
+    return isinstance(error, Exception) and passing(error)
 
 
 def _as_state(played: Played[R]) -> Any:

@@ -57,7 +57,7 @@ def normal(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
-@stage("5-synthesize", Question)
+@stage("5-synthesize", Question, gpu=True)
 def synthesize_questions(
     place: Place, config: SynthesizeConfig, team: Team, finds: Artifact[Find], shelf: Shelf, seed: int
 ) -> Output[Question]:

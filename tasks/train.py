@@ -238,7 +238,7 @@ def _tell(progress: Progress, step: Step) -> None:
     progress.advance(reward=step.reward, kl=step.kl)
 
 
-@stage("2-train-searcher", Step)
+@stage("2-train-searcher", Step, gpu=True)
 def train_searcher(
     place: Place,
     trainer: TrainerConfig,
@@ -256,7 +256,7 @@ def train_searcher(
         return learn(trainer, team, "searcher", examples, PaySearcher(cast, shelf.open(), pay), seed)
 
 
-@stage("4-train-questioner", Step)
+@stage("4-train-questioner", Step, gpu=True)
 def train_questioner(
     place: Place,
     trainer: TrainerConfig,
@@ -275,7 +275,7 @@ def train_questioner(
         return learn(trainer, team, "questioner", examples, PayQuestioner(cast, pay, before), seed)
 
 
-@stage("7-train-solver", Step)
+@stage("7-train-solver", Step, gpu=True)
 def train_solver(
     place: Place,
     trainer: TrainerConfig,

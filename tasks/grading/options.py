@@ -245,20 +245,26 @@ def _by_words(text: str, options: Mapping[str, str]) -> str | None:
     """The only option whose words occur in the text undenied, longer options first; of several the only claimed one."""
     stated = "".join(part for part in _SENTENCES.split(text) if not _HYPOTHETICAL.match(part))
     words = _words(_NEW_CLAUSE.sub(" but ", stated))
+    listed = {"", "or", "and"}.union(*map(_words, options.values()))
     found: list[str] = []
     claimed: list[str] = []
     for letter, option in sorted(options.items(), key=lambda item: -len(_words(item[1]))):
         wanted = _words(option)
         for start in range(len(words) - len(wanted) + 1 if wanted else 0):
             if words[start : start + len(wanted)] == wanted:
-                before = words[max(0, start - 6) : start]
+                before = words[:start]
                 behind = " ".join(words[start + len(wanted) :][:3])
-                if not _DENYING_WORDS & set(_after_but(before[-3:])) and not _DENIED_BEHIND.match(behind):
+                if not _denied_in_words(before, listed) and not _DENIED_BEHIND.match(behind):
                     found.append(letter)
-                    claimed += [letter] if _CLAIMS_WORDS.search(" ".join(before)) else []
+                    claimed += [letter] if _CLAIMS_WORDS.search(" ".join(before[-6:])) else []
                 words[start : start + len(wanted)] = [""] * len(wanted)
     chosen = set(claimed) or set(found)
     return chosen.pop() if len(chosen) == 1 and not text.rstrip().endswith("?") else None
+
+
+def _denied_in_words(before: list[str], listed: set[str]) -> bool:
+    """Whether one of the last three words denies, those of other options aside: `not red, blue or green`."""
+    return not _DENYING_WORDS.isdisjoint(_after_but([word for word in before if word not in listed][-3:]))
 
 
 def _after_but(words: list[str]) -> list[str]:
