@@ -3,8 +3,8 @@
 The processes are forked from a server that has imported torch and holds no thread of its own (`forkserver`): forking
 this process would copy locks held by Prefect's threads, and spawning would import torch in every process anew.
 Requests travel pickled, pictures as their encoded bytes. Chunks go to whichever process is free. A process that dies is
-an error that names it; if this process dies, the server leaves, and the kernel ends its workers in the middle of
-whatever they do.
+an error that names it; if this process dies, its workers leave in the middle of whatever they do, and the server
+after them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.engines.request import Completion, Request
 from tasks.errors import UserError
-from tasks.orphans import leave_with_parent
+from tasks.orphans import leave_with_creator
 from tasks.prompt import Picture
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def _serve(pipe: Connection, config: Transformers, model: str) -> None:
 
     from tasks.engines.transformers import TorchEngine
 
-    leave_with_parent()
+    leave_with_creator()
     try:
         engine = TorchEngine(config, model)
         pipe.send(None)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 from uuid import uuid4
@@ -187,9 +188,38 @@ def test_in_prefect_a_stage_is_a_task_that_ends_completed_and_then_reused(prefec
     addresses = {name: f"{place.uri(name)}" for name in ("1-count", "2-double")}
     runs = [run for run in every if run.state and run.state.message in addresses.values()]  # the server is shared
     states = [(run.name, run.state.name, run.state.message) for run in runs if run.state]
-    assert states == [(name, state, uri) for state in ("Completed", "Reused") for name, uri in addresses.items()]
+    assert states == [
+        (f"round-001/{name}", state, uri) for state in ("Completed", "Reused") for name, uri in addresses.items()
+    ]
     (edge,) = runs[1].task_inputs["numbers"]
     assert edge.id == runs[0].id  # the UI draws the stages as a graph
+
+
+@stage("4-stumble", Number)
+def stumble(place: Place, error: str) -> Output[Number]:
+    """Fails at the first try."""
+    calls.append(error)
+    if len(calls) == 1:
+        raise {"passing": ConnectionResetError(), "lasting": PermissionError("closed")}[error]
+    return Output([])
+
+
+@pytest.mark.parametrize(("error", "tries"), [("passing", 2), ("lasting", 1)])
+def test_in_prefect_a_stage_is_tried_again_only_after_what_passes_by_itself(
+    prefect_server: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: str, tries: int
+) -> None:
+    from prefect import flow
+
+    monkeypatch.setattr("tasks.stage.PAUSES", [0.0, 0.0])
+    again = stage("4-stumble", Number)(stumble.work)  # another task, with these pauses
+
+    @flow
+    def play() -> Artifact[Number]:
+        return again(Place.round(Store(str(tmp_path)), "default", 1), error)
+
+    with nullcontext() if tries > 1 else pytest.raises(PermissionError):
+        play()
+    assert len(calls) == tries
 
 
 def test_in_prefect_a_failing_stage_raises_what_the_work_raised(prefect_server: None, tmp_path: Path) -> None:

@@ -1,0 +1,78 @@
+"""Processes that leave with the one that needs them, however that one ends.
+
+A process that is killed with SIGKILL tidies nothing up. What it started has to notice: a child asks the kernel for a
+signal at its parent's death, or a thread of it waits for that; and a process group has a guard outside it, which ends
+what is left of the group.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+from multiprocessing.connection import wait
+
+PR_SET_PDEATHSIG = 1
+
+GUARD = """
+import os, signal, sys
+sys.stdin.read()
+try:
+    os.killpg(int(sys.argv[1]), signal.SIGKILL)
+except ProcessLookupError:
+    pass
+"""
+
+_guards: list[subprocess.Popen[bytes]] = []
+"""Kept, so that their pipes stay open until this process has ended."""
+
+
+def leave_with_parent(signal_number: int = signal.SIGKILL) -> None:
+    """The kernel sends this process the signal when the thread that started it ends. Linux only; else nothing."""
+    if sys.platform != "linux":
+        return
+    parent = os.getppid()
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal_number), 0, 0, 0)
+    if os.getppid() != parent:  # it had ended before the kernel was asked
+        os.kill(os.getpid(), signal_number)
+
+
+def leave_with_creator() -> None:
+    """End this process of `multiprocessing` at once when the one that asked for it ends, in the middle of its work.
+
+    Under `forkserver` that is not the parent: the server lives as long as any of its children.
+    """
+    creator = multiprocessing.parent_process()
+    if creator is not None:
+        threading.Thread(target=_end_after, args=(creator.sentinel,), daemon=True).start()
+
+
+def _end_after(sentinel: int) -> None:
+    wait([sentinel])
+    os._exit(1)
+
+
+def lead_a_group() -> None:
+    """A process group of this process's own, which ends with it: engine workers, and whatever a library starts.
+
+    A terminal's Ctrl-C does not come here any more, so this is for processes that somebody else looks after.
+    """
+    if os.getpgrp() != os.getpid():
+        os.setpgid(0, 0)
+    if not _guards:
+        arguments = [sys.executable, "-I", "-S", "-c", GUARD, str(os.getpgrp())]
+        _guards.append(subprocess.Popen(arguments, stdin=subprocess.PIPE, start_new_session=True))
+
+
+def bound(command: list[str]) -> list[str]:
+    """The command line under which `command` gets SIGTERM when the process that starts it ends."""
+    return [sys.executable, "-m", "tasks.orphans", *command]
+
+
+if __name__ == "__main__":
+    leave_with_parent(signal.SIGTERM)
+    os.execvp(sys.argv[1], sys.argv[1:])
