@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import gc
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from PIL import Image
 
+from tasks.corpora import Laion
 from tasks.corpora.sample import Sample, kind_of
-from tasks.index import built_index, corpus_place, open_library
-from tasks.retrieval import Library
+from tasks.index import build_corpus, built_index, corpus_place, open_library
+from tasks.retrieval import Library, LibraryConfig
+from tasks.retrieval.clip import Clip
 from tasks.store import Artifact
 from tests.fixtures.hostile import Hostile, write_hostile
 from tests.fixtures.tiny_clip import write_tiny_clip
@@ -21,12 +26,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarn
 
 BUILD = """
 import resource, sys
-from tasks.corpora import Laion
-from tasks.index import build_corpus, corpus_place
-from tasks.retrieval import LibraryConfig
-from tasks.retrieval.clip import Clip
-shards, uri, clip = sys.argv[1:]
-build_corpus(corpus_place(uri), Laion(shards=shards), LibraryConfig(clip=Clip(model=f"local-dir:{clip}")))
+from tests.tasks.corpora.test_hostile import build
+build(*sys.argv[1:])
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
@@ -36,19 +37,36 @@ class Built(NamedTuple):
     index: Artifact[Sample]
     library: Library
     root: Path
-    peak: int
-    """Most bytes of memory that the building process had."""
+    growth: int
+    """Most bytes of memory that the process had during the build, beyond what it had with the model loaded."""
+
+
+def build(shards: str, uri: str, clip: str) -> int:
+    """The corpus at `uri`; returns how many bytes the process grew by."""
+    config = LibraryConfig(clip=Clip(model=f"local-dir:{clip}"))
+    config.clip.open().embed_images([Image.new("RGB", (32, 32))])
+    gc.collect()
+    Path("/proc/self/clear_refs").write_text("5")  # the peak counts anew
+    before = memory("VmRSS")
+    build_corpus(corpus_place(uri), Laion(shards=shards), config)
+    return memory("VmHWM") - before
+
+
+def memory(name: str) -> int:
+    """Bytes, as Linux counts them for this process."""
+    found = re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert found
+    return 1024 * int(found[1])
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     root = tmp_path_factory.mktemp("hostile")
     made = write_hostile(root / "a" / "b" / "shards")
-    uri, clip = str(root / "store" / "corpora" / "hostile"), write_tiny_clip(root / "clip")
-    program = [sys.executable, "-c", BUILD, str(made.folder), uri, str(clip)]
-    told = subprocess.run(program, stdout=subprocess.PIPE, text=True, check=True, cwd=Path(__file__).parents[3])
+    uri = str(root / "store" / "corpora" / "hostile")
+    growth = build(str(made.folder), uri, str(write_tiny_clip(root / "clip")))
     place = corpus_place(uri)
-    return Built(made, built_index(place), open_library(place), root, 1024 * int(told.stdout))
+    return Built(made, built_index(place), open_library(place), root, growth)
 
 
 def reasons(built: Built) -> dict[str, list[str | None]]:
@@ -81,7 +99,16 @@ def test_nothing_is_written_but_in_the_store(built: Built) -> None:
 
 
 def test_memory_stays_bounded_whatever_the_pictures_unfold_to(built: Built) -> None:
-    assert built.peak < 1.5e9
+    """Python with torch and the model takes 0.95 GB."""
+    assert built.growth < 0.5e9
+
+
+@pytest.mark.slow
+def test_a_process_that_builds_needs_less_than_a_gigabyte_and_a_half(built: Built) -> None:
+    program = [sys.executable, "-c", BUILD, str(built.made.folder), str(built.root / "again"), str(built.root / "clip")]
+    told = subprocess.run(program, stdout=subprocess.PIPE, text=True, check=True, cwd=Path(__file__).parents[3])
+    print(f"{1024 * int(told.stdout) / 1e9:.2f} GB")
+    assert 1024 * int(told.stdout) < 1.5e9
 
 
 def test_pictures_are_shown_as_they_were_embedded_upright(built: Built) -> None:
