@@ -27,7 +27,7 @@ from tasks.forecast import Forecast, forecast
 from tasks.identity import differences, digest, marks_execution, value_of
 from tasks.progress import LogLines, listen, listening, track
 from tasks.records import Row
-from tasks.store import Artifact, DamagedArtifact, Output, Place
+from tasks.store import Artifact, DamagedArtifact, Drafts, Output, Place
 from tasks.store.faults import passing, repeated
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ GPU_LEASE = 60.0
 """Seconds after which the server gives a slot back whose holder is silent, since it was killed."""
 
 _workspace: ContextVar[Path] = ContextVar("workspace")
+_drafts: ContextVar[Drafts | None] = ContextVar("drafts", default=None)
 
 
 def stage(
@@ -59,6 +60,11 @@ def stage(
 def workspace() -> Path:
     """The temporary folder of the stage that is being played; removed once its output is committed."""
     return _workspace.get()
+
+
+def drafts() -> Drafts | None:
+    """Where the stage that is being played keeps what it has so far; None outside a stage."""
+    return _drafts.get()
 
 
 @dataclass(frozen=True)
@@ -96,7 +102,7 @@ class Stage(Generic[P, R]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Artifact[R]:
         """Play or reuse, as a task of the current flow run if there is one."""
-        if not _in_flow_run():
+        if not in_flow_run():
             return self.play(*args, **kwargs).artifact
         state: Any = self.task(*args, **kwargs)  # called directly, a task hands on the state that it returned
         artifact: Artifact[R] = state.data.result
@@ -147,11 +153,13 @@ class Stage(Generic[P, R]):
             return self._played(place, identity, lambda: self.work(*args, **kwargs))
 
     def _played(self, place: Place, identity: dict[str, JsonValue], work: Callable[[], Output[R]]) -> Played[R]:
-        with _turn_on_gpu() if self.gpu else nullcontext(), _working(self.name):
+        kept = place.drafts(self.name, identity)
+        with _turn_on_gpu() if self.gpu else nullcontext(), _working(self.name, kept):
             started, repeated_before = time.monotonic(), repeated()
             output = work()
             seconds = time.monotonic() - started
             artifact = place.commit(self.name, self.row_type, output, identity, seconds)
+            kept.discard(*kept.names)
         _log().info("%s: %d rows in %.1f s at %s", self.name, artifact.rows, seconds, artifact.uri)
         if again := repeated() - repeated_before:
             _log().warning("%s: %d requests to the store had to be repeated", self.name, again)
@@ -208,14 +216,15 @@ def _identifying_parameters(work: Callable[..., Any]) -> list[str]:
 
 
 @contextmanager
-def _working(name: str) -> Iterator[None]:
-    """A temporary folder and a progress line for the time of the work."""
+def _working(name: str, kept: Drafts) -> Iterator[None]:
+    """A temporary folder, the drafts and a progress line for the time of the work."""
     with tempfile.TemporaryDirectory(prefix=f"{name}-") as folder, _progress_in_log(), track(None, name):
-        token = _workspace.set(Path(folder))
+        workspace, drafts = _workspace.set(Path(folder)), _drafts.set(kept)
         try:
             yield
         finally:
-            _workspace.reset(token)
+            _workspace.reset(workspace)
+            _drafts.reset(drafts)
 
 
 @contextmanager
@@ -231,7 +240,7 @@ def _progress_in_log() -> Iterator[None]:
 @contextmanager
 def _turn_on_gpu() -> Iterator[None]:
     """One stage at a time on this server's GPU, in a flow run and where there is one; without a limit no waiting."""
-    if not _in_flow_run() or not _has_gpu():
+    if not in_flow_run() or not _has_gpu():
         yield
         return
     from prefect.concurrency.sync import concurrency
@@ -261,7 +270,8 @@ def _as_state(played: Played[R]) -> Any:
     return Completed(message=played.artifact.uri, data=played.artifact)
 
 
-def _in_flow_run() -> bool:
+def in_flow_run() -> bool:
+    """Whether a Prefect flow is running here. Asking imports nothing."""
     if "prefect" not in sys.modules:
         return False
     from prefect.context import FlowRunContext

@@ -21,6 +21,7 @@ from tasks.engines import EngineConfig
 from tasks.engines.request import Adapter, Completion, Engine, Request
 from tasks.errors import UserError
 from tasks.overlay import ROOT
+from tasks.parts import sampled
 from tasks.progress import track
 from tasks.prompt import Picture, Prompt
 from tasks.records import AnswerKind, Answers, Reject, Step
@@ -28,7 +29,8 @@ from tasks.roles import questioner, searcher, solver
 from tasks.roles.searcher import Domain
 from tasks.roles.wording import Wording
 from tasks.sequential import Settled
-from tasks.store import Artifact
+from tasks.stage import drafts
+from tasks.store import Artifact, Drafts
 
 Role = Literal["searcher", "questioner", "solver"]
 OUTPUTS: dict[Role, str] = {"searcher": "queries", "questioner": "questions", "solver": "answers"}
@@ -65,7 +67,7 @@ class Team(BaseModel):
         """The team, ready to be asked. Engines open with the first request and close with the block."""
         engines = Engines(self.engine)
         try:
-            yield Cast(self, engines, seed)
+            yield Cast(self, engines, seed, drafts())
         finally:
             engines.close()
 
@@ -125,6 +127,8 @@ class Cast:
     team: Team
     engines: Engines
     seed: int
+    drafts: Drafts | None = None
+    """Where replies are kept until the stage is complete."""
     _weights: dict[Role, Weights] = field(default_factory=dict)
 
     def write_queries(self, domains: Sequence[Domain], counts: Sequence[int], draw: Draw) -> list[list[str]]:
@@ -193,7 +197,12 @@ class Cast:
             Request(one.prompt, one.picture, weights.adapter, sampling, one.n, one.seed, one.first) for one in distinct
         ]
         with track(sum(one.n for one in distinct), OUTPUTS[role]) as progress:
-            groups = self.engines.of(weights.model).generate(requests, on_done=progress.advance)
+            groups = sampled(
+                self.drafts,
+                requests,
+                lambda part: self.engines.of(weights.model).generate(part, on_done=progress.advance),
+                on_found=progress.advance,
+            )
         completions = dict(zip(distinct, groups, strict=True))
         return [completions[one] for one in asks]
 

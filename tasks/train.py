@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from tasks.config import RewardConfig
 from tasks.filter import curriculum
 from tasks.grading import equal, vote
+from tasks.parts import StoredCheckpoints
 from tasks.probe import difficulties_of
 from tasks.progress import Progress, track
 from tasks.prompt import Picture
@@ -42,7 +43,7 @@ from tasks.roles.searcher import Domain
 from tasks.search import apportion, pool
 from tasks.sequential import decides_reward
 from tasks.shelf import Shelf
-from tasks.stage import stage, workspace
+from tasks.stage import drafts, stage, workspace
 from tasks.store import Artifact, Output, Place
 from tasks.team import Cast, Posed, Role, Team, seed_of, weights_of
 from tasks.trainers import TrainerConfig
@@ -221,10 +222,17 @@ def learn(
     trainer: TrainerConfig, team: Team, role: Role, examples: Sequence[Example], reward: RewardFunction, seed: int
 ) -> Output[Step]:
     """Train one role on from where it stands; the weights are attached as `adapter` or, whole, as `model`."""
-    start, out = weights_of(team.model, getattr(team, role)), workspace() / "weights"
+    start, out, kept = weights_of(team.model, getattr(team, role)), workspace() / "weights", drafts()
     with track(trainer.steps_for(len(examples)), f"{role} steps") as progress:
         steps = trainer.train(
-            start.model, start.adapter, examples, reward, out, seed, on_step=lambda step: _tell(progress, step)
+            start.model,
+            start.adapter,
+            examples,
+            reward,
+            out,
+            seed,
+            on_step=lambda step: _tell(progress, step),
+            checkpoints=StoredCheckpoints(kept) if kept else None,
         )
     return Output(steps, {"examples": len(examples)}, {"adapter" if is_adapter(out) else "model": out})
 

@@ -1,8 +1,9 @@
 """What no commit makes count: attempts that were killed, replaced or withdrawn, and files half written.
 
 A file is garbage if it lies in a stage of a place with a journal, its name holds the id of an attempt that does not
-stand there, and it is older than a set age. Nothing is garbage at a place where somebody holds the lease and lives, and
-nothing whose name is not one of ours. Journals stay: they are small, and a hole in one would let a fenced process in.
+stand there, and it is older than a set age; so is every draft of that age, which only a killed stage leaves behind.
+Nothing is garbage at a place where somebody holds the lease and lives, and nothing whose name is not one of ours.
+Journals stay: they are small, and a hole in one would let a fenced process in.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import PurePosixPath
 
+from tasks.store.drafts import DRAFT, DRAFTS
 from tasks.store.files import TEMPORARY, Files, Stat
 from tasks.store.journal import JOURNAL, Head, Journal
 from tasks.store.lease import silence
 from tasks.store.manifest import MANIFEST
 
 ROWS, ATTACHED = re.compile(r"part-([0-9a-f]{8})-\d{5}\.parquet"), re.compile(r"([0-9a-f]{8})/.+")
+DRAFTED = re.compile(rf"{DRAFTS}/[0-9a-f]{{32}}/{DRAFT.pattern}")
 KNOWN_DEAD = 60
 """An owner of another machine counts as dead after this many times the silence that lets others take over."""
 
@@ -123,6 +126,8 @@ def _why(
         return "half written"
     if name == MANIFEST:
         return None if standing else "withdrawn"
+    if DRAFTED.fullmatch(name):
+        return "draft of a complete stage" if standing else "draft of an unfinished stage"
     match = ROWS.fullmatch(name) or ATTACHED.fullmatch(name)
     if match is None or match[1] == standing or (stage, match[1]) not in made:
         return None

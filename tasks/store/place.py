@@ -22,6 +22,7 @@ from tasks.errors import UserError
 from tasks.identity import digest
 from tasks.records import Row, to_table
 from tasks.store.artifact import Artifact, Output, StaleArtifact
+from tasks.store.drafts import DRAFTS, Drafts
 from tasks.store.files import Files, open_filesystem
 from tasks.store.journal import JOURNAL, Journal
 from tasks.store.lease import Lease, hold
@@ -154,6 +155,10 @@ class Place:
             complete = [name for name in self.journal.head().stands if stage_order(name) >= stage_order(stage)]
             lease.withdraw(complete, request)
         return sorted(complete, key=stage_order)
+
+    def drafts(self, stage: str, identity: dict[str, JsonValue]) -> Drafts:
+        """What a stage that computes this has made so far; for who holds the lease."""
+        return Drafts(self.store.files, f"{self._address(stage)}/{DRAFTS}/{digest(identity)[:32]}")
 
     def hold(self, wait: bool) -> AbstractContextManager[Lease]:
         """The lease on this place for the time of a `with`; held by another process, wait for it or raise `Held`."""

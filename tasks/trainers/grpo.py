@@ -16,6 +16,7 @@ with an adapter gets a frozen copy of it named `ref` when beta > 0.
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -42,8 +43,11 @@ from tasks.engines.inputs import VisionCache
 from tasks.engines.request import Request, Sampling
 from tasks.records import Step
 from tasks.trainers.advantages import Scale, advantages, has_spread, informative
+from tasks.trainers.checkpoints import Checkpoints
 from tasks.trainers.example import Example, Reward, RewardFunction, Rollout
 from tasks.trainers.packing import Context, Pack, Row, context, pack, score
+
+log = logging.getLogger(__name__)
 
 
 class Diverged(ArithmeticError):
@@ -92,8 +96,10 @@ class MicroBatch:
 
 @dataclass(frozen=True, eq=False)
 class Update:
-    """The micro-batches of one optimiser update, and what their losses are averaged over."""
+    """The groups of one optimiser update, and what their losses are averaged over."""
 
+    taught: tuple[Sequence[Trajectory], ...]
+    """Those that need a forward pass."""
     batches: tuple[MicroBatch, ...]
     rollouts: int
     tokens: int
@@ -125,11 +131,12 @@ class GRPO(GRPOTrainer):
         examples: Sequence[Example],
         reward: RewardFunction,
         on_step: Callable[[Step], None] | None,
+        checkpoints: Checkpoints | None,
         **arguments: Any,
     ) -> None:
         super().__init__(reward_funcs=_never, **arguments)
         self._layout, self._examples = layout, examples
-        self._reward, self._on_step = reward, on_step
+        self._reward, self._on_step, self._checkpoints = reward, on_step, checkpoints
         self._vision = VisionCache()
         self._pending: list[Update] = []
         self._measured: dict[str, Any] = {}
@@ -145,9 +152,12 @@ class GRPO(GRPOTrainer):
         """The model in training: a PeftModel around the language model's adapter, or the whole model."""
         return self.accelerator.unwrap_model(self.model)
 
-    def go_on(self, checkpoints: Path) -> None:
-        """Train to the end, from the last checkpoint in the folder if there is one."""
-        last = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
+    def go_on(self, scratch: Path) -> None:
+        """Train to the end, from the last checkpoint if one was kept. New ones pass through the folder."""
+        if self._checkpoints is not None:
+            self._checkpoints.restore(scratch)
+            self.add_callback(_Kept(self._checkpoints))
+        last = get_last_checkpoint(str(scratch))
         if last is not None and hasattr(self.policy, "peft_config"):
             self.add_callback(_Restored(Path(last)))
         self.train(resume_from_checkpoint=last)
@@ -163,10 +173,7 @@ class GRPO(GRPOTrainer):
             self._pending = self._draw(int(inputs["update"]) // self._layout.updates)
         update = self._pending.pop(0)
         model.train()
-        loss, kl = 0.0, 0.0
-        for batch in update.batches:
-            share, divergence = self._backward(batch, update)
-            loss, kl = loss + share, kl + divergence
+        loss, kl = self._gradients(update)
         if not np.isfinite(loss):
             raise Diverged(f"the loss is {loss} at update {self.state.global_step + 1}: lower the learning rate.")
         self._measured["kl"] += kl / max(update.tokens, 1) / self._layout.updates
@@ -270,9 +277,12 @@ class GRPO(GRPOTrainer):
         """Micro-batches of an update's groups; without a KL term those of zero advantage need no forward pass."""
         everything = [trajectory for group in groups for trajectory in group]
         taught = [group for group in groups if self.beta or any(trajectory.advantage for trajectory in group)]
-        batches = [self._micro_batch(part) for part in split(taught, self._layout.row_tokens, self._layout.micro_batch)]
         tokens = sum(len(trajectory.sample.ids) for trajectory in everything)
-        return Update(tuple(batches), len(everything), tokens)
+        return Update(tuple(taught), self._batches(taught), len(everything), tokens)
+
+    def _batches(self, groups: Sequence[Sequence[Trajectory]]) -> tuple[MicroBatch, ...]:
+        layout = self._layout
+        return tuple(self._micro_batch(part) for part in split(groups, layout.row_tokens, layout.micro_batch))
 
     def _micro_batch(self, rows: Sequence[Sequence[Trajectory]]) -> MicroBatch:
         """With one update the old probabilities are the current ones; the model's own sampler has noted them."""
@@ -282,6 +292,31 @@ class GRPO(GRPOTrainer):
         return batch if self._layout.updates == 1 else replace(batch, old=batch.sampled)
 
     # -- loss ---------------------------------------------------------------------------------------------------------
+
+    def _gradients(self, update: Update) -> tuple[float, float]:
+        """Leaves the update's gradients; its loss, and its KL summed over tokens.
+
+        Out of memory, it begins again with micro-batches of half as many tokens: the update stays the same.
+        """
+        while True:
+            try:
+                parts = [self._backward(batch, update) for batch in update.batches]
+            except torch.OutOfMemoryError as error:
+                update = self._halved(update, error)
+                continue
+            return sum(loss for loss, _ in parts), sum(kl for _, kl in parts)
+
+    def _halved(self, update: Update, error: torch.OutOfMemoryError) -> Update:
+        """The update in micro-batches of half as many tokens, as all later ones will be."""
+        if all(len(batch.pack.ids) == 1 for batch in update.batches):
+            raise error  # a micro-batch is at least one row
+        tokens = min(self._layout.micro_batch, max(batch.pack.ids.numel() for batch in update.batches)) // 2
+        log.warning("out of memory: micro-batches of %d tokens from update %d on", tokens, self.state.global_step + 1)
+        self._layout = replace(self._layout, micro_batch=tokens)
+        self.policy.zero_grad()
+        self._metrics["train"].pop("kl", None)
+        torch.cuda.empty_cache()
+        return replace(update, batches=self._batches(update.taught))
 
     def _backward(self, batch: MicroBatch, update: Update) -> tuple[float, float]:
         """Adds the micro-batch's gradients; its part of the update's loss, and its KL summed over tokens."""
@@ -331,6 +366,17 @@ class GRPO(GRPOTrainer):
     def _bare(self) -> Any:
         """The Qwen2.5-VL inside; adapter layers live in its linear layers."""
         return self.policy.get_base_model() if hasattr(self.policy, "get_base_model") else self.policy
+
+
+class _Kept(TrainerCallback):
+    """Hands every checkpoint on, but the last: what comes after it is the trained weights themselves."""
+
+    def __init__(self, checkpoints: Checkpoints) -> None:
+        self._checkpoints = checkpoints
+
+    def on_save(self, args: Any, state: Any, control: Any, **parts: Any) -> None:
+        if state.global_step < state.max_steps:
+            self._checkpoints.keep(Path(args.output_dir) / f"checkpoint-{state.global_step}")
 
 
 class _Restored(TrainerCallback):

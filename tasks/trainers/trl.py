@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import copy
 import math
-import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -34,8 +33,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from tasks.engines.model_folder import check_adapter, check_model
 from tasks.engines.request import Adapter, Sampling
 from tasks.errors import UserError
-from tasks.identity import Execution, digest
+from tasks.identity import Execution
 from tasks.records import Step
+from tasks.trainers.checkpoints import Checkpoints
 from tasks.trainers.example import Example, RewardFunction
 
 if TYPE_CHECKING:
@@ -135,10 +135,8 @@ class TRL(BaseModel):
     """Recompute activations in the backward pass: less memory, a third more time."""
     vllm_memory: Annotated[float, Field(gt=0, lt=1), Execution] = 0.3
     """Share of the GPU's memory for vLLM."""
-    checkpoints: Annotated[Path | None, Execution] = None
-    """A folder that outlives a crash: training goes on from its last checkpoint there. Without one there are none."""
     save_steps: Annotated[int, Field(ge=1), Execution] = 5
-    """Steps between checkpoints."""
+    """Steps between checkpoints: so many a killed training loses at most."""
 
     @model_validator(mode="after")
     def _parts_are_whole(self) -> TRL:
@@ -160,8 +158,11 @@ class TRL(BaseModel):
         out: Path,
         seed: int,
         on_step: Callable[[Step], None] | None = None,
+        checkpoints: Checkpoints | None = None,
     ) -> list[Step]:
         """Train on from `start` (or from a fresh adapter), write the result into the folder `out`, return its steps.
+
+        With `checkpoints` (of this very work: nothing here checks that) it goes on from the last one, to the same end.
 
         `out` is a PEFT adapter (safetensors), or with `lora=None` a whole model folder; `start` must then be None.
         `UserError` for no examples, a folder without weights, or an adapter of another shape; `Diverged` when a number
@@ -172,25 +173,14 @@ class TRL(BaseModel):
         check_model(model)
         if start is not None:
             check_adapter(start)
-        work = digest([self, Path(model) if Path(model).is_dir() else model, start and start.path, seed,
-                       [example.id for example in examples]])  # fmt: skip
-        with _quiet(), _threads(self.threads), self._scratch(work) as scratch:
-            trainer = self._trainer(model, start, examples, reward, scratch, seed, on_step)
+        with _quiet(), _threads(self.threads), tempfile.TemporaryDirectory() as folder:
+            scratch = Path(folder)
+            trainer = self._trainer(model, start, examples, reward, scratch, seed, on_step, checkpoints)
             start_weights = _trainable(trainer.policy)
             trainer.go_on(scratch)
             _interpolate(trainer.policy, start_weights, self.interpolation)
             _write(trainer, Path(model).name, out)
             return trainer.steps
-
-    @contextmanager
-    def _scratch(self, work: str) -> Iterator[Path]:
-        """A folder for checkpoints of this very work, kept only when it fails."""
-        if self.checkpoints is None:
-            with tempfile.TemporaryDirectory() as folder:
-                yield Path(folder)
-            return
-        yield self.checkpoints / work
-        shutil.rmtree(self.checkpoints / work, ignore_errors=True)
 
     def _trainer(
         self,
@@ -201,6 +191,7 @@ class TRL(BaseModel):
         scratch: Path,
         seed: int,
         on_step: Callable[[Step], None] | None,
+        checkpoints: Checkpoints | None,
     ) -> GRPO:
         from datasets import Dataset
         from transformers import PrinterCallback
@@ -213,8 +204,9 @@ class TRL(BaseModel):
             examples=examples,
             reward=reward,
             on_step=on_step,
+            checkpoints=checkpoints,
             model=policy,
-            args=self._arguments(scratch, seed, self.steps_for(len(examples))),
+            args=self._arguments(scratch, seed, self.steps_for(len(examples)), saving=checkpoints is not None),
             train_dataset=Dataset.from_dict({"prompt": [example.prompt.user for example in examples]}),
             processing_class=processor,
         )
@@ -236,7 +228,7 @@ class TRL(BaseModel):
             seed=seed,
         )
 
-    def _arguments(self, scratch: Path, seed: int, steps: int) -> Any:
+    def _arguments(self, scratch: Path, seed: int, steps: int, saving: bool) -> Any:
         """TRL's configuration. Its batch is one update; micro-batches are cut inside it."""
         from trl.trainer.grpo_config import GRPOConfig
 
@@ -275,7 +267,7 @@ class TRL(BaseModel):
             optim="adamw_torch",
             logging_steps=self.updates,
             logging_nan_inf_filter=False,
-            save_strategy="steps" if self.checkpoints else "no",
+            save_strategy="steps" if saving else "no",
             save_steps=self.save_steps * self.updates,
             save_total_limit=1,
             report_to="none",

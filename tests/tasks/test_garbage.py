@@ -147,3 +147,13 @@ def test_where_the_journal_is_damaged_everything_stays(store: Store, place: Plac
     last = place.journal.head().position
     store.files.replace(place.journal.path(last), b"{")
     assert garbage(store.files, NOW).busy == ("runs/default/round-001",)
+
+
+def test_drafts_that_a_killed_stage_left_are_garbage(store: Store, place: Place, tmp_path: Path) -> None:
+    for stage in ("6-filter", "7-train-solver"):
+        commit(place, stage="6-filter")
+        (tmp_path / "some").write_text("drafted")
+        place.drafts(stage, {"n": 1}).keep("completions-1", tmp_path / "some")
+    whys = found(store)
+    assert whys["draft of a complete stage"] == whys["draft of an unfinished stage"] == 1
+    assert "draft of an unfinished stage" not in found(store, timedelta(hours=1))

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from tasks.identity import Execution
 from tasks.progress import Snapshot, listen
 from tasks.records import Row
-from tasks.stage import Stage, stage, workspace
+from tasks.stage import Stage, drafts, stage, workspace
 from tasks.store import Artifact, Output, Place, Store
 
 
@@ -51,6 +51,18 @@ def fail(place: Place) -> Output[Number]:
     raise RuntimeError("no luck")
 
 
+@stage("4-draw", Number)
+def draw_numbers(place: Place, config: CountConfig) -> Output[Number]:
+    """Drafts a file, dies of it the first time, and finds it the second time."""
+    kept, local = drafts(), workspace() / "drawn"
+    assert kept is not None
+    if kept.fetch("drawn", local):
+        return Output([Number(value=int(local.read_text()))])
+    local.write_text(str(config.count))
+    kept.keep("drawn", local)
+    raise RuntimeError("killed")
+
+
 @pytest.fixture(params=["file", "memory"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     url = f"memory://{uuid4().hex}" if request.param == "memory" else str(tmp_path)
@@ -61,6 +73,16 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
 def no_calls(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     calls.clear()
+
+
+def test_a_stage_goes_on_with_its_drafts_and_leaves_none(place: Place) -> None:
+    for count in (3, 4):  # the drafts of other settings are not its own
+        with pytest.raises(RuntimeError, match="killed"):
+            draw_numbers(place, CountConfig(count=count))
+    assert [row.value for row in draw_numbers(place, CountConfig(count=4)).read()] == [4]
+    left = [file.path for file in place.store.files.walk(place.store.root) if "drafts" in file.path]
+    assert len(left) == 1
+    assert drafts() is None
 
 
 def test_a_call_gives_the_artifact(place: Place) -> None:

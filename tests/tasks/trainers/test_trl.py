@@ -13,7 +13,9 @@ from tasks.engines.request import Adapter, Request, Sampling
 from tasks.engines.transformers import Transformers
 from tasks.errors import UserError
 from tasks.identity import identity_of
+from tasks.parts import StoredCheckpoints
 from tasks.records import Step
+from tasks.store import Place, Store
 from tasks.trainers import TRL, LoRA
 from tasks.trainers.example import Example, Reward, Rollout
 from tasks.trainers.grpo import Diverged, prompts_of
@@ -212,17 +214,64 @@ def test_an_interrupted_training_goes_on_from_its_checkpoint_to_the_same_adapter
             raise KeyboardInterrupt
         return early(rollouts)
 
-    config = QUICK.model_copy(
-        update={"steps": 4, "beta": 0.1, "save_steps": 2, "checkpoints": tmp_path / "checkpoints"}
-    )
+    config = QUICK.model_copy(update={"steps": 4, "beta": 0.1, "save_steps": 2})
+    place = Place.round(Store(str(tmp_path / "store")), "default", 1)
+    kept = StoredCheckpoints(place.drafts("7-train-solver", {}))
     with pytest.raises(KeyboardInterrupt):
-        config.train(str(model), start, examples, cut, tmp_path / "cut", seed=1)
-    resumed = config.train(str(model), start, examples, cut, tmp_path / "cut", seed=1)
+        config.train(str(model), start, examples, cut, tmp_path / "cut", seed=1, checkpoints=kept)
+    kept = StoredCheckpoints(place.drafts("7-train-solver", {}))
+    resumed = config.train(str(model), start, examples, cut, tmp_path / "cut", seed=1, checkpoints=kept)
     assert len(calls) == 4 + 2
     whole = config.train(str(model), start, examples, early, tmp_path / "whole", seed=1)
     assert [(s.step, s.reward, s.kl) for s in resumed] == [(s.step, s.reward, s.kl) for s in whole]
     assert same(weights(tmp_path / "cut"), weights(tmp_path / "whole"))
-    assert not list((tmp_path / "checkpoints").iterdir())
+
+
+def test_out_of_memory_it_learns_the_same_in_smaller_batches(
+    model: Path,
+    examples: list[Example],
+    trained: tuple[Path, list[Step]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Only a GPU runs out of memory with an error that can be caught, so here the scorer says it has."""
+    import torch
+
+    from tasks.trainers import grpo, packing
+
+    config, start = QUICK.model_copy(update={"beta": 0.1, "row_tokens": 1}), Adapter("trained", trained[0])
+    whole = config.train(str(model), start, examples, early, tmp_path / "whole", seed=1)
+    sizes = list[int]()
+
+    def small(model: Any, batch: packing.Pack, temperature: float) -> Any:
+        sizes.append(batch.ids.numel())
+        if batch.ids.numel() > 150 or len(sizes) == 8:  # also in the middle of an update
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return packing.score(model, batch, temperature)
+
+    monkeypatch.setattr(grpo, "score", small)
+    halved = config.train(str(model), start, examples, early, tmp_path / "halved", seed=1)
+    assert max(sizes) > 150 > sizes[-1]
+    assert "out of memory: micro-batches of" in caplog.text
+    assert [step.reward for step in halved] == [step.reward for step in whole]
+    one, other = weights(tmp_path / "halved"), weights(tmp_path / "whole")
+    assert all(torch.allclose(one[name], other[name], atol=1e-4) for name in other)
+
+
+def test_a_row_that_is_too_large_for_the_memory_is_an_error(
+    model: Path, examples: list[Example], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    from tasks.trainers import grpo
+
+    def never(*_: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(grpo, "score", never)
+    with pytest.raises(torch.OutOfMemoryError):
+        QUICK.train(str(model), None, examples, early, tmp_path / "out", seed=1)
 
 
 def test_a_reward_that_is_no_number_is_an_error(model: Path, examples: list[Example], tmp_path: Path) -> None:
