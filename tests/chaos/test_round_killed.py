@@ -9,6 +9,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
+import yaml
 
 from tasks.store import Store
 from tests.chaos.arena import Player, commits, contents, player, quick_folder
@@ -74,3 +75,27 @@ def test_a_whole_round_killed_at_random_moments_has_the_curriculum_of_an_undistu
             assert set(commits(store, run).values()) == set(commits(store, run, 0).values()) == {1}
             number += 1
         wait_until_gone(one)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_a_training_killed_after_any_store_call_ends_with_the_adapter_of_an_undisturbed_one(tmp_path: Path) -> None:
+    longer = tmp_path / "longer.yaml"
+    solver = {"steps": 4, "save_steps": 1, "passes": None}
+    longer.write_text(yaml.safe_dump({"extends": str(write_tiny_config(tmp_path)), "train": {"solver": solver}}))
+    stage, weights = "7-train-solver", "adapter/adapter_model.safetensors"
+    with player(str(longer)) as one, quick_folder() as home:
+        store, calls, drafted = Store(str(home)), 0, 0
+        assert one.play(store.url, "undisturbed") == {"status": 0, "error": ""}
+        wanted = contents(store, "undisturbed", stage)[stage][weights]
+        while True:
+            run = f"r{calls}"
+            first = one.play(store.url, run, calls=calls, during=stage)
+            if first["status"] == 0:
+                break
+            drafted += bool(list(Path(store.root).glob(f"runs/{run}/round-001/{stage}/drafts/*/checkpoint-*")))
+            assert one.play(store.url, run) == {"status": 0, "error": ""}
+            assert contents(store, run, stage)[stage][weights] == wanted
+            assert not list(Path(store.root).glob(f"runs/{run}/round-001/*/drafts/*/*"))
+            calls += 4
+        assert drafted >= 3
