@@ -4,7 +4,7 @@
     corpora/<name>/parts/00012/shard/           what a shard is, by its contents
     corpora/<name>/parts/00012/embeddings/      its rows and their float16 vectors
     corpora/<name>/catalog/                     where the shards lie and how to open it all
-    corpora/<name>/index/                       all rows, masked, and the index
+    corpora/<name>/quantizer/, index/           all rows, masked, and the index (`coding.py`)
 
 A shard is fetched and read once: its pictures are decoded, checked and embedded in one stream. Vector i of a part
 belongs to its i-th row without a `reason`. Masks are laid over all rows afterwards; what they leave is in the index.
@@ -20,17 +20,16 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import TypeAdapter
 
+from tasks.coding import VECTORS, index_parts, open_index
 from tasks.corpora import Corpus, CorpusConfig, Source, World
 from tasks.corpora.collection import Collection
 from tasks.corpora.decode import Limits, Read
-from tasks.corpora.masks import Blocklist, Masks, grouped, masked
 from tasks.corpora.sample import Listed, Sample, Shard, reasons
 from tasks.errors import UserError
 from tasks.identity import Execution
 from tasks.progress import track
 from tasks.records import Row
 from tasks.retrieval.clip import Clip, Embedder
-from tasks.retrieval.index import Index, IndexConfig, recall
 from tasks.retrieval.library import Library, LibraryConfig
 from tasks.stage import stage, workspace
 from tasks.store import Artifact, Output, Place, Store
@@ -42,10 +41,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-VECTORS = "embeddings.npy"
-INDEX = "index.faiss"
-RECALL_AT = 5
-RECALL_QUERIES = 500
 DAMAGED = "damaged shard"
 _NO_PICTURE = ("failed", "unfinished", DAMAGED, "damaged metadata")
 
@@ -75,12 +70,6 @@ def embed(reads: Iterable[Read], embedder: Embedder) -> tuple[list[Sample], NDAr
 
     vectors = embedder.embed_images(images())
     return samples, vectors
-
-
-def text_queries(captions: Iterable[str | None], most: int = RECALL_QUERIES) -> list[str]:
-    """Different captions, evenly spread over the corpus."""
-    texts = list(dict.fromkeys(caption for caption in captions if caption))
-    return texts[:: max(1, len(texts) // most)][:most]
 
 
 @stage("shards", Shard)
@@ -118,37 +107,6 @@ def embed_shard(
     return Output(samples, reasons(sample.reason for sample in samples), {VECTORS: workspace() / VECTORS})
 
 
-@stage("index", Sample, version=2)
-def build_index(
-    place: Place,
-    config: IndexConfig,
-    masks: Masks,
-    blocked: Blocklist,
-    embedder: str,
-    parts: tuple[Artifact[Sample], ...],
-    *,
-    clip: Annotated[Clip, Execution],
-) -> Output[Sample]:
-    """All parts' rows with masks laid over them, an index over the rest, and how well it answers captions."""
-    import numpy as np
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    rows = pa.concat_tables(part.table() for part in parts)
-    table = masked(rows, masks, blocked)
-    kept = pc.is_null(table["reason"]).filter(pc.is_null(rows["reason"])).to_numpy()
-    counts = reasons(table["reason"].to_pylist())
-    if not kept.any():
-        raise UserError(f"no usable picture in this corpus: {counts}.")
-    vectors = np.concatenate([np.load(part.file(VECTORS), mmap_mode="r") for part in parts])[kept]
-    table = grouped(table, vectors, masks)
-    index = config.build(vectors)
-    index.save(workspace() / INDEX)
-    counts |= {"near-duplicates": len(table) - table["group"].null_count}
-    queries = text_queries(table["caption"].to_pylist())
-    return Output(table, counts | _recalls(index, queries, clip), {INDEX: workspace() / INDEX})
-
-
 @stage("catalog", Catalog)
 def write_catalog(place: Place, sources: tuple[Catalog, ...]) -> Output[Catalog]:
     """Notes where the shards lie. Apart from the index, whose identity is what is in the shards."""
@@ -160,7 +118,7 @@ def build_corpus(place: Place, config: CorpusConfig, library: LibraryConfig) -> 
     parts = ingest(place, _rendered(place, config) if isinstance(config, World) else config, library.clip)
     source = Catalog(corpus=config.model_dump_json(), library=library.model_dump_json(), shards=tuple(sorted(parts)))
     write_catalog(place, (source,))
-    return _index(place, config.masks, library, parts)
+    return index_parts(place, config.masks, library, parts)
 
 
 def add_to_corpus(place: Place, config: CorpusConfig) -> Artifact[Sample]:
@@ -180,7 +138,7 @@ def add_to_corpus(place: Place, config: CorpusConfig) -> Artifact[Sample]:
         names = tuple(listed.name for listed in new)
         source = Catalog(corpus=added.model_dump_json(), library=catalog[0].library, shards=names)
         write_catalog(place, (*catalog, source))
-    return _index(place, first.masks, library, parts)
+    return index_parts(place, first.masks, library, parts)
 
 
 def ingest(
@@ -224,8 +182,9 @@ def open_library(place: Place, config: LibraryConfig | None = None) -> Library:
         corpus = _rendered(place, source) if isinstance(source, World) else source
         sources |= dict.fromkeys(row.shards, corpus)
     settings = config or LibraryConfig.model_validate_json(catalog[0].library)
+    opened = open_index(place, index, {name: _part(place, name) for name in sources}, settings.index)
     embedder = str(index.manifest.identity["embedder"])
-    return Library(settings, Collection(sources), index.table(), Index.open(index.file(INDEX)), embedder)
+    return Library(settings, Collection(sources), opened.table, opened.index, opened.places, embedder)
 
 
 def sources(place: Place) -> list[CorpusConfig]:
@@ -273,15 +232,6 @@ def _catalog(place: Place) -> list[Catalog]:
 def _configured(source: Catalog) -> CorpusConfig:
     config: CorpusConfig = TypeAdapter(CorpusConfig).validate_json(source.corpus)
     return config
-
-
-def _index(
-    place: Place, masks: Masks, library: LibraryConfig, parts: Mapping[str, Artifact[Sample]]
-) -> Artifact[Sample]:
-    """The index over parts in the order of their names, so that shards added later lie where a rebuild puts them."""
-    ordered = tuple(parts[name] for name in sorted(parts))
-    embedder = library.clip.open().fingerprint
-    return build_index(place, library.index, masks, masks.blocked(), embedder, ordered, clip=library.clip)
 
 
 def _part(place: Place, shard: str) -> Artifact[Sample]:
@@ -337,16 +287,3 @@ def _damage(part: Artifact[Sample]) -> str:
     """What is wrong with a damaged shard, in the words of its row."""
     found = [str(reason) for reason in part.table()["reason"].to_pylist() if reason and reason.startswith(DAMAGED)]
     return found[0].partition(": ")[2]
-
-
-def _recalls(index: Index, queries: Sequence[str], clip: Clip) -> dict[str, int]:
-    """Recall on captions and on the pictures themselves, in 1/10 000: the two differ, and texts are what is asked."""
-    import numpy as np
-
-    stride = np.arange(0, len(index), max(1, len(index) // RECALL_QUERIES))
-    counts = {"dimensions": int(index.faiss.d), "recall queries": len(queries)}
-    if queries:
-        texts = recall(index, clip.open().embed_texts(queries), RECALL_AT)
-        counts[f"text recall@{RECALL_AT} /10000"] = round(10_000 * texts)
-    pictures = recall(index, index.vectors(stride), RECALL_AT)
-    return counts | {f"image recall@{RECALL_AT} /10000": round(10_000 * pictures)}

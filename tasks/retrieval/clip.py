@@ -17,12 +17,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -95,6 +97,21 @@ class Embedder:
         batches = [self._embed_texts(batch) for batch in _batches(texts, self.config.batch)]
         return np.concatenate(batches) if batches else np.empty((0, self.dimensions), np.float32)
 
+    def embed_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """As `embed_texts`, but each text once, as long as it is remembered: the Searcher asks much again."""
+        import numpy as np
+
+        known = {
+            text: found
+            for text in dict.fromkeys(texts)
+            if (found := _queries.get((self.fingerprint, text))) is not None
+        }
+        new = [text for text in dict.fromkeys(texts) if text not in known]
+        known |= dict(zip(new, self.embed_texts(new), strict=True))
+        for text, vector in known.items():
+            _queries.put((self.fingerprint, text), vector)
+        return np.stack([known[text] for text in texts]) if texts else np.empty((0, self.dimensions), np.float32)
+
     def _embed_images(self, images: list[Image.Image]) -> NDArray[np.float16]:
         import numpy as np
 
@@ -112,6 +129,35 @@ class Embedder:
     @property
     def _device(self) -> torch.device:
         return next(self._model.parameters()).device  # type: ignore[no-any-return]
+
+
+class Remembered:
+    """Vectors by the model's fingerprint and the text; of too many bytes those go that were not asked for longest."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self.most_bytes = most_bytes
+        self.bytes = 0
+        self._vectors: OrderedDict[tuple[str, str], NDArray[np.float32]] = OrderedDict()
+        self._lock = Lock()
+
+    def __len__(self) -> int:
+        return len(self._vectors)
+
+    def get(self, key: tuple[str, str]) -> NDArray[np.float32] | None:
+        """The vector, if it is remembered."""
+        return self._vectors.get(key)
+
+    def put(self, key: tuple[str, str], vector: NDArray[np.float32]) -> None:
+        """Remember the vector as the latest one."""
+        with self._lock:
+            old = self._vectors.pop(key, None)
+            self._vectors[key] = vector.copy()  # a row of a batch would keep the whole batch
+            self.bytes += vector.nbytes - (0 if old is None else old.nbytes)
+            while self.bytes > self.most_bytes:
+                self.bytes -= self._vectors.popitem(last=False)[1].nbytes
+
+
+_queries = Remembered(64 << 20)
 
 
 class Preprocess:
@@ -179,7 +225,7 @@ def _opened(config: Clip) -> Embedder:
     except (OSError, ValueError, RuntimeError) as error:
         raise UserError(f"embedding model {config.model} cannot be loaded: {_first_line(error)}") from error
     model.eval()
-    lower = "siglip" in name.lower()
+    lower = _keeps_case(tokenizer) and _is_siglip(name)
     settings = dict(model.visual.preprocess_cfg)
     what = {"weights": _weights_digest(model), "preprocess": settings, "texts": _text_settings(tokenizer, lower)}
     dimensions = int(_embedding_dimensions(model, tokenizer))
@@ -217,6 +263,29 @@ def _text_settings(tokenizer: Any, lower: bool) -> dict[str, Any]:
     """What is done to a text before the tower: shown by the tokens of a text on which the normalisations differ."""
     probe = tokenizer(["A  Café's BAR-chart, 3 x_2 &amp; more."])
     return {"lower": lower, "context": int(probe.shape[1]), "probe": probe[0].tolist()}
+
+
+def _is_siglip(name: str) -> bool:
+    """SigLIP's text towers were trained on lower-case text, whatever their tokenizers do.
+
+    A folder's name says nothing; what the model was built from does.
+    """
+    import open_clip
+    from open_clip.factory import _get_hf_config
+
+    schema, _, at = name.rpartition(":")
+    if schema == "local-dir":
+        config = json.loads((Path(at) / "open_clip_config.json").read_text())["model_cfg"]
+    elif schema == "hf-hub":
+        config = _get_hf_config(at)["model_cfg"]
+    else:
+        config = open_clip.get_model_config(name) or {}
+    return "siglip" in f"{name if schema != 'local-dir' else ''} {json.dumps(config)}".lower()
+
+
+def _keeps_case(tokenizer: Any) -> bool:
+    upper, lower = tokenizer(["A Red CAT", "a red cat"])
+    return bool((upper != lower).any())
 
 
 def _embedding_dimensions(model: Any, tokenizer: Any) -> int:

@@ -1,171 +1,204 @@
-"""Nearest vectors by inner product, by FAISS.
+"""Nearest vectors by inner product, exactly or by codes, masked and without copies.
 
-Vectors are float16, as the embeddings are stored, so `Exact` answers exactly what a scan of the embeddings would. `IVF`
-looks into the nearest lists only, over 1-bit codes (RaBitQ), and re-ranks with float16. Both hold the float16 vectors,
-memory-mapped when opened, so a vector can be had back by its number.
+Which index is right is a question of size: `Auto` compares every vector while they fit the memory that it is given,
+scans codes of one bit a dimension (RaBitQ) above that, and looks into the nearest lists only where even the codes are
+too many. What codes find is re-ranked with the float16 vectors.
 
-How good an index is shows on *text* queries: they lie apart from all pictures, where lists tuned on pictures' own
-neighbours miss (recall 1.00 on pictures went with 0.70 on texts). So recall is measured with the corpus's captions.
+How good codes are shows on *text* queries: they lie apart from all pictures, where an index tuned on pictures' own
+neighbours misses. So they are tuned and measured on texts (`tuning.py`).
 """
 
 from __future__ import annotations
 
 import math
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+from tasks.identity import Execution
+from tasks.retrieval.codes import Codes
+from tasks.retrieval.vectors import Vectors, device_for
 
-    Floats = NDArray[np.float32]
-    Numbers = NDArray[np.int64]
+if TYPE_CHECKING:
+    from tasks.retrieval.vectors import Flags, Floats, Numbers
 
 FURTHEST = 4096
 """Candidates looked at, at most, to find k distinct ones."""
+FEW = 1 / 20
+"""Share of served vectors below which all of them are compared, whatever the index: codes would find too few."""
+GIB = 1 << 30
 
 
 class Exact(BaseModel):
-    """Every vector is compared: right for up to some hundred thousand."""
+    """Every vector is compared, streamed from the mapped float16 files: nothing to build, tune or miss."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     kind: Literal["exact"] = "exact"
-
-    def build(self, vectors: NDArray[np.float16]) -> Index:
-        """An index of float16 [n, d]; vector i has the number i."""
-        return _filled("SQfp16", vectors)
+    device: Annotated[str, Execution] = "auto"
+    """`cpu`, `cuda`, ...; `auto` takes a GPU that has room for the vectors. The results are the same."""
 
 
-class IVF(BaseModel):
-    """Only the lists nearest to the query are searched, by 1-bit codes, and the best re-ranked with float16."""
+class Coded(BaseModel):
+    """What all indexes of codes have."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
+    target: float = Field(default=0.95, ge=0, le=1)
+    """Least recall@5 on texts that nothing was tuned on. A build that reaches less fails."""
+    rerank: int = Field(default=64, ge=1)
+    """Candidates re-ranked for each result, at most; tuning takes as few as reach the target."""
+    drift: float = Field(default=0.1, ge=0)
+    """Codes are trained again when those of added shards err by so much more (0.1: a tenth) than those of the first."""
+
+
+class RaBitQ(Coded):
+    """Codes of one bit a dimension, all of them scanned: an eighth of a byte a dimension in memory."""
+
+    kind: Literal["rabitq"] = "rabitq"
+
+    def lists_for(self, vectors: int) -> int:
+        """One: all is scanned."""
+        return 1
+
+
+class IVF(Coded):
+    """The same codes in lists, of which those nearest to the query are scanned; memory-mapped."""
+
     kind: Literal["ivf"] = "ivf"
-    lists: int | None = Field(default=None, ge=1)
-    """Clusters; None takes 4 sqrt(n)."""
-    probes: int = Field(default=64, ge=1)
-    """Lists that a query looks into. Text queries need many more than pictures do: 16 gave recall 0.89, 64 0.99."""
-    rerank: int = Field(default=10, ge=1)
-    """Candidates re-ranked for each result."""
+    lists: int | None = Field(default=None, ge=2)
+    """Clusters; null takes 4 sqrt(n)."""
 
-    def build(self, vectors: NDArray[np.float16]) -> Index:
-        """An index of float16 [n, d]; vector i has the number i. Trained on these vectors."""
-        import faiss
-
-        lists = min(self.lists or round(4 * math.sqrt(len(vectors))), max(1, len(vectors) // 39))  # FAISS's least
-        index = _filled(f"IVF{lists},RaBitQfs,Refine(SQfp16)", vectors)
-        index.faiss.k_factor = self.rerank
-        faiss.extract_index_ivf(index.faiss).nprobe = min(self.probes, lists)
-        return index
+    def lists_for(self, vectors: int) -> int:
+        """So many that each can be trained on 39 vectors, FAISS's least."""
+        return max(1, min(self.lists or round(4 * math.sqrt(vectors)), vectors // 39))
 
 
-IndexConfig = Annotated[Exact | IVF, Field(discriminator="kind")]
+class Auto(BaseModel):
+    """The first that fits: exact, codes that are all scanned, codes in lists."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    kind: Literal["auto"] = "auto"
+    memory: float = Field(default=1.0, ge=0)
+    """GiB of float16 vectors that a query may read: up to it the index is exact."""
+    gpu_memory: float = Field(default=0.0, ge=0)
+    """GiB of vectors that a GPU may hold: up to it the index is exact, on that GPU."""
+    scanned: int = Field(default=5_000_000, ge=1)
+    """Codes that a query may scan; above it they are kept in lists."""
+    target: float = Field(default=0.95, ge=0, le=1)
+    """Least recall@5 on texts of an index that is not exact."""
+    rerank: int = Field(default=64, ge=1)
+    """Candidates re-ranked for each result, at most."""
+    drift: float = Field(default=0.1, ge=0)
+    """Growth of the codes' error that has them trained again."""
+
+    def chosen(self, vectors: int, dimensions: int) -> Exact | RaBitQ | IVF:
+        """By the numbers alone, so that every machine chooses the same."""
+        if 2 * vectors * dimensions <= max(self.memory, self.gpu_memory) * GIB:
+            return Exact()
+        shared = {"target": self.target, "rerank": self.rerank, "drift": self.drift}
+        return (RaBitQ if vectors <= self.scanned else IVF).model_validate(shared)
+
+
+IndexConfig = Annotated[Auto | Exact | RaBitQ | IVF, Field(discriminator="kind")]
+Chosen = Annotated[Exact | RaBitQ | IVF, Field(discriminator="kind")]
+
+
+def choose(config: IndexConfig, vectors: int, dimensions: int) -> Exact | RaBitQ | IVF:
+    """The index for so many vectors."""
+    return config.chosen(vectors, dimensions) if isinstance(config, Auto) else config
 
 
 class Index:
-    """A built index. Queries and vectors are of unit length."""
+    """Vectors that can be searched: all of them, or through codes. Queries are of unit length, as vectors are."""
 
-    def __init__(self, index: Any) -> None:
-        self.faiss = index
-
-    @classmethod
-    def open(cls, path: Path) -> Index:
-        """The index in a file, memory-mapped: it is read as it is searched."""
-        import faiss
-
-        return cls(faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC))
-
-    def save(self, path: Path) -> None:
-        """Write the file that `open` reads."""
-        import faiss
-
-        faiss.write_index(self.faiss, str(path))
+    def __init__(
+        self,
+        vectors: Vectors,
+        served: Flags | None = None,
+        codes: Codes | None = None,
+        groups: Numbers | None = None,
+        device: str = "auto",
+    ) -> None:
+        """`served` [n] says which vectors may be found (None: all), `groups` [n] which are nearly the same picture."""
+        self.vectors = vectors
+        self.served = served
+        self.codes = codes
+        self.groups = groups
+        self.device = device
 
     def __len__(self) -> int:
-        return int(self.faiss.ntotal)
+        """Vectors that can be found."""
+        return len(self.vectors) if self.served is None else int(self.served.sum())
 
-    def search(self, queries: Floats, k: int) -> tuple[Floats, Numbers]:
-        """Scores and numbers [q, min(k, n)] of the nearest vectors, best first; number -1 where no more were found."""
-        return self.faiss.search(queries, min(k, len(self)))  # type: ignore[no-any-return]
+    def search(self, queries: Floats, k: int, only: Flags | None = None, depth: int = 0) -> tuple[Floats, Numbers]:
+        """Scores and numbers [q, k] of the best vectors (those `only`), best first; number -1 where there are no more.
 
-    def vectors(self, numbers: Numbers) -> Floats:
-        """float32 [n, d], exactly the float16 values that were indexed."""
-        import faiss
+        Scores are exact in either case. Through codes, some of the best may be missing; `depth` candidates are
+        re-ranked (0: as many as tuning chose for k).
+        """
+        import numpy as np
 
-        plain = self.faiss.refine_index if isinstance(self.faiss, faiss.IndexRefine) else self.faiss
-        return plain.reconstruct_batch(numbers)
+        served = self._allowed(only)
+        depth = depth or (k * self.codes.setting.rerank if self.codes else 0)
+        if self.codes is None or (served is not None and served.mean() < FEW):
+            return self.vectors.nearest(queries, k, served, device_for(self.device, self.vectors))
+        found = self.codes.candidates(queries, _deeper(depth, served))
+        scores = np.full((len(queries), k), -np.inf, np.float32)
+        numbers = np.full((len(queries), k), -1, np.int64)
+        for row, promising in enumerate(found):
+            promising = promising[promising >= 0]
+            promising = promising if served is None else promising[served[promising]]
+            best, which = self.vectors.ranked(queries[row], promising, k)
+            scores[row, : len(best)], numbers[row, : len(best)] = best, which
+        return scores, numbers
 
-    def search_distinct(self, queries: Floats, k: int, near: float, overfetch: int) -> list[list[tuple[int, float]]]:
-        """For each query up to k (number, score), best first, of which no two have a cosine above `near`.
+    def search_distinct(
+        self, queries: Floats, k: int, near: float, overfetch: int, only: Flags | None = None
+    ) -> list[list[tuple[int, float]]]:
+        """For each query up to k (number, score), best first: no two with a cosine above `near`, or of one group.
 
         Fewer than k only where the nearest `FURTHEST` vectors (or all that the index finds) hold no more.
         """
         found: list[list[tuple[int, float]]] = [[] for _ in queries]
-        pending, fetch = list(range(len(queries))), k * overfetch
-        while pending and len(self):
-            scores, numbers = self.search(queries[pending], fetch)
-            exhausted = min(fetch, FURTHEST) >= min(len(self), FURTHEST)
+        pending, fetch, furthest = list(range(len(queries))), k * overfetch, min(FURTHEST, len(self.vectors))
+        while pending and furthest:
+            fetch = min(fetch, furthest)
+            depth = max(fetch, k * self.codes.setting.rerank) if self.codes else 0
+            scores, numbers = self.search(queries[pending], fetch, only, depth)
             for row, query in enumerate(pending):
-                found[query] = self._distinct(scores[row], numbers[row], k, near)
+                found[query] = self.distinct(scores[row], numbers[row], k, near)
             pending = [
                 query
                 for row, query in enumerate(pending)
-                if len(found[query]) < k and not exhausted and numbers[row, -1] >= 0
+                if len(found[query]) < k and fetch < furthest and (numbers[row, -1] >= 0 or self.codes)
             ]
-            fetch = min(fetch * 4, FURTHEST)
+            fetch *= 4
         return found
 
-    def _distinct(self, scores: Floats, numbers: Numbers, k: int, near: float) -> list[tuple[int, float]]:
+    def _allowed(self, only: Flags | None) -> Flags | None:
+        if only is None or self.served is None:
+            return self.served if only is None else only
+        return self.served & only
+
+    def distinct(self, scores: Floats, numbers: Numbers, k: int, near: float) -> list[tuple[int, float]]:
         """Greedy, from the best: each is kept unless it is too near to one already kept."""
         import numpy as np
 
         numbers = numbers[numbers >= 0]
-        vectors = self.vectors(numbers)
+        vectors = self.vectors.take(numbers).astype(np.float32)
+        groups = numbers if self.groups is None else self.groups[numbers]
         alive = np.ones(len(numbers), bool)
         kept: list[tuple[int, float]] = []
         while alive.any() and len(kept) < k:
             best = int(alive.argmax())
             kept.append((int(numbers[best]), float(scores[best])))
-            alive &= vectors @ vectors[best] <= near
+            alive &= (vectors @ vectors[best] <= near) & (groups != groups[best])
             alive[best] = False
         return kept
 
 
-def recall(index: Index, queries: Floats, k: int) -> float:
-    """Mean share of a query's k truly nearest vectors that the index finds, 0..1. Equal scores count as equal."""
-    import numpy as np
-
-    k = min(k, len(index))
-    if not k or not len(queries):
-        return 1.0
-    truth = _exact_scores(index, queries, k)
-    scores, _ = index.search(queries, k)
-    # The k-th best true score is the bar; 1e-3 is float16's rounding of a cosine, done by both sides the same way.
-    return float(np.mean(scores >= truth[:, -1:] - 1e-5))
-
-
-def _exact_scores(index: Index, queries: Floats, k: int) -> Floats:
-    """The k best inner products [q, k] of a scan over all vectors, best first."""
-    import numpy as np
-
-    best = np.full((len(queries), k), -np.inf, np.float32)
-    for start in range(0, len(index), 1 << 16):
-        numbers = np.arange(start, min(start + (1 << 16), len(index)))
-        both = np.concatenate([best, queries @ index.vectors(numbers).T], axis=1)
-        best = -np.sort(np.partition(-both, k - 1, axis=1)[:, :k], axis=1)
-    return best
-
-
-def _filled(factory: str, vectors: NDArray[np.float16]) -> Index:
-    import faiss
-    import numpy as np
-
-    index = faiss.index_factory(vectors.shape[1], factory, faiss.METRIC_INNER_PRODUCT)
-    index.train(vectors.astype(np.float32))
-    for start in range(0, len(vectors), 1 << 16):
-        index.add(vectors[start : start + (1 << 16)].astype(np.float32))
-    return Index(index)
+def _deeper(depth: int, served: Flags | None) -> int:
+    """More candidates where some of them may not be served."""
+    return depth if served is None else math.ceil(depth / max(float(served.mean()), FEW))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import numpy as np
@@ -12,11 +13,13 @@ import pytest
 from tasks.corpora import Folder, Laion, World
 from tasks.corpora.decode import Limits
 from tasks.corpora.masks import Masks
+from tasks.corpora.sample import Sample
 from tasks.errors import UserError
 from tasks.index import add_to_corpus, build_corpus, corpus_place, open_library, part_of
 from tasks.retrieval import LibraryConfig
 from tasks.retrieval.clip import Clip
-from tasks.retrieval.index import IVF
+from tasks.retrieval.filters import Filter
+from tasks.retrieval.index import IVF, RaBitQ
 from tasks.store import Place, Store
 from tests.fixtures.shards import ordinary_shards, picture, sample, write_parquet, write_shard
 from tests.fixtures.tiny_clip import write_tiny_clip
@@ -223,10 +226,95 @@ def test_another_model_is_refused_for_queries(tmp_path: Path, place: Place, conf
 def test_recall_on_texts_is_measured_and_kept(tmp_path: Path, place: Place, config: LibraryConfig) -> None:
     corpus = Laion(shards=str(ordinary_shards(tmp_path / "shards", shards=1, pictures=120)))
     assert build_corpus(place, corpus, config).counters["text recall@5 /10000"] == 10_000
-    poor = config.model_copy(update={"index": IVF(lists=3, probes=1)})
-    counters = build_corpus(place, corpus, poor).counters
-    assert counters["recall queries"] == 120
-    assert counters["text recall@5 /10000"] < 10_000
+    (tmp_path / "asked.txt").write_text("".join(f"a picture of {number}\n" for number in range(80)))
+    coded = config.model_copy(update={"index": RaBitQ(), "queries": (str(tmp_path / "*.txt"),)})
+    counters = build_corpus(place, corpus, coded).counters
+    assert counters["text recall@5 /10000"] >= 9_500 and counters["searcher recall@5 /10000"] >= 9_500
+    assert counters.keys() >= {"image recall@5 /10000", "latency us", "rerank", "probes", "lists"}
+    library = open_library(place)
+    assert library.index.codes is not None and library.index.codes.setting.rerank == counters["rerank"]
+    assert len(library.search(["scene 3"], 5)[0]) == 5
+
+
+def test_a_build_that_misses_its_target_says_in_one_line_what_it_reaches(
+    tmp_path: Path, place: Place, config: LibraryConfig
+) -> None:
+    corpus = Laion(shards=str(ordinary_shards(tmp_path / "shards", shards=1, pictures=120)))
+    poor = config.model_copy(update={"index": IVF(lists=3, rerank=1, target=0.99)})
+    with pytest.raises(
+        UserError, match=r"text recall@5 of 0\.\d+ \(of \d+ queries\), less than its target of 0.99"
+    ) as error:
+        build_corpus(place, corpus, poor)
+    assert "\n" not in str(error.value)
+    assert place.find("index", Sample) is None
+
+
+def test_added_shards_are_coded_without_training_again_and_found(
+    tmp_path: Path, place: Place, config: LibraryConfig
+) -> None:
+    coded = config.model_copy(update={"index": IVF(lists=2, drift=1.0)})
+    ordinary_shards(tmp_path / "old", shards=2, pictures=40, first=1)
+    ordinary_shards(tmp_path / "new", shards=1, pictures=40)
+    build_corpus(place, Laion(shards=str(tmp_path / "old")), coded)
+    before = attempts(place)
+    index = add_to_corpus(place, Laion(shards=str(tmp_path / "new")))
+    again = {Path(stage).name for stage, attempt in attempts(place).items() if before.get(stage) == attempt}
+    assert "quantizer" in again and index.counters["text recall@5 /10000"] >= 9_500
+    library = open_library(place)
+    keys = ["00000/000000007", "00002/000020007"]
+    for key, vector in zip(keys, library.embeddings(keys), strict=True):
+        ((number, score),) = library.index.search_distinct(vector[None], 1, 0.98, 4)[0]
+        assert library.samples["key"][int(library.places[number])].as_py() == key
+        assert score == pytest.approx(1, abs=1e-3)
+    before = attempts(place)
+    assert add_to_corpus(place, Laion(shards=str(tmp_path / "new"))).identity == index.identity
+    assert attempts(place) == before
+
+
+def test_codes_are_trained_again_when_added_shards_err_more(
+    tmp_path: Path, place: Place, config: LibraryConfig
+) -> None:
+    write_shard(tmp_path / "old", "00000", [m for n in range(40) for m in sample(f"{n:03d}", n, f"scene {n}")])
+    plain = [("a.png", picture(99))] + [(f"{n:03d}.png", picture(1000 + n, (112, 112 + n))) for n in range(40)]
+    write_shard(tmp_path / "new", "00001", plain)
+    build_corpus(place, Laion(shards=str(tmp_path / "old")), config.model_copy(update={"index": RaBitQ(drift=0.0)}))
+    before = attempts(place)
+    add_to_corpus(place, Laion(shards=str(tmp_path / "new")))
+    played = {Path(stage).name for stage, attempt in attempts(place).items() if before.get(stage) != attempt}
+    assert "quantizer" in played
+    assert len(open_library(place).search(["x"], 5)[0]) == 5
+
+
+def test_filters_leave_out_by_words_size_and_safety(tmp_path: Path, place: Place, config: LibraryConfig) -> None:
+    members = [("a.png", picture(1)), ("b.png", picture(2, (300, 200))), ("c.png", picture(3)), ("d.png", picture(4))]
+    write_shard(tmp_path, "00000", members)
+    captions = ["A Pie chart", "a bar chart", "barley", None]
+    figures = {"key": list("abcd"), "TEXT": captions, "punsafe": [0.0, 0.1, 0.4, None], "status": ["success"] * 4}
+    write_parquet(tmp_path, "00000", figures)
+    build_corpus(place, Laion(shards=str(tmp_path)), config)
+    library = open_library(place)
+
+    def found(**conditions: Any) -> set[str]:
+        return {hit.key[-1] for hit in library.search(["x"], 5, Filter(**conditions))[0]}
+
+    assert found() == set("abcd")
+    assert found(words=("bar", "PIE")) == set("ab")
+    assert found(min_side=150) == {"b"}
+    assert found(max_unsafe=0.2) == set("abd")
+    assert found(words=("chart",), max_unsafe=0.05) == {"a"}
+    assert found(words=("nothing",)) == set()
+    always = open_library(place, config.model_copy(update={"only": Filter(words=("barley",))}))
+    assert [hit.key for hit in always.search(["x"], 5)[0]] == ["00000/c"]
+
+
+def test_fusion_finds_by_the_captions_words(tmp_path: Path, place: Place, config: LibraryConfig) -> None:
+    build_corpus(place, Laion(shards=str(ordinary_shards(tmp_path / "shards", shards=1, pictures=80))), config)
+    text, key = "000000042", "00000/000000042"
+    fused = open_library(place, config.model_copy(update={"fusion": True}))
+    assert key in {hit.key for hit in fused.search([text, "a clock"], 5)[0]}
+    plain = open_library(place).search([text], 80)[0]
+    (hit,) = [hit for hit in fused.search([text], 5)[0] if hit.key == key]
+    assert hit.score == next(one.score for one in plain if one.key == key)
 
 
 def test_a_store_in_memory_holds_a_corpus(tmp_path: Path, config: LibraryConfig) -> None:

@@ -1,0 +1,52 @@
+"""Which pictures may be found: by the words of their captions, their size, and how safe they are."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Filter(BaseModel):
+    """Conditions on what a search may find. A figure that is not known passes; a missing caption has no words."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    words: tuple[str, ...] = ()
+    """The caption has one of these words (or phrases), whatever their case. Empty: any caption."""
+    min_side: int = Field(default=0, ge=0)
+    """Least shorter side, in pixels."""
+    max_unsafe: Share = 1.0
+    """Most `punsafe`."""
+    max_watermark: Share = 1.0
+    """Most `pwatermark`."""
+
+    @property
+    def passes_all(self) -> bool:
+        """Whether it leaves out nothing."""
+        return self == Filter()
+
+    def passed(self, samples: pa.Table) -> NDArray[np.bool_]:
+        """[rows]: which rows of `Sample`s pass."""
+        import numpy as np
+        import pyarrow.compute as pc
+
+        side = pc.min_element_wise(samples["width"], samples["height"])
+        limits = [
+            pc.less_equal(samples["punsafe"], self.max_unsafe),
+            pc.less_equal(samples["pwatermark"], self.max_watermark),
+            pc.greater_equal(side, self.min_side),
+        ]
+        if self.words:
+            pattern = rf"(?i)\b({'|'.join(map(re.escape, self.words))})\b"
+            limits.append(pc.match_substring_regex(samples["caption"].fill_null(""), pattern))
+        passed: NDArray[np.bool_] = np.logical_and.reduce([pc.fill_null(limit, True).to_numpy() for limit in limits])
+        return passed
