@@ -15,7 +15,7 @@ export DO_NOT_TRACK := 1
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup iterate test chaos check study bench base-models lock
+.PHONY: help setup iterate ui test test-ui chaos check study bench base-models lock
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F '\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -34,8 +34,14 @@ $(READY): $(LOCK) pyproject.toml
 iterate: $(READY) ## play one round of the default run (ARGS="--run mine --set seed=1")
 	@$(BIN)/active-zero iterate $(ARGS)
 
+ui: $(READY) ## the Prefect UI on loopback, with worker and deployments, until Ctrl-C (ARGS="--port 4300")
+	@$(BIN)/active-zero ui $(ARGS)
+
 test: $(READY) ## the tests, within 8 minutes on 2 cores
-	$(BIN)/python -m pytest -m "not bench and not slow and not gpu and not vllm" $(ARGS)
+	$(BIN)/python -m pytest -m "not bench and not slow and not gpu and not vllm and not ui" $(ARGS)
+
+test-ui: $(READY) ## the pages in headless Chromium, and the server on PostgreSQL (15 minutes; screenshots in build/ui)
+	$(BIN)/python -m pytest tests/ui -m ui --durations=0 $(ARGS)
 
 chaos: $(READY) ## kill, race, damage and starve rounds at length (an hour or more; ARGS="-k rivals": a part)
 	$(BIN)/python -m pytest tests/chaos --durations=0 $(ARGS)

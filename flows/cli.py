@@ -377,6 +377,34 @@ def doctor(config: Config = DEFAULT, overrides: Set = None, json: Json = False) 
         raise typer.Exit(FAILURE)
 
 
+@app.command(
+    epilog=_examples(
+        "active-zero deploy",
+        "PREFECT_API_URL=http://prefect:4200/api active-zero deploy",
+    )
+)
+def deploy() -> None:
+    """Register work pool, GPU limit, deployments and automation at the Prefect server (PREFECT_API_URL)."""
+    from flows import cli_deploy
+
+    cli_deploy.deploy()
+
+
+@app.command(
+    epilog=_examples(
+        "active-zero ui",
+        "active-zero ui --port 4300",
+    )
+)
+def ui(
+    port: Annotated[int, typer.Option(min=1024, max=65535, metavar="N", help="Of loopback.")] = 4200,
+) -> None:
+    """The Prefect UI on this machine: server, worker and deployments, until Ctrl-C."""
+    from flows import cli_ui
+
+    cli_ui.serve(port, cli_work.log_folder() / "ui.log")
+
+
 def main() -> None:
     """The console script."""
     sys.exit(command(sys.argv[1:]))

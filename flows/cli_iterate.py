@@ -33,10 +33,10 @@ def iterate(
         round_to_force(store, run, force_from)
     if not wait:
         refuse_if_held(Place.round(store, run, standing(store, run).next).journal)
-    with working("iterate"):
+    with working("iterate", "flows.selfplay"):
         from flows.selfplay import play_rounds
 
-        played = play_rounds(settings, run, rounds, store.url, force_from, wait)
+        played = play_rounds(run, rounds, config, tuple(overrides), force_from, wait)
     for one in played:
         for line in ending(one):
             say(line)

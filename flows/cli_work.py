@@ -1,8 +1,8 @@
 """Long work under the command line: its log in a file, its progress on standard error, Prefect kept quiet.
 
 Prefect reads its settings from the environment when it is imported, so `prepare` sets them first; what a person has set
-already stays. With `PREFECT_API_URL` runs appear in that server (`make ui`); without it Prefect starts one for the time
-of the work.
+already stays. Runs appear in the server that is configured (`PREFECT_API_URL`, a profile) or runs on this machine
+(`make ui`); without either, one is started for the time of the work (`flows/cli_server.py`).
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.cli_live import watching
+from flows.cli_server import server
 from flows.console import errors
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 ENVIRONMENT = {
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # its lines go to the log file and to the server
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "600",  # a fresh database on a busy machine takes minutes
+    "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # seconds; the zombie automation waits for four of them
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
@@ -49,10 +52,15 @@ def prepare() -> None:
 
 
 @contextmanager
-def working(command: str) -> Iterator[None]:
-    """Around everything that takes more than moments. Standard output is kept for results."""
+def working(command: str, program: str = "prefect") -> Iterator[None]:
+    """Around everything that takes more than moments; `program` is imported while a server starts, if one has to.
+
+    Standard output is kept for results.
+    """
     console = errors()
-    with logging_to(_new_log(command), console), redirect_stdout(sys.stderr), watching(console):
+    with server() as ready, logging_to(_new_log(command), console), redirect_stdout(sys.stderr), watching(console):
+        import_module(program)
+        ready()
         yield
 
 
@@ -106,7 +114,11 @@ def _short(message: str) -> str:
 
 def _new_log(command: str) -> Path:
     global log_file
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "active-zero" / "logs"
-    folder.mkdir(parents=True, exist_ok=True)
-    log_file = folder / f"{command}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.getpid()}.log"
+    log_folder().mkdir(parents=True, exist_ok=True)
+    log_file = log_folder() / f"{command}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.getpid()}.log"
     return log_file
+
+
+def log_folder() -> Path:
+    """Where logs of the command line go."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "active-zero" / "logs"

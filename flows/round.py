@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from prefect import flow
 
+from flows.process import await_approval
 from tasks.config import RunConfig
 from tasks.evaluate import evaluate_solver, open_exams
 from tasks.filter import filter_questions, open_canaries
@@ -35,7 +36,7 @@ class Round:
 
 
 @flow(name="round", flow_run_name="{run}-{number}")
-def play_round(config: RunConfig, run: str, number: int, store: str) -> Round:
+def play_round(config: RunConfig, run: str, number: int, store: str, approve: bool = False) -> Round:
     """Find the frontier, find images on it, ask, keep what teaches, learn, measure."""
     home, seed = Store(store), seed_of(config.seed, number)
     here, stood = Place.round(home, run, number), standing(home, run, before=number)
@@ -57,6 +58,8 @@ def play_round(config: RunConfig, run: str, number: int, store: str) -> Round:
     base = evaluate_solver(Place.round(home, run, 0), config.evaluate, exams, untrained, config.seed)
     before = evaluate_solver(Place.round(home, run, origin), config.evaluate, exams, team.solver_alone(), config.seed)
     after = evaluate_solver(here, config.evaluate, exams, team.having(solver=solver).solver_alone(), config.seed)
+    if approve:
+        await_approval(here)
     decision = promote(here, config.promote, before, after, config.evaluate.gate, seed)
     report = report_round(
         here, config.promote, config.filter, shelf, frontier, searcher, pool, questioner, questions, curriculum, solver,

@@ -6,31 +6,51 @@ from prefect import flow, get_run_logger
 from prefect.runtime import flow_run
 
 from flows.force import withdraw
+from flows.form import Override, Rounds, RunName, StageName, Text
+from flows.process import take_charge
 from flows.round import Round, play_round
+from flows.showcase import show_round
 from tasks.canaries import rotten
-from tasks.config import RunConfig
+from tasks.config import DEFAULT, RunConfig, load_config
 from tasks.standing import Standing, standing
 from tasks.store import Place, Store
 
 
-@flow(name="self-play", flow_run_name="{run}")
+@flow(name="self-play", flow_run_name="{run}", persist_result=False)
 def play_rounds(
-    config: RunConfig, run: str, rounds: int, store: str, force_from: str | None = None, wait: bool = False
+    run: RunName = "default",
+    rounds: Rounds = 1,
+    config: Text = DEFAULT,
+    overrides: tuple[Override, ...] = (),
+    force_from_stage: StageName | None = None,
+    wait: bool = False,
+    approve: bool = False,
 ) -> list[Round]:
     """Play up to `rounds` more rounds; stop early, and say why, where the run has a reason to end.
 
-    The first round is always played: who asks for one gets one, also in a run that has stopped. A round has one player
-    at a time: `wait` for another one, or leave with `Held`. With `force_from`, a stage and those after it are played
-    again.
+    The first round is always played: who asks for one gets one, also in a run that has stopped. The store is where
+    `ACTIVE_ZERO_STORE` of the process says.
+
+    Args:
+        run: Which run to play on, or to begin.
+        rounds: How many rounds at most.
+        config: A file, or a name in configs/.
+        overrides: Settings such as filter.low=0.5.
+        force_from_stage: Play this stage and those after it again.
+        wait: Where another process plays the round, wait for it instead of leaving.
+        approve: Suspend before each promotion, until somebody resumes the run (deployments only).
     """
-    home, played = Store(store), list[Round]()
-    if force_from is not None:
-        withdraw(home, run, force_from, str(flow_run.id))
+    take_charge()
+    settings, home, played = load_config(config, overrides), Store.from_environment(), list[Round]()
+    if force_from_stage is not None:
+        withdraw(home, run, force_from_stage, str(flow_run.id))
     while len(played) < rounds:
         number = standing(home, run).next
         with Place.round(home, run, number).hold(wait):
-            played.append(play_round(config, run, number, store))
-        if reason := reason_to_end(config, played[-1], standing(home, run)):
+            # As a part of this flow run: one nested in it would be Running for ever after a kill, and never suspends.
+            played.append(play_round.fn(settings, run, number, home.url, approve))
+            show_round(played[-1], home)
+        if reason := reason_to_end(settings, played[-1], standing(home, run)):
             get_run_logger().warning("the run ends after round %d: %s", played[-1].number, reason)
             break
     return played

@@ -16,7 +16,7 @@ import sys
 import threading
 from multiprocessing.connection import wait
 
-PR_SET_PDEATHSIG = 1
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 
 GUARD = """
 import os, signal, sys
@@ -66,6 +66,12 @@ def lead_a_group() -> None:
     if not _guards:
         arguments = [sys.executable, "-I", "-S", "-c", GUARD, str(os.getpgrp())]
         _guards.append(subprocess.Popen(arguments, stdin=subprocess.PIPE, start_new_session=True))
+
+
+def adopt() -> None:
+    """Processes below this one that lose their parent become its own children, so that it finds them. Linux only."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def bound(command: list[str]) -> list[str]:

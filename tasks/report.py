@@ -6,10 +6,12 @@ after everything that trains, and used for nothing else.
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from tasks import canaries
@@ -31,6 +33,9 @@ from tasks.world import oracle, parse_url
 
 SHOWN = 300
 """Most questions of either kind on the report's page; `active-zero curriculum --format html` shows all."""
+
+FILES = ("summary.txt", "scores.json", "report.md", text.CHART, "curriculum.html")
+"""Attached to the report; `scores.json` has the changes as records."""
 
 log = logging.getLogger(__name__)
 
@@ -149,7 +154,7 @@ def excerpt(verdicts: Sequence[Verdict]) -> list[Verdict]:
     return [one for part in (kept, dropped) for one in part[:: math.ceil(len(part) / SHOWN) or 1]]
 
 
-@stage("10-report", Band)
+@stage("10-report", Band, version=2)
 def report_round(
     place: Place,
     config: PromoteConfig,
@@ -168,7 +173,7 @@ def report_round(
     decision: Artifact[Decision],
     seed: int,
 ) -> Output[Band]:
-    """Label accuracy by band as rows; `report.md`, `report.png`, `curriculum.html` and `summary.txt` attached."""
+    """Label accuracy by band as rows; the files of `written` attached."""
     library, judged, found = shelf.open(), verdicts.read(), finds.read()
     bands = label_accuracy(judged, urls_of(library, {one.key for one in curriculum(judged)}))
     scores = after.read()
@@ -199,10 +204,11 @@ def title(place: Place) -> str:
 
 def written(facts: Facts, library: Library) -> dict[str, Path]:
     """The files of the report, by name."""
-    files = {name: workspace() / name for name in ("summary.txt", "report.md", text.CHART, "curriculum.html")}
+    files = {name: workspace() / name for name in FILES}
     shown = excerpt(facts.verdicts)
     pictures = {picture.key: picture for picture in library.pictures(list(dict.fromkeys(one.key for one in shown)))}
     files["summary.txt"].write_text("\n".join(text.summary(facts)) + "\n")
+    files["scores.json"].write_text(json.dumps([asdict(change) for change in facts.changes], indent=1))
     files["report.md"].write_text(text.markdown(facts))
     files["curriculum.html"].write_text(page(f"{facts.title}: curriculum", shown, pictures))
     chart.draw(facts, files[text.CHART])

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from prefect import get_client
 
 from flows.force import withdraw
 from flows.round import play_round
@@ -48,7 +50,7 @@ TINY_TRAINER = {"steps": 1, "prompts": 2, "updates": 1, "rollouts": 2, "max_toke
 
 
 @pytest.fixture(scope="module")
-def config(tmp_path_factory: pytest.TempPathFactory) -> RunConfig:
+def overrides(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
     folder = tmp_path_factory.mktemp("models")
     clip = write_tiny_clip(folder / "clip")
     settings: dict[str, Any] = {
@@ -64,7 +66,12 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> RunConfig:
         "evaluate": {"samples": 2, "items": 16},
         "patience": 1,
     }
-    return load_config("embedded", [f"{key}={_flow_style(value)}" for key, value in settings.items()])
+    return tuple(f"{key}={_flow_style(value)}" for key, value in settings.items())
+
+
+@pytest.fixture(scope="module")
+def config(overrides: tuple[str, ...]) -> RunConfig:
+    return load_config("embedded", overrides)
 
 
 def _flow_style(value: Any) -> str:
@@ -72,8 +79,11 @@ def _flow_style(value: Any) -> str:
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    return Store(str(tmp_path_factory.mktemp("store")))
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    with pytest.MonkeyPatch.context() as patch:
+        store = Store(str(tmp_path_factory.mktemp("store")))
+        patch.setenv("ACTIVE_ZERO_STORE", store.url)
+        yield store
 
 
 @pytest.mark.usefixtures("prefect_server")
@@ -81,12 +91,24 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 class TestRounds:
     """Played in order, on one store: a first round, a second one, then one that is interrupted."""
 
-    def test_a_round_leaves_every_stage_complete_and_browsable(self, config: RunConfig, store: Store) -> None:
-        (played,) = play_rounds(config, "r", 1, store.url)
+    def test_a_round_leaves_every_stage_complete_and_browsable(self, overrides: tuple[str, ...], store: Store) -> None:
+        (played,) = play_rounds("r", overrides=overrides)
         assert [name for name, manifest in store.stages("r", 1) if manifest] == STAGES
         assert played.number == 1
         assert not played.decision.promoted
         assert [name for name, _ in store.stages("r", 0)] == ["8-evaluate"]
+
+    def test_the_page_of_a_round_shows_stages_scores_curriculum_picture_and_links(self) -> None:
+        with get_client(sync_client=True) as client:
+            found = {one.key: one for one in client.read_artifacts() if (one.key or "").startswith("r-round-1-")}
+        tables = {name: json.loads(str(found[f"r-round-1-{name}"].data)) for name in ("stages", "scores", "curriculum")}
+        assert [row["stage"] for row in tables["stages"]] == STAGES
+        assert [row["figure"] for row in tables["scores"]] == ["mean of 2", "greedy"] * 2
+        assert " to " in tables["scores"][0]["95 % interval"]
+        assert {row["question"] for row in tables["curriculum"]} == {"how many bars ?"}
+        assert str(found["r-round-1-chart"].data).startswith("data:image/png;base64,")
+        assert "report.md](file://" in str(found["r-round-1-report"].data)
+        assert all(len(str(one.data)) < 1_000_000 for one in found.values())
 
     def test_the_curriculum_lies_in_the_window_and_rejects_stay_with_their_reasons(self, store: Store) -> None:
         stages = dict(store.stages("r", 1))
@@ -106,19 +128,19 @@ class TestRounds:
         assert team_of(config, store, "r", stands.origin).solver is None
 
     def test_played_again_it_goes_on_with_the_next_round_and_stops_when_patience_ends(
-        self, config: RunConfig, store: Store
+        self, overrides: tuple[str, ...], store: Store
     ) -> None:
-        played = play_rounds(config, "r", 3, store.url)
+        played = play_rounds("r", rounds=3, overrides=overrides)
         assert [one.number for one in played] == [2]
 
     def test_an_interrupted_round_reuses_what_is_complete_and_measures_no_solver_twice(
-        self, config: RunConfig, store: Store
+        self, overrides: tuple[str, ...], store: Store
     ) -> None:
         created = {name: manifest.created for name, manifest in store.stages("r", 2) if manifest}
         base = dict(store.stages("r", 0))["8-evaluate"]
         for stage in STAGES[6:]:
             (Path(store.root) / "runs/r/round-002" / stage / "manifest.json").unlink()
-        play_rounds(config, "r", 1, store.url)
+        play_rounds("r", overrides=overrides)
         after = {name: manifest.created for name, manifest in store.stages("r", 2) if manifest}
         assert [name for name in STAGES if after[name] == created[name]] == STAGES[:6]
         assert dict(store.stages("r", 0))["8-evaluate"] == base
@@ -138,10 +160,10 @@ class TestRounds:
         assert "after 6-filter" in why["7-train-solver"]
 
     def test_forced_from_a_stage_on_a_complete_round_is_played_again_from_there(
-        self, config: RunConfig, store: Store
+        self, overrides: tuple[str, ...], store: Store
     ) -> None:
         created = {name: manifest.created for name, manifest in store.stages("r", 2) if manifest}
-        (played,) = play_rounds(config, "r", 1, store.url, force_from="9-promote")
+        (played,) = play_rounds("r", overrides=overrides, force_from_stage="9-promote")
         after = {name: manifest.created for name, manifest in store.stages("r", 2) if manifest}
         assert played.number == 2
         assert [name for name in STAGES if after[name] != created[name]] == STAGES[8:]
