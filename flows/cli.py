@@ -189,6 +189,7 @@ def curriculum(
     epilog=_examples(
         "active-zero corpus build laion/ --out artifacts/corpora/laion",
         "active-zero corpus build photos/ --out s3://bucket/corpora/photos --config qwen2.5-vl-7b",
+        "active-zero corpus build s3://bucket/laion --out s3://bucket/corpora/laion --set runner=ray",
     ),
 )
 def corpus_build(
@@ -210,20 +211,21 @@ def corpus_build(
     "add",
     epilog=_examples(
         "active-zero corpus add laion/00021.tar --corpus artifacts/corpora/laion",
-        "active-zero corpus add s3://bucket/coco --corpus s3://bucket/corpora/web --prefix coco-",
+        "active-zero corpus add s3://bucket/coco --corpus s3://bucket/corpora/web --prefix coco- --set runner=ray",
     ),
 )
 def corpus_add(
     shards: Annotated[str, typer.Argument(metavar="SHARDS_OR_FOLDER", help="Tar shards, or a folder of pictures.")],
     uri: Annotated[str, typer.Option("--corpus", "--out", metavar="URI", help="Where the corpus was built.")],
     prefix: Annotated[str, typer.Option(metavar="P", help="Put before the new shards' names and keys.")] = "",
+    overrides: Set = None,
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
     """Further shards for a corpus, with the settings that it was built with; what it has stays as it is."""
     from flows import cli_corpus
 
-    cli_corpus.add(shards, uri, prefix)
+    cli_corpus.add(shards, uri, prefix, overrides or [])
     _tell_corpus(uri, json)
 
 
@@ -242,17 +244,23 @@ def corpus_info(uri: Annotated[str, typer.Argument(metavar="URI")], json: Json =
     "query",
     epilog=_examples(
         'active-zero corpus query "a bar chart" --corpus artifacts/corpora/micro-world -k 3',
+        'active-zero corpus query "a bar chart" --corpus artifacts/corpora/micro-world -k 30 --html sheet.html',
     ),
 )
 def corpus_query(
     text: Annotated[str, typer.Argument(metavar="TEXT")],
     uri: CorpusUri,
     k: Annotated[int, typer.Option("-k", min=1, help="How many pictures.")] = 5,
+    html: Annotated[Path | None, typer.Option("--html", metavar="F", help="Write a page of them there.")] = None,
     json: Json = False,
 ) -> None:
     """The pictures that fit a text best."""
     from flows import cli_corpus
+    from flows.cli_curriculum import write
 
+    if html:
+        write(html, cli_corpus.sheet(uri, text, k).encode())
+        return
     _give(cli_corpus.query(uri, text, k), ["rank", "score", "key"], "Nothing found.", json)
 
 

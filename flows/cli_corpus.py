@@ -18,18 +18,24 @@ def build(shards: str, out: str, config: str, overrides: Sequence[str]) -> None:
 
         source = corpus.source(shards, settings.corpus.source)
         source.listing()
-        corpus.build(out, source, settings.retrieval)
+        flow = corpus.build.with_options(task_runner=corpus.runner(settings.runner))
+        flow(out, source, settings.retrieval, settings.corpus.at_once)
 
 
-def add(shards: str, uri: str, prefix: str) -> None:
-    """Further shards for a built corpus. UserError before any work where there are none, or no corpus."""
+def add(shards: str, uri: str, prefix: str, overrides: Sequence[str] = ()) -> None:
+    """Further shards for a built corpus. UserError before any work where there are none, or no corpus.
+
+    Of the settings only those count that say where the work runs: `runner`, `corpus.at_once`.
+    """
+    settings = load_config(overrides=overrides)
     with working("corpus-add"):
         from flows import corpus
 
         source = corpus.source(shards, prefix=prefix)
         source.listing()
         corpus.info(uri)
-        corpus.add(uri, source)
+        flow = corpus.add.with_options(task_runner=corpus.runner(settings.runner))
+        flow(uri, source, settings.corpus.at_once)
 
 
 def info(uri: str) -> dict[str, Any]:
@@ -45,6 +51,13 @@ def query(uri: str, text: str, k: int) -> list[dict[str, Any]]:
 
     (hits,) = corpus.query(uri, [text], k)
     return [{"rank": rank, "score": hit.score, "key": hit.key} for rank, hit in enumerate(hits, 1)]
+
+
+def sheet(uri: str, text: str, k: int) -> str:
+    """The k best pictures as one HTML page."""
+    from flows import corpus
+
+    return corpus.sheet(uri, text, k)
 
 
 def image(uri: str, key: str) -> bytes:

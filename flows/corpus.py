@@ -6,18 +6,23 @@ corpus's address: `<store>/corpora/<name>`, or any other folder or URL.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from prefect import flow
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from pydantic import BaseModel, ConfigDict
 
 from tasks.corpora import Corpus, CorpusConfig, Folder, Laion
 from tasks.corpora.decode import EXTENSIONS
 from tasks.corpora.sample import Sample, reasons
-from tasks.index import add_to_corpus, build_corpus, built_index, corpus_place, open_library, sources
+from tasks.errors import UserError
+from tasks.index import AT_ONCE, add_to_corpus, build_corpus, built_index, corpus_place, open_library, sources
 from tasks.retrieval import Hit, LibraryConfig
 from tasks.store import Artifact
 
@@ -48,15 +53,46 @@ class Info(BaseModel):
 
 
 @flow(name="corpus", persist_result=False)
-def build(uri: str, corpus: CorpusConfig, library: LibraryConfig) -> Artifact[Sample]:
+def build(uri: str, corpus: CorpusConfig, library: LibraryConfig, at_once: int = AT_ONCE) -> Artifact[Sample]:
     """Shards, then rows and embeddings shard by shard, then the index. What is complete already is reused."""
-    return build_corpus(corpus_place(uri), corpus, library)
+    with _equipped(library.clip.device):
+        return build_corpus(corpus_place(uri), corpus, library, at_once)
 
 
 @flow(name="corpus-add", persist_result=False)
-def add(uri: str, corpus: CorpusConfig) -> Artifact[Sample]:
+def add(uri: str, corpus: CorpusConfig, at_once: int = AT_ONCE) -> Artifact[Sample]:
     """Further shards for the corpus at `uri`, with its own settings; its own shards are not looked at again."""
-    return add_to_corpus(corpus_place(uri), corpus)
+    with _equipped("auto"):
+        return add_to_corpus(corpus_place(uri), corpus, at_once)
+
+
+def runner(name: Literal["threads", "ray"]) -> TaskRunner[Any]:
+    """Where a flow's mapped tasks run: `build.with_options(task_runner=runner("ray"))(...)`.
+
+    UserError where Ray is not installed.
+    """
+    if name == "threads":
+        return ThreadPoolTaskRunner()
+    try:
+        from prefect_ray import RayTaskRunner  # type: ignore[import-untyped]
+    except ImportError:
+        raise UserError("runner=ray needs Ray: install the extra `ray` (pip install 'active-zero[ray]').") from None
+    ray: TaskRunner[Any] = RayTaskRunner()
+    return ray
+
+
+def _equipped(device: str) -> AbstractContextManager[object]:
+    """A GPU for each task of a Ray cluster that has any, unless the model is to run elsewhere.
+
+    Ray ends a worker with a GPU after each task; here it stays, with its model loaded.
+    """
+    ray = sys.modules.get("ray")
+    if device == "cpu" or ray is None or not ray.is_initialized() or not ray.cluster_resources().get("GPU"):
+        return nullcontext()
+    from prefect_ray.context import remote_options  # type: ignore[import-untyped]
+
+    one_each: AbstractContextManager[object] = remote_options(num_gpus=1, max_calls=0)
+    return one_each
 
 
 def source(shards: str, like: CorpusConfig | None = None, prefix: str = "") -> Corpus:
@@ -117,6 +153,15 @@ def _quarantined(table: pa.Table) -> dict[str, str]:
 def query(uri: str, texts: Sequence[str], k: int = 5) -> list[list[Hit]]:
     """The k best pictures for each text."""
     return open_library(corpus_place(uri)).search(texts, k)
+
+
+def sheet(uri: str, text: str, k: int = 5) -> str:
+    """The k best pictures for a text, as a page that a person looks at."""
+    from tasks.reporting.sheet import sheet
+
+    library = open_library(corpus_place(uri))
+    (hits,) = library.search([text], k)
+    return sheet(text, uri, library, hits)
 
 
 def image(uri: str, key: str) -> bytes:

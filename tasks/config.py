@@ -86,6 +86,8 @@ class CorpusSettings(Settings):
     """Where it is built: a name below the store's `corpora/`, or the address that `corpus build --out` was given."""
     source: CorpusConfig | None = None
     """What it is built from, as far as it is not built already; null takes what is there."""
+    at_once: Annotated[int, Field(ge=1), Execution] = 2
+    """Shards that are read and embedded at a time; on a Ray cluster, as many as it has processors or GPUs."""
 
 
 class ProbeConfig(Settings):
@@ -267,6 +269,9 @@ class RunConfig(Settings):
     promote: PromoteConfig = PromoteConfig()
     patience: Count = 2
     """Rounds rolled back in a row after which no further round is begun by itself."""
+    runner: Annotated[Literal["threads", "ray"], Execution] = "threads"
+    """What works on a corpus's shards: threads of this process, or tasks on the Ray cluster at `RAY_ADDRESS` (on this
+    machine where it is not set), which needs the extra `ray`."""
 
     @model_validator(mode="after")
     def _domains_differ(self) -> RunConfig:

@@ -27,6 +27,7 @@ from tasks.corpora.decode import Limits, Read
 from tasks.corpora.sample import Listed, Sample, Shard, reasons
 from tasks.errors import UserError
 from tasks.identity import Execution
+from tasks.mapped import mapped
 from tasks.progress import track
 from tasks.records import Row
 from tasks.retrieval.clip import Clip, Embedder
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+AT_ONCE = 2
+"""Shards under way on one machine: one is fetched while another is embedded."""
 DAMAGED = "damaged shard"
 _NO_PICTURE = ("failed", "unfinished", DAMAGED, "damaged metadata")
 
@@ -113,15 +116,18 @@ def write_catalog(place: Place, sources: tuple[Catalog, ...]) -> Output[Catalog]
     return Output(sources)
 
 
-def build_corpus(place: Place, config: CorpusConfig, library: LibraryConfig) -> Artifact[Sample]:
+def build_corpus(
+    place: Place, config: CorpusConfig, library: LibraryConfig, at_once: int = AT_ONCE
+) -> Artifact[Sample]:
     """Everything from shards to index at `place`; what is there already and has not changed is reused."""
-    parts = ingest(place, _rendered(place, config) if isinstance(config, World) else config, library.clip)
+    corpus = _rendered(place, config) if isinstance(config, World) else config
+    parts = ingest(place, corpus, library.clip, at_once=at_once)
     source = Catalog(corpus=config.model_dump_json(), library=library.model_dump_json(), shards=tuple(sorted(parts)))
     write_catalog(place, (source,))
     return index_parts(place, config.masks, library, parts)
 
 
-def add_to_corpus(place: Place, config: CorpusConfig) -> Artifact[Sample]:
+def add_to_corpus(place: Place, config: CorpusConfig, at_once: int = AT_ONCE) -> Artifact[Sample]:
     """The corpus at `place` and the shards of another address, with the settings that it was built with.
 
     Its own shards are not looked at again. UserError where a new one has the name of another one.
@@ -133,7 +139,7 @@ def add_to_corpus(place: Place, config: CorpusConfig) -> Artifact[Sample]:
     old = {name: _part(place, name) for source in catalog for name in source.shards}
     corpus = _rendered(place, added) if isinstance(added, World) else added
     new = _without_known(place, corpus, old)
-    parts = old | ingest(place, corpus, library.clip, new)
+    parts = old | ingest(place, corpus, library.clip, new, at_once)
     if new:
         names = tuple(listed.name for listed in new)
         source = Catalog(corpus=added.model_dump_json(), library=catalog[0].library, shards=names)
@@ -142,17 +148,19 @@ def add_to_corpus(place: Place, config: CorpusConfig) -> Artifact[Sample]:
 
 
 def ingest(
-    place: Place, corpus: Corpus, clip: Clip, shards: Sequence[Listed] | None = None
+    place: Place, corpus: Corpus, clip: Clip, shards: Sequence[Listed] | None = None, at_once: int = AT_ONCE
 ) -> dict[str, Artifact[Sample]]:
     """Rows and vectors of a corpus's shards (all, or those given), each an artifact of its own, by their names.
 
+    In a flow run they are mapped tasks, `at_once` of them under way.
     UserError with the list where too many shards are damaged or too many pictures broken.
     """
     listing = corpus.listing() if shards is None else shards
     parts: dict[str, Artifact[Sample]] = {}
+    calls = [(place, corpus, listed, clip) for listed in listing]
     with track(len(listing), "shards") as progress:
-        for listed in listing:
-            parts[listed.name] = ingest_shard(place, corpus, listed, clip)
+        for listed, part in zip(listing, mapped(ingest_shard, calls, at_once, "shard {listed.name}"), strict=True):
+            parts[listed.name] = part
             _stop_at_damage(parts, len(listing), corpus.limits)
             progress.advance()
     _stop_at_broken(parts, corpus.limits)

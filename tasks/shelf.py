@@ -28,7 +28,7 @@ class Shelf(BaseModel):
         corpus, retrieval = config.corpus, config.retrieval
         place = Place(store, f"corpora/{corpus.at}") if "/" not in corpus.at else corpus_place(corpus.at)
         if corpus.source is not None:
-            return cls(index=build_corpus(place, corpus.source, retrieval), retrieval=retrieval)
+            return cls(index=build_corpus(place, corpus.source, retrieval, corpus.at_once), retrieval=retrieval)
         index = place.find("index", Sample)
         if index is None:
             raise UserError(

@@ -32,16 +32,21 @@ class Card:
 
 def page(title: str, verdicts: Sequence[Verdict], pictures: Mapping[str, Picture]) -> str:
     """The page. `pictures` has every key that the verdicts name."""
+    kept = [verdict for verdict in verdicts if verdict.reason is None]
+    rejected = [verdict for verdict in verdicts if verdict.reason is not None]
+    sections = {"Kept": (kept, list(cards(kept, pictures))), "Rejected": (rejected, list(cards(rejected, pictures)))}
+    return render("curriculum.html.j2", title=title, sections=sections)
+
+
+def render(template: str, **values: object) -> str:
+    """A template of this folder with these values, all of them escaped."""
     import jinja2
 
     here = Path(__file__).parent
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(here), autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined
     )
-    kept = [verdict for verdict in verdicts if verdict.reason is None]
-    rejected = [verdict for verdict in verdicts if verdict.reason is not None]
-    sections = {"Kept": (kept, list(cards(kept, pictures))), "Rejected": (rejected, list(cards(rejected, pictures)))}
-    return environment.get_template("curriculum.html.j2").render(title=title, sections=sections)
+    return environment.get_template(template).render(values)
 
 
 def cards(verdicts: Sequence[Verdict], pictures: Mapping[str, Picture]) -> Iterator[Card]:

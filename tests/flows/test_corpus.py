@@ -11,7 +11,7 @@ from tasks.corpora import Folder, Laion
 from tasks.errors import UserError
 from tasks.retrieval import LibraryConfig
 from tasks.retrieval.clip import Clip
-from tests.fixtures.shards import ordinary_shards, picture
+from tests.fixtures.shards import ordinary_shards, picture, sample, write_shard
 from tests.fixtures.tiny_clip import write_tiny_clip
 
 
@@ -24,6 +24,21 @@ def test_a_corpus_is_built_described_asked_and_read(tmp_path: Path) -> None:
     (hits,) = corpus.query(uri, ["a clock"], k=3)
     assert len(hits) == 3
     assert corpus.image(uri, "00001/000010000") == picture(6)
+
+
+def test_a_contact_sheet_shows_each_picture_with_its_caption_score_and_group(tmp_path: Path) -> None:
+    library = LibraryConfig(clip=Clip(model=f"local-dir:{write_tiny_clip(tmp_path / 'clip')}"))
+    captions = ["<script>alert(1)</script> größer", "two", "three"]
+    members = [m for number, words in enumerate(captions) for m in sample(f"k{number}", number, words)]
+    write_shard(tmp_path / "shards", "00000", [*members, ("again.bmp", picture(1, form="BMP"))])
+    uri = str(tmp_path / "corpora" / "mine")
+    corpus.build.fn(uri, corpus.source(str(tmp_path / "shards")), library)
+    page = corpus.sheet(uri, 'a "chart"', k=5)
+    assert page.count('<img src="data:image/') == 3
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; größer" in page and "<script>" not in page
+    assert "00000/k0 · 112 × 112" in page and "group of 2: 00000/k1" in page
+    (hits,) = corpus.query(uri, ['a "chart"'], k=5)
+    assert [f"{hit.score:.3f}" in page for hit in hits] == [True] * 3
 
 
 def test_an_address_means_shards_or_else_image_files(tmp_path: Path) -> None:

@@ -1,0 +1,109 @@
+"""A corpus, and a round on it, in an object store: the same fingerprints and bytes as on a disk.
+
+Against the small S3 server of these tests; against a real one where `AWS_ENDPOINT_URL` says where it is.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from tasks.config import load_config
+from tasks.corpora import Laion
+from tasks.index import add_to_corpus, build_corpus, corpus_place, open_library
+from tasks.retrieval import LibraryConfig
+from tasks.retrieval.clip import Clip
+from tasks.store import Manifest, Store
+from tests.fixtures.shards import ordinary_shards, picture
+from tests.fixtures.small_s3 import small_s3
+from tests.fixtures.tiny_clip import write_tiny_clip
+from tests.fixtures.tiny_round import write_tiny_config
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[None]:
+    """One for all tests here: open file systems keep its address."""
+    keys = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
+    with small_s3() as address, pytest.MonkeyPatch.context() as monkey:
+        if "AWS_ENDPOINT_URL" not in os.environ:
+            for variable, value in {**keys, "AWS_ENDPOINT_URL": address}.items():
+                monkey.setenv(variable, value)
+        yield
+
+
+@pytest.fixture
+def bucket(server: None) -> str:
+    """The name of a new bucket."""
+    name = f"corpus-{uuid4().hex[:12]}"
+    Store(f"s3://{name}").fs.mkdir(name)
+    return name
+
+
+def complete(store: Store) -> dict[str, tuple[str, dict[str, str]]]:
+    """Fingerprint and files' sha256 of every complete stage, by its address."""
+    files = [path for path in store.fs.find(store.root) if path.endswith("/manifest.json")]
+    found = {path: Manifest.model_validate_json(store.fs.cat_file(path)) for path in files}
+    return {
+        path.removeprefix(f"{store.root}/"): (one.fingerprint, {file.name: file.sha256 for file in one.files})
+        for path, one in found.items()
+    }
+
+
+def test_a_corpus_built_from_a_bucket_into_a_bucket_is_the_one_on_a_disk(tmp_path: Path, bucket: str) -> None:
+    config = LibraryConfig(clip=Clip(model=f"local-dir:{write_tiny_clip(tmp_path / 'clip')}"))
+    ordinary_shards(tmp_path / "first", shards=2, pictures=6)
+    ordinary_shards(tmp_path / "more", shards=1, pictures=6, first=2)
+    there = Store(f"s3://{bucket}/store")
+    for name in ("first", "more"):
+        there.fs.put(str(tmp_path / name), f"{bucket}/{name}", recursive=True)
+    homes = {str(tmp_path / "store"): str(tmp_path), there.url: f"s3://{bucket}"}
+    for home, shards in homes.items():
+        build_corpus(corpus_place(f"{home}/corpora/c"), Laion(shards=f"{shards}/first"), config)
+        add_to_corpus(corpus_place(f"{home}/corpora/c"), Laion(shards=f"{shards}/more"))
+    here, in_bucket = (complete(Store(home)) for home in homes)
+    apart = {"corpora/c/catalog/manifest.json"}  # says where the shards lie
+    stamped = {name for name in here if name.endswith("/shard/manifest.json")}  # by mtime here, by ETag there
+    assert here.keys() == in_bucket.keys()
+    assert {name: here[name] for name in here.keys() - apart - stamped} == {
+        name: in_bucket[name] for name in here.keys() - apart - stamped
+    }
+    assert {name: here[name][1] for name in stamped} == {name: in_bucket[name][1] for name in stamped}
+    library = open_library(corpus_place(f"{there.url}/corpora/c"))
+    keys = ["00002/000020003", "00000/000000001", "00002/000020004"]
+    assert [one.data for one in library.pictures(keys)] == [picture(15), picture(1), picture(16)]
+
+
+@pytest.mark.slow
+def test_a_round_in_a_bucket_has_the_fingerprints_of_one_on_a_disk(
+    tmp_path: Path, bucket: str, prefect_server: None
+) -> None:
+    from flows.round import play_round
+
+    config = load_config(write_tiny_config(tmp_path))
+    here, there = Store(str(tmp_path / "store")), Store(f"s3://{bucket}/store")
+    for store in (here, there):
+        play_round(config, "r", 1, store.url)
+    ours, theirs = (bytes_made(complete(store)) for store in (here, there))
+    assert len(ours) >= 10 + 4
+    assert ours == theirs
+    for stage in ("corpora/micro-world/index", "runs/r/round-001/1-probe"):
+        assert complete(here)[f"{stage}/manifest.json"] == complete(there)[f"{stage}/manifest.json"]
+
+
+def bytes_made(stages: dict[str, tuple[str, dict[str, str]]]) -> dict[str, dict[str, str]]:
+    """sha256 of what every stage made, but for times: those of training steps, and in the report."""
+    timed = {
+        "2-train-searcher": "part-",
+        "4-train-questioner": "part-",
+        "7-train-solver": "part-",
+        "10-report": "report",
+    }
+    found = {}
+    for path, (_, files) in stages.items():
+        beginning = timed.get(path.split("/")[-2], "?")
+        found[path] = {name: sha for name, sha in files.items() if not name.startswith(beginning)}
+    return {path: files for path, files in found.items() if "/catalog/" not in path}
