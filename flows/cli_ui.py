@@ -57,7 +57,9 @@ def serve(port: int, log: Path) -> None:
 @contextmanager
 def _server(port: int, environment: dict[str, str], output: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", HOST, "--port", str(port)]
-    process = started(command, {**environment, "PREFECT_API_URL": ""}, output.fileno())
+    process = started(
+        command, {**environment, "PREFECT_API_URL": "", "PREFECT_UI_API_URL": local_url(port)}, output.fileno()
+    )
     try:
         yield process
     finally:
@@ -78,7 +80,7 @@ def _worker(environment: dict[str, str], output: IO[bytes]) -> Iterator[subproce
 @contextmanager
 def _nothing_left() -> Iterator[None]:
     """At the end no process below this one is left: a worker may have started a run while it was leaving."""
-    import psutil
+    import psutil  # type: ignore[import-untyped]
 
     adopt()
     try:

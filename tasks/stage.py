@@ -120,9 +120,10 @@ class Stage(Generic[P, R]):
         def run(*args: P.args, **kwargs: P.kwargs) -> Any:
             return _as_state(self.play(*args, **kwargs))
 
+        run_name: Any = self._run_name
         decorate = task(
             name=self.name,
-            task_run_name=self._run_name,
+            task_run_name=run_name,
             cache_policy=NO_CACHE,
             persist_result=False,
             retries=len(PAUSES),
