@@ -25,10 +25,10 @@ from tasks.corpora.decode import check_of
 from tasks.corpora.sample import Location, Sample
 from tasks.corpora.table import Rows
 from tasks.corpora.tar import members
-from tasks.index import add_to_corpus, build_corpus
+from tasks.index import add_to_corpus, build_corpus, embed
 from tasks.records import to_table
 from tasks.retrieval import LibraryConfig
-from tasks.retrieval.clip import Clip
+from tasks.retrieval.clip import ROOT, Clip, Preprocess
 from tasks.store import Place, Store
 from tests.fixtures.shards import tar_bytes
 from tests.fixtures.tiny_clip import write_tiny_clip
@@ -225,6 +225,55 @@ def test_one_shard_more_beside_a_rebuild(tmp_path: Path, benchmark: Any) -> None
     told = {"add, CPU s": added, "rebuild, CPU s": rebuilt, "rebuild / add": rebuilt / added}
     tell(told, benchmark)
     assert told["rebuild / add"] >= 15
+
+
+@pytest.mark.bench
+@pytest.mark.timeout(1800)
+def test_embedding_beside_its_slower_half(tmp_path: Path, benchmark: Any) -> None:
+    """A shard through `embed_shard`, beside open_clip's bare forward pass on tensors that are ready, and beside the
+    decoder alone: what reads, decodes, checks and shrinks pictures and embeds none. On the same threads.
+    """
+    import torch
+
+    jpegs, name = photographs(40), "00000"
+    pieces = [m for i in range(256) for m in members_of(f"{name}{i:04d}", jpegs, Random(i))]
+    (tmp_path / f"{name}.tar").write_bytes(tar_bytes(pieces))
+    corpus, model = Laion(shards=str(tmp_path)), Clip().open()
+    bare = open_clip_model()
+    with corpus.shard(name) as source:
+        pictures = [read.image for read in source.read(model.fit) if read.image is not None]
+        tensors = Preprocess(dict(bare.visual.preprocess_cfg))(pictures)
+
+        def forward() -> None:
+            with torch.inference_mode():
+                for start in range(0, len(tensors), 64):
+                    bare.encode_image(tensors[start : start + 64], normalize=True)
+
+        def decoder() -> None:
+            for _ in source.read(model.fit):
+                pass
+
+        rounds = [
+            (best(forward, 1), best(decoder, 1), best(lambda: embed(source.read(model.fit), model), 1))
+            for _ in range(4)
+        ]
+    benchmark.pedantic(lambda: embed(source.read(model.fit), model), rounds=1)
+    alone, decoded, both = (min(column) for column in zip(*rounds, strict=True))
+    told = {
+        "pictures a second": len(pictures) / both,
+        "forward alone": len(pictures) / alone,
+        "decoder alone": len(pictures) / decoded,
+        "ours / the slower": max(alone, decoded) / both,
+    }
+    tell(told, benchmark)
+    assert told["ours / the slower"] >= 0.9
+
+
+def open_clip_model() -> Any:
+    """The shipped model as open_clip opens it."""
+    import open_clip
+
+    return open_clip.create_model(f"local-dir:{ROOT / 'infra/models/clip'}", require_pretrained=True).eval()
 
 
 def tell(told: dict[str, float], benchmark: Any) -> None:

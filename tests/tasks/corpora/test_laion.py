@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import tracemalloc
 from pathlib import Path
 
@@ -233,3 +234,16 @@ def test_a_glob_picks_shards_and_reads_them_back(tmp_path: Path) -> None:
     corpus = Laion(shards=f"{ordinary_shards(tmp_path, shards=3, pictures=2)}/0000[12].tar")
     assert [shard.name for shard in corpus.listing()] == ["00001", "00002"]
     assert pictures(corpus, kept(corpus, "00002"))[0] == picture(4)
+
+
+def test_no_address_in_the_metadata_is_ever_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise AssertionError("something was fetched")
+
+    monkeypatch.setattr(socket.socket, "connect", refused)
+    write_shard(tmp_path, "00000", sample("a", 1))
+    keys, urls = ["a", "b"], ["http://127.0.0.1:9/a.png", "http://127.0.0.1:9/b.png"]
+    write_parquet(tmp_path, "00000", {"key": keys, "URL": urls, "status": ["success", "failed_to_download"]})
+    corpus = Laion(shards=str(tmp_path))
+    assert [(row.url, row.reason) for row in rows(corpus)] == [(urls[0], None), (urls[1], "failed: failed_to_download")]
+    assert pictures(corpus, kept(corpus)) == [picture(1)]
