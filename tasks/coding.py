@@ -27,8 +27,8 @@ from tasks.errors import UserError
 from tasks.identity import Execution, digest
 from tasks.records import Row
 from tasks.retrieval.clip import Clip
-from tasks.retrieval.codes import Codes, Quantizer, Setting
-from tasks.retrieval.index import IVF, Chosen, Exact, Index, IndexConfig, RaBitQ, choose
+from tasks.retrieval.codes import Codes, Quantizer, Scheme, Setting
+from tasks.retrieval.index import IVF, Chosen, Exact, Index, IndexConfig, Scan, choose
 from tasks.retrieval.library import LibraryConfig
 from tasks.retrieval.queries import Asked
 from tasks.retrieval.tuning import AT, Measured, RecallMissed, Texts, latency, measure, tune
@@ -75,6 +75,7 @@ class Coding(BaseModel):
 def train_quantizer(
     place: Place,
     lists: int,
+    scheme: str,
     embedder: str,
     asked: Asked,
     parts: tuple[Artifact[Sample], ...],
@@ -85,7 +86,7 @@ def train_quantizer(
     vectors = vectors_of(parts)
     sample = _sampled(vectors, max(_SAMPLED, 64 * lists))
     texts = [*Texts.divided(asked.texts, RECALL_QUERIES).train, *_captions(parts).train]
-    quantizer = Quantizer.train(sample, clip.open().embed_texts(texts), lists)
+    quantizer = Quantizer.train(sample, clip.open().embed_texts(texts), lists, _scheme(scheme))
     quantizer.save(workspace() / "quantizer")
     row = Trained(vectors=len(sample), texts=len(texts), error=quantizer.error([sample]))
     return Output([row], {"lists": lists}, {"quantizer": workspace() / "quantizer"})
@@ -161,7 +162,7 @@ class _Build:
     """An index of codes, with what was trained already or anew."""
 
     place: Place
-    config: RaBitQ | IVF
+    config: Scan | IVF
     masks: Masks
     clip: Clip
     asked: Asked
@@ -191,7 +192,9 @@ class _Build:
 
     def _train(self, parts: tuple[Artifact[Sample], ...]) -> Artifact[Trained]:
         lists = self.config.lists_for(sum(map(_vectors_in, parts)))
-        return train_quantizer(self.place, lists, self.clip.open().fingerprint, self.asked, parts, clip=self.clip)
+        return train_quantizer(
+            self.place, lists, self.config.codes, self.clip.open().fingerprint, self.asked, parts, clip=self.clip
+        )
 
     def _standing(self) -> tuple[Artifact[Trained], set[str]] | None:
         """What was trained on some of these parts, with these settings; and the identities of those parts."""
@@ -202,7 +205,7 @@ class _Build:
         parts = tuple(part for part in self.parts.values() if part.identity in listed)
         lists = self.config.lists_for(sum(map(_vectors_in, parts)))
         wanted = train_quantizer.identity(
-            self.place, lists, self.clip.open().fingerprint, self.asked, parts, clip=self.clip
+            self.place, lists, self.config.codes, self.clip.open().fingerprint, self.asked, parts, clip=self.clip
         )
         if len(parts) != len(listed) or digest(wanted) != manifest.fingerprint:
             return None
@@ -301,7 +304,7 @@ class _Queries:
         return cls(embed([*captions.tune, *queries.tune]), embed(captions.measure), embed(queries.measure))
 
 
-def _measured(index: Index, texts: _Queries, config: Exact | RaBitQ | IVF) -> dict[str, int]:
+def _measured(index: Index, texts: _Queries, config: Exact | Scan | IVF) -> dict[str, int]:
     """Recall in 1/10 000 and latency in microseconds, on each kind of queries: texts are what is asked."""
     import numpy as np
 
@@ -389,6 +392,10 @@ def _sampled(vectors: Vectors, most: int) -> NDArray[np.float16]:
 
 def _vectors_in(part: Artifact[Sample]) -> int:
     return part.counters.get("kept", 0)
+
+
+def _scheme(name: str) -> Scheme:
+    return "pq" if name == "pq" else "rabitq"
 
 
 def _shard(part: Artifact[Sample]) -> str:

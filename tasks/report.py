@@ -24,7 +24,7 @@ from tasks.reporting import chart, text
 from tasks.reporting.facts import Band, Change, Facts, replies_of
 from tasks.reporting.page import page
 from tasks.retrieval.library import Library
-from tasks.search import pool
+from tasks.search import pool, reach
 from tasks.shelf import Shelf
 from tasks.stage import stage, workspace
 from tasks.statistics import Gain, holm
@@ -192,6 +192,7 @@ def report_round(
         steps={"searcher": searcher.read(), "questioner": questioner.read(), "solver": solver.read()},
         rejects={one.manifest.stage: rejected(one) for one in (finds, questions, verdicts)},
         seconds={one.manifest.stage: one.manifest.seconds for one in played},
+        reach=reach(found, len(library)),
     )
     return Output(bands, {"kept": len(curriculum(judged))}, written(facts, library))
 

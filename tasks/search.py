@@ -15,6 +15,7 @@ import numpy as np
 
 from tasks.config import SearchConfig
 from tasks.records import Estimate, Find, Reject
+from tasks.reporting.facts import Reach
 from tasks.retrieval.library import Hit, Library
 from tasks.roles import searcher
 from tasks.roles.searcher import Domain
@@ -60,6 +61,22 @@ def finds(sought: Sequence[Sought], hits: Sequence[Sequence[Hit]]) -> list[Find]
 def pool(rows: Iterable[Find]) -> list[Find]:
     """The finds that count: one for each picture."""
     return [row for row in rows if row.reason is None]
+
+
+def reach(rows: Sequence[Find], findable: int) -> list[Reach]:
+    """How much of `findable` pictures the queries saw: all together, then by domain."""
+    seen = [row for row in rows if row.key is not None]
+    domains = sorted({row.domain for row in seen})
+    return [
+        _reach(domain, [row.key for row in seen if domain in ("", row.domain)], findable) for domain in ["", *domains]
+    ]
+
+
+def _reach(domain: str, keys: Sequence[str | None], findable: int) -> Reach:
+    counts = np.array(list(Counter(keys).values()), np.float64)
+    shares = counts / counts.sum()
+    effective = float(np.exp(-(shares * np.log(shares)).sum())) if len(counts) else 0.0
+    return Reach(domain, len(keys), len(counts), effective, len(counts) / findable if findable else 0.0)
 
 
 def findable(library: Library) -> list[str]:

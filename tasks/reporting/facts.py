@@ -96,6 +96,22 @@ def replies_of(rows: Sequence[Score]) -> Replies:
 
 
 @dataclass(frozen=True)
+class Reach:
+    """How much of a corpus a round's queries saw: whether the Searcher collapses onto few pictures."""
+
+    domain: str
+    """Empty for all together."""
+    retrieved: int
+    """Results of all queries, each as often as it was found."""
+    distinct: int
+    """Different pictures among them."""
+    effective: float
+    """exp of the entropy of what was retrieved: so many pictures, found equally often, would be as diverse."""
+    share: float
+    """Of the pictures that can be found, 0..1."""
+
+
+@dataclass(frozen=True)
 class Facts:
     """All of a round that its report tells."""
 
@@ -121,3 +137,5 @@ class Facts:
     """How many by reason, by stage."""
     seconds: Mapping[str, float]
     """By stage, in their order; a reused stage keeps the seconds of when it was played."""
+    reach: Sequence[Reach] = ()
+    """Of the search: by domain, and all together first."""

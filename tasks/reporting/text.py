@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from tasks.progress import duration
-from tasks.reporting.facts import Band, Change, Facts, Replies, total
+from tasks.reporting.facts import Band, Change, Facts, Reach, Replies, total
 
 CHART = "report.png"
 
@@ -77,6 +77,7 @@ def markdown(facts: Facts) -> str:
             *_section("Labels by agreement", _label_table(facts.bands)),
             *_section("Canaries by agreement", _canary_table(facts.canaries)),
             *_section("Domains", _domain_table(facts)),
+            *_section("Search", _reach_table(facts.reach)),
             *_section("Rejected", _reject_table(facts)),
             *_section("Training", _training_table(facts)),
             *_section("Time", _time_table(facts)),
@@ -128,6 +129,15 @@ def _domain_table(facts: Facts) -> list[str]:
     names = sorted({*difficulty, *(name for counts in counted.values() for name in counts)})
     rows = [[name, difficulty.get(name, "-"), *(counts.get(name, 0) for counts in counted.values())] for name in names]
     return table(["domain", "difficulty when probed", *counted], rows)
+
+
+def _reach_table(reach: Sequence[Reach]) -> list[str]:
+    header = ["domain", "retrieved", "different", "effective number", "share of the corpus"]
+    rows = [
+        [one.domain or "all", one.retrieved, one.distinct, f"{one.effective:.1f}", percent(one.share)] for one in reach
+    ]
+    note = "Few different pictures, or an effective number far below them: the Searcher collapses."
+    return [note, "", *table(header, rows)] if rows else []
 
 
 def _reject_table(facts: Facts) -> list[str]:

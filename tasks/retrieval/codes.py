@@ -1,4 +1,8 @@
-"""Vectors as codes of one bit a dimension (RaBitQ), scanned all, or in the lists nearest to a query.
+"""Vectors as codes of one bit a dimension, scanned all, or in the lists nearest to a query.
+
+Two kinds of code: `rabitq` keeps signs, and a query's products with them are estimated without bias; `pq` keeps, for
+each four dimensions, which of 16 points they are nearest to. `rabitq` finds a little more with as few candidates, `pq`
+is scanned four times as fast (FAISS 1.15 corrects each of RaBitQ's products in floats), so it wins at equal latency.
 
 Codes only say which vectors are worth reading; scores come from the float16 vectors (`vectors.py`). Shards are coded
 one after the other, with what was trained once: a shard that is added later costs its own coding and no other's.
@@ -9,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -21,6 +25,7 @@ if TYPE_CHECKING:
 
     from tasks.retrieval.vectors import Floats, Numbers
 
+Scheme = Literal["pq", "rabitq"]
 SEED = 1234
 _AT_ONCE = 1 << 14
 _PER_LIST = 64
@@ -46,7 +51,7 @@ class Quantizer:
     """A FAISS index with nothing in it."""
 
     @classmethod
-    def train(cls, pictures: NDArray[np.float16], texts: Floats, lists: int) -> Quantizer:
+    def train(cls, pictures: NDArray[np.float16], texts: Floats, lists: int, scheme: Scheme = "rabitq") -> Quantizer:
         """From float16 [n, d] and queries [m, d]. One list means that all codes are scanned.
 
         The same input gives the same quantizer: seeds are fixed, and one thread sums in one order.
@@ -59,7 +64,7 @@ class Quantizer:
         try:
             equalizer = fit(pictures.astype(np.float32), texts)
             changed = equalizer.of_pictures(pictures)
-            return cls(equalizer, _flat(changed) if lists == 1 else _inverted(changed, lists))
+            return cls(equalizer, _flat(changed, scheme) if lists == 1 else _inverted(changed, lists))
         finally:
             faiss.omp_set_num_threads(threads)
 
@@ -173,10 +178,12 @@ class Codes:
         return found
 
 
-def _flat(changed: Floats) -> Any:
+def _flat(changed: Floats, scheme: Scheme) -> Any:
     import faiss
 
-    index = faiss.index_factory(changed.shape[1], "RaBitQfs", faiss.METRIC_INNER_PRODUCT)
+    size = changed.shape[1]
+    key = f"PQ{size // 4}x4fs" if scheme == "pq" and size % 4 == 0 else "RaBitQfs"
+    index = faiss.index_factory(size, key, faiss.METRIC_INNER_PRODUCT)
     index.train(changed)
     return index
 

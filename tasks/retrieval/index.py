@@ -1,7 +1,7 @@
 """Nearest vectors by inner product, exactly or by codes, masked and without copies.
 
 Which index is right is a question of size: `Auto` compares every vector while they fit the memory that it is given,
-scans codes of one bit a dimension (RaBitQ) above that, and looks into the nearest lists only where even the codes are
+scans codes of one bit a dimension above that, and looks into the nearest lists only where even the codes are
 too many. What codes find is re-ranked with the float16 vectors.
 
 How good codes are shows on *text* queries: they lie apart from all pictures, where an index tuned on pictures' own
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.identity import Execution
-from tasks.retrieval.codes import Codes
+from tasks.retrieval.codes import Codes, Scheme
 from tasks.retrieval.vectors import Vectors, device_for
 
 if TYPE_CHECKING:
@@ -52,10 +52,12 @@ class Coded(BaseModel):
     """Codes are trained again when those of added shards err by so much more (0.1: a tenth) than those of the first."""
 
 
-class RaBitQ(Coded):
+class Scan(Coded):
     """Codes of one bit a dimension, all of them scanned: an eighth of a byte a dimension in memory."""
 
-    kind: Literal["rabitq"] = "rabitq"
+    kind: Literal["scan"] = "scan"
+    codes: Scheme = "pq"
+    """`pq` or `rabitq` (`codes.py`)."""
 
     def lists_for(self, vectors: int) -> int:
         """One: all is scanned."""
@@ -63,9 +65,10 @@ class RaBitQ(Coded):
 
 
 class IVF(Coded):
-    """The same codes in lists, of which those nearest to the query are scanned; memory-mapped."""
+    """RaBitQ codes in lists, of which those nearest to the query are scanned; memory-mapped."""
 
     kind: Literal["ivf"] = "ivf"
+    codes: Literal["rabitq"] = "rabitq"
     lists: int | None = Field(default=None, ge=2)
     """Clusters; null takes 4 sqrt(n)."""
 
@@ -93,19 +96,19 @@ class Auto(BaseModel):
     drift: float = Field(default=0.1, ge=0)
     """Growth of the codes' error that has them trained again."""
 
-    def chosen(self, vectors: int, dimensions: int) -> Exact | RaBitQ | IVF:
+    def chosen(self, vectors: int, dimensions: int) -> Exact | Scan | IVF:
         """By the numbers alone, so that every machine chooses the same."""
         if 2 * vectors * dimensions <= max(self.memory, self.gpu_memory) * GIB:
             return Exact()
         shared = {"target": self.target, "rerank": self.rerank, "drift": self.drift}
-        return (RaBitQ if vectors <= self.scanned else IVF).model_validate(shared)
+        return (Scan if vectors <= self.scanned else IVF).model_validate(shared)
 
 
-IndexConfig = Annotated[Auto | Exact | RaBitQ | IVF, Field(discriminator="kind")]
-Chosen = Annotated[Exact | RaBitQ | IVF, Field(discriminator="kind")]
+IndexConfig = Annotated[Auto | Exact | Scan | IVF, Field(discriminator="kind")]
+Chosen = Annotated[Exact | Scan | IVF, Field(discriminator="kind")]
 
 
-def choose(config: IndexConfig, vectors: int, dimensions: int) -> Exact | RaBitQ | IVF:
+def choose(config: IndexConfig, vectors: int, dimensions: int) -> Exact | Scan | IVF:
     """The index for so many vectors."""
     return config.chosen(vectors, dimensions) if isinstance(config, Auto) else config
 

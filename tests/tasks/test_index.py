@@ -19,7 +19,7 @@ from tasks.index import add_to_corpus, build_corpus, corpus_place, open_library,
 from tasks.retrieval import LibraryConfig
 from tasks.retrieval.clip import Clip
 from tasks.retrieval.filters import Filter
-from tasks.retrieval.index import IVF, RaBitQ
+from tasks.retrieval.index import IVF, Scan
 from tasks.store import Place, Store
 from tests.fixtures.shards import ordinary_shards, picture, sample, write_parquet, write_shard
 from tests.fixtures.tiny_clip import write_tiny_clip
@@ -227,7 +227,7 @@ def test_recall_on_texts_is_measured_and_kept(tmp_path: Path, place: Place, conf
     corpus = Laion(shards=str(ordinary_shards(tmp_path / "shards", shards=1, pictures=120)))
     assert build_corpus(place, corpus, config).counters["text recall@5 /10000"] == 10_000
     (tmp_path / "asked.txt").write_text("".join(f"a picture of {number}\n" for number in range(80)))
-    coded = config.model_copy(update={"index": RaBitQ(), "queries": (str(tmp_path / "*.txt"),)})
+    coded = config.model_copy(update={"index": Scan(), "queries": (str(tmp_path / "*.txt"),)})
     counters = build_corpus(place, corpus, coded).counters
     assert counters["text recall@5 /10000"] >= 9_500 and counters["searcher recall@5 /10000"] >= 9_500
     assert counters.keys() >= {"image recall@5 /10000", "latency us", "rerank", "probes", "lists"}
@@ -277,7 +277,7 @@ def test_codes_are_trained_again_when_added_shards_err_more(
     write_shard(tmp_path / "old", "00000", [m for n in range(40) for m in sample(f"{n:03d}", n, f"scene {n}")])
     plain = [("a.png", picture(99))] + [(f"{n:03d}.png", picture(1000 + n, (112, 112 + n))) for n in range(40)]
     write_shard(tmp_path / "new", "00001", plain)
-    build_corpus(place, Laion(shards=str(tmp_path / "old")), config.model_copy(update={"index": RaBitQ(drift=0.0)}))
+    build_corpus(place, Laion(shards=str(tmp_path / "old")), config.model_copy(update={"index": Scan(drift=0.0)}))
     before = attempts(place)
     add_to_corpus(place, Laion(shards=str(tmp_path / "new")))
     played = {Path(stage).name for stage, attempt in attempts(place).items() if before.get(stage) != attempt}

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tasks.retrieval.codes import Codes, Quantizer, Setting
+from tasks.retrieval.codes import Codes, Quantizer, Scheme, Setting
 from tasks.retrieval.equalize import fit
-from tasks.retrieval.index import IVF, Auto, Exact, Index, RaBitQ, choose
+from tasks.retrieval.index import IVF, Auto, Exact, Index, Scan, choose
 from tasks.retrieval.tuning import Texts, measure, recall, tune
 from tasks.retrieval.vectors import Vectors
 from tests.fixtures.gap import gapped
@@ -30,8 +30,14 @@ def exact(*parts: Halfs) -> Index:
     return Index(Vectors(parts))
 
 
-def coded(vectors: Halfs, texts: NDArray[np.float32], lists: int = 1, setting: Setting | None = None) -> Index:
-    codes = Codes.empty(Quantizer.train(vectors, texts, lists))
+def coded(
+    vectors: Halfs,
+    texts: NDArray[np.float32],
+    lists: int = 1,
+    setting: Setting | None = None,
+    scheme: Scheme = "rabitq",
+) -> Index:
+    codes = Codes.empty(Quantizer.train(vectors, texts, lists, scheme))
     codes.add(vectors)
     return Index(Vectors([vectors]), codes=codes.with_setting(setting or Setting(probes=lists, rerank=10)))
 
@@ -65,13 +71,13 @@ def test_vectors_are_mapped_not_read(tmp_path: Path) -> None:
     np.testing.assert_array_equal(opened.picked(np.array([3, 30]))[np.array([1, 0])], vectors[[30, 3]])
 
 
-@pytest.mark.parametrize("lists", [1, 20])
+@pytest.mark.parametrize(("lists", "scheme"), [(1, "pq"), (1, "rabitq"), (20, "rabitq")])
 def test_saved_codes_open_with_the_same_answers_and_training_twice_gives_the_same_bytes(
-    lists: int, tmp_path: Path
+    lists: int, scheme: Scheme, tmp_path: Path
 ) -> None:
     vectors, texts = gapped(2000, 100, 32)
     for attempt in ("a", "b"):
-        quantizer = Quantizer.train(vectors, texts, lists)
+        quantizer = Quantizer.train(vectors, texts, lists, scheme)
         quantizer.save(tmp_path / attempt)
         codes = Codes.empty(quantizer)
         codes.add(vectors)
@@ -90,11 +96,12 @@ def test_a_change_of_axes_changes_no_product() -> None:
     np.testing.assert_allclose(products, plain, atol=1e-4)
 
 
-def test_a_change_of_axes_fitted_to_texts_finds_more_for_texts() -> None:
+@pytest.mark.parametrize("scheme", ["pq", "rabitq"])
+def test_a_change_of_axes_fitted_to_texts_finds_more_for_texts(scheme: Scheme) -> None:
     pictures, texts = gapped(8000, 1200, 64)
-    plain = coded(pictures, np.empty((0, 64), np.float32), setting=Setting(rerank=4))
-    fitted = coded(pictures, texts[200:], setting=Setting(rerank=4))
-    assert recall(fitted, texts[:200], 5) > recall(plain, texts[:200], 5) + 0.05
+    plain = coded(pictures, np.empty((0, 64), np.float32), 1, Setting(rerank=4), scheme)
+    fitted = coded(pictures, texts[200:], 1, Setting(rerank=4), scheme)
+    assert recall(fitted, texts[:200], 5) > recall(plain, texts[:200], 5) + 0.02
 
 
 def test_more_probes_and_more_candidates_recall_more_and_exact_recalls_all() -> None:
@@ -186,7 +193,7 @@ def test_answers_do_not_depend_on_the_rest_of_the_batch() -> None:
 def test_the_index_is_chosen_by_size_alone() -> None:
     config = Auto(memory=1, scanned=5_000_000)
     assert isinstance(choose(config, 400_000, 1152), Exact)
-    assert isinstance(choose(config, 500_000, 1152), RaBitQ)
+    assert isinstance(choose(config, 500_000, 1152), Scan)
     assert isinstance(choose(config, 400_000_000, 1152), IVF)
     assert isinstance(choose(config.model_copy(update={"gpu_memory": 60}), 20_000_000, 1152), Exact)
     assert choose(Exact(), 10**9, 1152) == Exact()
