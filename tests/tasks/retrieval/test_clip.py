@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from tasks.errors import UserError
-from tasks.retrieval.clip import Clip, Preprocess
+from tasks.retrieval.clip import Clip, Preprocess, Remembered
 from tests.fixtures.shards import picture
 from tests.fixtures.tiny_clip import write_tiny_clip
 
@@ -94,3 +94,27 @@ def test_relative_folders_are_looked_for_from_the_repository(monkeypatch: pytest
     repository = Path(__file__).parents[3]
     with pytest.raises(UserError, match=str(repository / "infra/nothing")):
         Clip(model="local-dir:infra/nothing").open()
+
+
+def test_queries_are_embedded_once_and_remembered_by_model(clip: Clip, tmp_path: Path) -> None:
+    texts = ["a remembered query", "another", "a remembered query"]
+    np.testing.assert_allclose(clip.open().embed_queries(texts), clip.open().embed_texts(texts), atol=1e-6)
+    other = Clip(model=f"local-dir:{write_tiny_clip(tmp_path / 'other', seed=1)}").open()
+    assert not np.array_equal(other.embed_queries(texts), clip.open().embed_queries(texts))
+
+
+def test_what_is_remembered_is_bounded_and_the_oldest_goes() -> None:
+    remembered = Remembered(most_bytes=3 * 128)
+    for number in range(5):
+        remembered.put(("model", str(number)), np.zeros(32, np.float32))
+    assert (len(remembered), remembered.bytes) == (3, 384)
+    assert remembered.get(("model", "1")) is None and remembered.get(("model", "4")) is not None
+
+
+def test_a_siglip_text_tower_gets_lower_case_wherever_its_folder_lies(clip: Clip, tmp_path: Path) -> None:
+    folder = write_tiny_clip(tmp_path / "siglip-in-the-path")
+    assert Clip(model=f"local-dir:{folder}").open().fingerprint == clip.open().fingerprint
+    config = folder / "open_clip_config.json"
+    config.write_text(config.read_text().replace('"lower"', '"whitespace"').replace("this folder", "timm/ViT-SigLIP2"))
+    one, other = Clip(model=f"local-dir:{folder}", batch=7).open().embed_texts(["A Bar CHART", "a bar chart"])
+    np.testing.assert_array_equal(one, other)
