@@ -2,39 +2,32 @@
 
 from __future__ import annotations
 
+import json
+import math
 import re
 import secrets
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Literal
 
+from flows import cli_doctor_prefect
+from flows.check import Check
 from flows.cli_corpus import place_of
 from flows.cli_iterate import checked_model
 from tasks.config import RunConfig
 from tasks.errors import UserError
 from tasks.overlay import ROOT
 from tasks.store import Store
-
-State = Literal["pass", "warn", "fail"]
+from tasks.store.faults import StoreFault
 
 LOCKS = ROOT / "infra" / "locks"
+SHARE = 0.8
+"""Of the memory that weights may take."""
 LEAST_GB, LEAST_DISK_GB = 5.0, 2.0
 """What a round of the embedded profile takes, with some to spare."""
 PYTHON = (3, 11)
-
-
-@dataclass(frozen=True)
-class Check:
-    """One thing that was looked at."""
-
-    name: str
-    state: State
-    told: str
-    """What was found, and, unless it passed, what to do."""
 
 
 def examine(config: RunConfig, store: Store) -> list[Check]:
@@ -44,10 +37,12 @@ def examine(config: RunConfig, store: Store) -> list[Check]:
         "packages": _packages,
         "memory": _memory,
         "disk": lambda: _disk(store),
-        "device": _device,
+        "device": lambda: _device(config),
+        "memory plan": lambda: _plan(config),
         "store": lambda: _store(store),
         "model": lambda: _model(config),
         "corpus": lambda: _corpus(config, store),
+        **cli_doctor_prefect.checks(),
     }
     return [_safely(name, check) for name, check in checks.items()]
 
@@ -120,29 +115,68 @@ def _disk(store: Store) -> Check:
     return Check("disk", "warn", f"{free:.1f} GB free at {folder}: make room, or set ACTIVE_ZERO_STORE")
 
 
-def _device() -> Check:
+def _device(config: RunConfig) -> Check:
     import torch
 
     if torch.cuda.is_available():
-        return Check("device", "pass", torch.cuda.get_device_name())
+        return Check("device", "pass", f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}")
+    if config.engine.kind == "vllm" or getattr(config.engine, "device", "auto") == "cuda":
+        return Check("device", "fail", f"engine {config.engine.kind} needs a GPU, and there is none: another --config")
     return Check("device", "pass", f"no GPU; {torch.get_num_threads()} CPU threads")
 
 
+def _plan(config: RunConfig) -> Check:
+    """Weights of engine and trainer against the memory that they share. Activations and KV cache come on top."""
+    import psutil
+    import torch
+
+    count = parameters(config)
+    if count is None:
+        return Check("memory plan", "warn", f"how large {config.model} is cannot be told before it is downloaded")
+    gpu = torch.cuda.is_available()
+    total = torch.cuda.mem_get_info()[1] if gpu else psutil.virtual_memory().total
+    engine = count * (2 if gpu else 4) * getattr(config.engine, "workers", 1)
+    trainer = count * (2 if gpu else 4)
+    planned = f"{(engine + trainer) / 1e9:.1f} GB of weights (engine {engine / 1e9:.1f}, trainer {trainer / 1e9:.1f})"
+    room = f"{total / 1e9:.0f} GB of {'GPU ' if gpu else ''}memory"
+    if engine + trainer > SHARE * total:
+        advice = "take a smaller model, fewer engine.workers, or a larger machine"
+        return Check("memory plan", "warn", f"{planned} leave too little of {room}: {advice}")
+    return Check("memory plan", "pass", f"{planned} in {room}")
+
+
+def parameters(config: RunConfig) -> int | None:
+    """Of the base model: by its files, else by its name (`Qwen2.5-VL-7B`); None where neither says."""
+    model = checked_model(config)
+    if isinstance(model, Path):
+        return sum(map(_weights, model.glob("*.safetensors")))
+    named = re.search(r"(\d+(?:\.\d+)?)B\b", str(model), re.IGNORECASE)
+    return int(float(named[1]) * 1e9) if named else None
+
+
+def _weights(file: Path) -> int:
+    """Numbers in a safetensors file, read from its header."""
+    with file.open("rb") as opened:
+        header = json.loads(opened.read(int.from_bytes(opened.read(8), "little")))
+    return sum(math.prod(one["shape"]) for name, one in header.items() if name != "__metadata__")
+
+
 def _store(store: Store) -> Check:
-    """Write, read and delete a file of its own name; nothing else is touched."""
+    """Write, read, write where something is, and delete a file of its own name; nothing else is touched."""
     path, token = f"{store.root}/doctor-{secrets.token_hex(8)}", secrets.token_bytes(32)
-    made = not store.fs.exists(store.root)
+    made = not store.files.exists(store.root)
     try:
-        store.fs.makedirs(store.root, exist_ok=True)
-        store.fs.pipe_file(path, token)
-        if store.fs.cat_file(path) != token:
+        if not store.files.create(path, token) or store.files.read(path) != token:
             return Check("store", "fail", f"{store.url} gives back other bytes than were written: use another store")
-        store.fs.rm_file(path)
-    except OSError as error:
+        if store.files.create(path, token[::-1]) or store.files.read(path) != token:
+            advice = "two players of one round could both win: use a store that knows If-None-Match"
+            return Check("store", "fail", f"{store.url} overwrites what must only be created: {advice}")
+        store.files.remove(path)
+    except (OSError, StoreFault) as error:
         return Check("store", "fail", f"{store.url} cannot be written ({error}): set ACTIVE_ZERO_STORE")
     if made and store.url.startswith("file://"):
         Path(store.root).rmdir()
-    return Check("store", "pass", f"{store.url} takes, gives back and deletes files")
+    return Check("store", "pass", f"{store.url} takes, gives back, creates only once and deletes")
 
 
 def _model(config: RunConfig) -> Check:
@@ -154,10 +188,13 @@ def _model(config: RunConfig) -> Check:
 
 
 def _corpus(config: RunConfig, store: Store) -> Check:
+    """The index's fingerprint, and whether its files are what was committed."""
     place = place_of(store, config.corpus.at)
     where = f"{place.store.url}/{place.prefix}"
     if (manifest := place.manifest("index")) is not None:
-        return Check("corpus", "pass", f"{where}, {manifest.rows} rows")
+        place.verify(manifest)
+        prints = f"index {manifest.fingerprint[:12]}, embedder {str(manifest.identity.get('embedder'))[:12]}"
+        return Check("corpus", "pass", f"{where}, {manifest.rows} rows, {prints}, files whole")
     if config.corpus.source is not None:
         return Check("corpus", "pass", f"{where} will be built in the first round")
     return Check("corpus", "fail", f"nothing at {where}: build it with `active-zero corpus build SHARDS --out {where}`")

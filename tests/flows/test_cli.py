@@ -22,7 +22,7 @@ from tests.fixtures.tiny_round import write_tiny_config
 
 COMMANDS = [
     ["iterate"], ["runs"], ["show"], ["curriculum"], ["evaluate"], ["grade"], ["doctor"],
-    ["plan"], ["gc"],
+    ["plan"], ["gc"], ["deploy"], ["ui"],
     ["corpus", "build"], ["corpus", "info"], ["corpus", "audit"], ["corpus", "query"], ["corpus", "image"],
 ]  # fmt: skip
 
@@ -252,6 +252,8 @@ def test_a_doctor_tells_what_is_wrong_and_what_to_do(
     assert checks["model"]["state"] == "fail"
     assert "/nowhere/at/all" in checks["model"]["told"]
     assert checks["corpus"]["state"] == "pass"
+    assert checks["memory plan"]["state"] == "fail"
+    assert {"port", "prefect server", "device"} <= set(checks)
     assert contents(store) == before
 
 
@@ -262,6 +264,24 @@ def test_a_doctor_leaves_no_store_behind(
     command(["doctor"])
     assert "pass  store: " in capsys.readouterr().out
     assert not (tmp_path / "new").exists()
+
+
+def test_a_doctor_names_a_server_that_is_configured_and_does_not_answer(
+    store: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:1/api")
+    assert command(["doctor", "--json"]) == FAILURE
+    checks = {check["name"]: check for check in json.loads(capsys.readouterr().out)}
+    assert checks["prefect server"]["state"] == "fail"
+    assert "http://127.0.0.1:1/api" in checks["prefect server"]["told"]
+
+
+def test_a_doctor_counts_a_models_parameters_by_its_files_or_by_its_name() -> None:
+    from flows.cli_doctor import parameters
+    from tasks.config import load_config
+
+    assert parameters(load_config("qwen2.5-vl-7b")) == 7_000_000_000
+    assert 1_000_000 < (parameters(load_config()) or 0) < 4_000_000
 
 
 def test_a_lock_is_read_for_this_platform() -> None:
