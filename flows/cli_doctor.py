@@ -97,7 +97,7 @@ def _installed(name: str) -> str | None:
 
 
 def _memory() -> Check:
-    import psutil  # type: ignore[import-untyped]
+    import psutil
 
     free = psutil.virtual_memory().available / 1e9
     if free >= LEAST_GB:

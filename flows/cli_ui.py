@@ -21,7 +21,7 @@ from flows.cli_deploy import POOL
 from flows.cli_server import HOST, end, local_url, started, version_at, wait_for
 from flows.console import say
 from tasks.errors import UserError
-from tasks.orphans import adopt
+from tasks.orphans import adopt, reap_but
 from tasks.store import Store
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -51,6 +51,7 @@ def serve(port: int, log: Path) -> None:
         sys.stdout.flush()
         while server.poll() is None and worker.poll() is None:
             time.sleep(0.5)
+            reap_but({server.pid, worker.pid})
         raise RuntimeError(f"{'the server' if worker.poll() is None else 'the worker'} ended by itself, see {log}")
 
 
@@ -80,7 +81,7 @@ def _worker(environment: dict[str, str], output: IO[bytes]) -> Iterator[subproce
 @contextmanager
 def _nothing_left() -> Iterator[None]:
     """At the end no process below this one is left: a worker may have started a run while it was leaving."""
-    import psutil  # type: ignore[import-untyped]
+    import psutil
 
     adopt()
     try:

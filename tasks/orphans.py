@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Set
 from multiprocessing.connection import wait
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
@@ -72,6 +73,14 @@ def adopt() -> None:
     """Processes below this one that lose their parent become its own children, so that it finds them. Linux only."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def reap_but(mine: Set[int]) -> None:
+    """Let go of adopted processes that have ended; those that are waited for elsewhere are `mine`."""
+    while ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+        if ended.si_pid in mine:
+            return
+        os.waitpid(ended.si_pid, 0)
 
 
 def bound(command: list[str]) -> list[str]:

@@ -48,6 +48,32 @@ def gone(pid: int, seconds: float = 10) -> bool:
     return False
 
 
+ADOPTER = """
+import os, subprocess, sys, time
+from tasks.orphans import adopt, reap_but
+adopt()
+mine = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+middle = "import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(1)']).pid)"
+subprocess.run([sys.executable, "-c", middle], check=True)
+print("started", flush=True)
+while True:
+    time.sleep(0.05)
+    reap_but({mine.pid})
+"""
+
+
+def test_an_adopted_process_is_no_zombie_when_it_has_ended() -> None:
+    adopter, orphan = started(ADOPTER, lines=2)
+    assert psutil.Process(orphan).ppid() == adopter.pid
+    end = time.monotonic() + 10
+    while psutil.pid_exists(orphan):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    (mine,) = psutil.Process(adopter.pid).children()
+    for one in (mine, adopter):
+        one.kill()
+
+
 def test_a_group_ends_with_its_leader_even_if_that_one_is_killed() -> None:
     leader, child = started(LEADER, lines=1)
     assert os.getpgid(child) == leader.pid

@@ -82,10 +82,12 @@ class House:
 
     def engine(self) -> psutil.Process:
         """The process of the run that plays now."""
-        for one in psutil.Process(self.process.pid).children(recursive=True):
-            if "prefect.engine" in " ".join(one.cmdline()):
-                return one
-        raise AssertionError("no run plays")
+        return next(one for one in self.below() if "prefect.engine" in " ".join(one.cmdline()))
+
+    def below(self) -> list[psutil.Process]:
+        """The processes of the house that run."""
+        found = psutil.Process(self.process.pid).children(recursive=True)
+        return [one for one in found if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
 
 
 def until(holds: Callable[[], bool], seconds: float = SLOW, told: Callable[[], str] = str) -> None:

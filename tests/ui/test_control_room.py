@@ -77,7 +77,8 @@ def test_the_form_starts_a_round_and_says_what_is_wrong_with_a_value(house: Hous
     assert house.wait(run["id"])["type"] == "COMPLETED"
     names = [name for name, state in house.stages(run["id"]) if name.startswith("round-001/")]
     assert names == [f"round-001/{stage}" for stage in STAGES]
-    page.goto(f"{house.address}/runs/flow-run/{run['id']}?tab=Artifacts")
+    page.goto(f"{house.address}/runs/flow-run/{run['id']}")
+    page.get_by_role("tab", name="Artifacts").click()
     shot(page, "3-run")
 
 
@@ -95,7 +96,8 @@ def test_a_killed_run_is_crashed_and_retry_reuses_what_it_had_played(house: Hous
     until(lambda: ("round-001/5-synthesize", "Completed") in house.stages(run))
     house.engine().kill()
     assert house.wait(run)["type"] == "CRASHED"
-    page.goto(f"{house.address}/runs/flow-run/{run}?tab=Task+Runs")
+    page.goto(f"{house.address}/runs/flow-run/{run}")
+    page.get_by_role("tab", name="Task Runs").click()
     shot(page, "5-crashed")
     page.get_by_role("button", name="Retry").first.click()
     page.wait_for_timeout(1000)
@@ -106,7 +108,8 @@ def test_a_killed_run_is_crashed_and_retry_reuses_what_it_had_played(house: Hous
     for name in STAGES[:5]:
         assert (f"round-001/{name}", "Reused") in stages
     assert not [one for one in stages if one[1] == "Running"]  # what was killed says so
-    page.goto(f"{house.address}/runs/flow-run/{run}?tab=Task+Runs")
+    page.goto(f"{house.address}/runs/flow-run/{run}")
+    page.get_by_role("tab", name="Task Runs").click()
     shot(page, "6-retried")
 
 
@@ -176,13 +179,9 @@ def test_iterate_at_the_terminal_uses_the_server_that_runs(house: House) -> None
 def test_ctrl_c_ends_everything(house: House) -> None:
     """The last one, since it ends the server."""
     house.start(run="left")
-    until(lambda: any("prefect.engine" in " ".join(one.cmdline()) for one in below(house)))
-    processes = below(house)
+    until(lambda: any("prefect.engine" in " ".join(one.cmdline()) for one in house.below()))
+    processes = house.below()
     assert len(processes) >= 3
     house.process.send_signal(signal.SIGINT)
     assert house.process.wait(120) == 130
     assert not [one for one in processes if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
-
-
-def below(house: House) -> list[psutil.Process]:
-    return psutil.Process(house.process.pid).children(recursive=True)
