@@ -136,7 +136,10 @@ class Verdict(Row):
 
 
 class Step(Row):
-    """One step of a training stage: a generation of rollouts and the optimiser updates on it."""
+    """One step of a training stage: a generation of rollouts and the optimiser updates on it.
+
+    Nothing of when or how fast, so that the same training has the same rows everywhere.
+    """
 
     step: int
     reward: float
@@ -150,7 +153,6 @@ class Step(Row):
     """Mean completion length."""
     active: float
     """Share of groups with a reward spread, 0..1: the only ones with a gradient."""
-    seconds: float
     parts: tuple[str, ...] = ()
     """What the rewards are made of, by name."""
     part_means: tuple[float, ...] = ()

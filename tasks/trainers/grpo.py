@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import logging
 import math
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from operator import itemgetter
@@ -140,7 +139,6 @@ class GRPO(GRPOTrainer):
         self._vision = VisionCache()
         self._pending: list[Update] = []
         self._measured: dict[str, Any] = {}
-        self._started = time.perf_counter()
 
     @property
     def steps(self) -> list[Step]:
@@ -184,7 +182,7 @@ class GRPO(GRPOTrainer):
         if "loss" in logs:
             if not np.isfinite(logs["grad_norm"]):
                 raise Diverged(f"the gradient is {logs['grad_norm']} at update {self.state.global_step}.")
-            logs |= {**self._measured, "seconds": time.perf_counter() - self._started}
+            logs |= self._measured
         super().log(logs, start_time)
         if "loss" in logs and self._on_step is not None:
             self._on_step(self.steps[-1])
@@ -199,7 +197,6 @@ class GRPO(GRPOTrainer):
 
     def _draw(self, step: int) -> list[Update]:
         """The step's rollouts, rewarded, compared within their groups and split into updates."""
-        self._started = time.perf_counter()
         self.check_finite()
         layout = self._layout
         examples = prompts_of(self._examples, step, layout.prompts, layout.seed)

@@ -381,7 +381,7 @@ def test_iterate_plays_a_round_says_what_became_of_it_and_reuses_what_is_complet
     report = Path(lines[-1].removeprefix("report: "))
     assert report.read_text().startswith("# Run mine, round 1")
     assert {path.name for path in report.parent.iterdir()} == {
-        "report.md", "report.png", "curriculum.html", "summary.txt",
+        "report.md", "report.png", "curriculum.html", "summary.txt", "scores.json",
     }  # fmt: skip
     assert "6-filter: " in first.err
     assert "Traceback" not in first.err

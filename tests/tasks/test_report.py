@@ -53,7 +53,6 @@ def facts(verdicts: list[Verdict], urls: dict[str, str | None]) -> Facts:
         learning_rate=1e-4,
         tokens=9,
         active=1,
-        seconds=1,
     )
     return Facts(
         title="Run r, round 1",

@@ -1,8 +1,10 @@
 """An index tuned on texts beside the IVF that one gets by tuning on the corpus's own pictures, as autofaiss does.
 
 Vectors are drawn from a seed with a modality gap (`tests/fixtures/gap.py`). The incumbent is `IVF<4 sqrt n>,Flat` whose
-nprobe is the least with which pictures find their own neighbours, or as many as take as long as ours. One query at a
-time, one thread; exact search streams the float16 vectors.
+nprobe is the least with which pictures find their own neighbours, or as many as take as long as ours; beside it plain
+RaBitQ, as many of its candidates re-ranked as of ours. One query at a time, one thread; exact search streams the
+float16 vectors. What an IVF loses on texts depends on how fast the axes fall, so two spectra are measured; `pq` and the
+first of them were chosen on this generator, so ours is not blind to it.
 """
 
 from __future__ import annotations
@@ -72,13 +74,14 @@ def probes_within(limit: float, with_probes: Callable[[int], Search], queries: F
 
 @pytest.mark.bench
 @pytest.mark.timeout(900)
-def test_text_recall_beside_an_ivf_tuned_on_pictures(benchmark: Any) -> None:
+@pytest.mark.parametrize("fall", [0.4, 0.6])
+def test_text_recall_beside_an_ivf_tuned_on_pictures(benchmark: Any, fall: float) -> None:
     import faiss
     import torch
 
     faiss.omp_set_num_threads(1)
     torch.set_num_threads(1)
-    stored, texts = gapped(PICTURES, TRAIN + TUNE + MEASURE, DIMENSIONS)
+    stored, texts = gapped(PICTURES, TRAIN + TUNE + MEASURE, DIMENSIONS, fall=fall)
     train, tuning, asked = np.split(texts, [TRAIN, TRAIN + TUNE])
     pictures = stored[:: PICTURES // MEASURE].astype(np.float32)
     exact = Index(Vectors([stored]), device="cpu")
@@ -117,15 +120,19 @@ def test_text_recall_beside_an_ivf_tuned_on_pictures(benchmark: Any) -> None:
             "image recall@5": found(search(pictures)[1], truth["pictures"]),
             "ms": latency[name],
         }
+    plain = faiss.index_factory(DIMENSIONS, "RaBitQfs", faiss.METRIC_INNER_PRODUCT)
+    plain.train(stored[::6].astype(np.float32))
+    plain.add(stored.astype(np.float32))
+    promising = plain.search(asked, K * ours.codes.setting.rerank)[1]
+    kept = np.mean([np.isin(best, seen).mean() for best, seen in zip(truth["texts"], promising, strict=True)])
     sizes = {"ours": codes.faiss.code_size * PICTURES, "exact": 0}
     for name, figures in told.items():
         figures["MB beside float16"] = sizes.get(name, 4 * DIMENSIONS * PICTURES) / 1e6
         print(f"\n{name}: " + ", ".join(f"{key} {value:.3g}" for key, value in figures.items()), end="")
-    print(
-        f"\nours: {ours.codes.setting}, built in {built:.0f} s of one core; IVF: {probes} of nprobe, {ivf_built:.0f} s"
-    )
+    print(f"\nplain RaBitQ, as many re-ranked: text recall@5 {kept:.3g}")
+    print(f"ours: {ours.codes.setting}, built in {built:.0f} s of one core; IVF: nprobe {probes}, {ivf_built:.0f} s")
     benchmark.extra_info.update(told)
 
-    # Given the time that ours takes, or tuned on pictures, the incumbent finds less than the target.
+    # Tuned on pictures the incumbent misses the target on texts; ours reaches it whatever the spectrum.
     assert told["ours"]["text recall@5"] >= TARGET
-    assert all(told[name]["text recall@5"] < TARGET for name in told if name.startswith("IVF"))
+    assert all(told[f"IVF, {target:.2f} on pictures"]["text recall@5"] < TARGET for target in SELF_TARGETS)
