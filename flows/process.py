@@ -42,11 +42,13 @@ def await_approval(place: Place) -> None:
 
 def _bury() -> None:
     """Task runs of this flow run that are Running still were killed with an earlier process: Prefect never says so."""
-    mine = {"any_": [flow_run.id]}
+    mine, running = {"any_": [flow_run.id]}, {"type": {"any_": [StateType.RUNNING]}, "name": None}
     with get_client(sync_client=True) as client:
         found = client.read_task_runs(
             flow_run_filter=FlowRunFilter(id=FlowRunFilterId.model_validate(mine)),
-            task_run_filter=TaskRunFilter.model_validate({"state": {"type": {"any_": [StateType.RUNNING]}}}),
+            task_run_filter=TaskRunFilter.model_validate(
+                {"state": {"type": {"any_": [StateType.RUNNING]}, "name": None}}
+            ),
         )
         for one in found:
             client.set_task_run_state(one.id, Crashed(message="its process was ended"), force=True)
