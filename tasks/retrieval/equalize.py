@@ -9,7 +9,7 @@ all A the one with M = A.T A,
 
 gives both the same moments and makes the product of their lengths least. A random rotation then spreads what they hold
 evenly over the axes, which codes of one bit need. Measured (`make bench`, two spectra, 16
-candidates re-ranked for each result): text recall@5 0.69 -> 0.97 and 0.13 -> 0.96 beside RaBitQ on the axes as they are.
+candidates re-ranked for each result): text recall@5 0.69 -> 0.97 and 0.13 -> 0.96 beside RaBitQ without the change.
 """
 
 from __future__ import annotations

@@ -10,7 +10,9 @@ import json
 import os
 import tarfile
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from random import Random
@@ -26,6 +28,7 @@ from tasks.corpora.sample import Location, Sample
 from tasks.corpora.table import Rows
 from tasks.corpora.tar import members
 from tasks.index import add_to_corpus, build_corpus, embed
+from tasks.prompt import upright_rgb
 from tasks.records import to_table
 from tasks.retrieval import LibraryConfig
 from tasks.retrieval.clip import ROOT, Clip, Preprocess
@@ -232,14 +235,15 @@ def test_one_shard_more_beside_a_rebuild(tmp_path: Path, benchmark: Any) -> None
 @pytest.mark.timeout(1800)
 def test_embedding_beside_its_slower_half(tmp_path: Path, benchmark: Any) -> None:
     """A shard through `embed_shard`, beside open_clip's bare forward pass on tensors that are ready, and beside the
-    decoder alone: what reads, decodes, checks and shrinks pictures and embeds none. On the same threads.
+    decoder alone: what reads, decodes, checks and shrinks pictures and embeds none. On the same threads. Told beside
+    it: Pillow and open_clip's resizing of bytes in memory, which need no hash, no check and no model.
     """
     import torch
 
     jpegs, name = photographs(40), "00000"
     pieces = [m for i in range(256) for m in members_of(f"{name}{i:04d}", jpegs, Random(i))]
     (tmp_path / f"{name}.tar").write_bytes(tar_bytes(pieces))
-    corpus, model = Laion(shards=str(tmp_path)), Clip().open()
+    corpus, model, data = Laion(shards=str(tmp_path)), Clip().open(), [data for name, data in pieces if ".jpg" in name]
     bare = open_clip_model()
     with corpus.shard(name) as source:
         pictures = [read.image for read in source.read(model.fit) if read.image is not None]
@@ -254,16 +258,22 @@ def test_embedding_beside_its_slower_half(tmp_path: Path, benchmark: Any) -> Non
             for _ in source.read(model.fit):
                 pass
 
+        def pillow() -> None:
+            with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+                deque(pool.map(lambda data: model.fit(upright_rgb(Image.open(io.BytesIO(data)))), data), maxlen=0)
+
         rounds = [
-            (best(forward, 1), best(decoder, 1), best(lambda: embed(source.read(model.fit), model), 1))
+            tuple(best(work, 1) for work in (forward, decoder, pillow, lambda: embed(source.read(model.fit), model)))
             for _ in range(4)
         ]
     benchmark.pedantic(lambda: embed(source.read(model.fit), model), rounds=1)
-    alone, decoded, both = (min(column) for column in zip(*rounds, strict=True))
+    alone, decoded, unpacked, both = (min(column) for column in zip(*rounds, strict=True))
     told = {
         "pictures a second": len(pictures) / both,
         "forward alone": len(pictures) / alone,
         "decoder alone": len(pictures) / decoded,
+        "Pillow alone": len(pictures) / unpacked,
+        "ours / Pillow alone": unpacked / both,
         "ours / the slower": max(alone, decoded) / both,
     }
     tell(told, benchmark)
