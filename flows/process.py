@@ -46,9 +46,7 @@ def _bury() -> None:
     with get_client(sync_client=True) as client:
         found = client.read_task_runs(
             flow_run_filter=FlowRunFilter(id=FlowRunFilterId.model_validate(mine)),
-            task_run_filter=TaskRunFilter.model_validate(
-                {"state": {"type": {"any_": [StateType.RUNNING]}, "name": None}}
-            ),
+            task_run_filter=TaskRunFilter.model_validate({"state": running}),
         )
         for one in found:
             client.set_task_run_state(one.id, Crashed(message="its process was ended"), force=True)
