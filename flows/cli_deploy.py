@@ -25,6 +25,7 @@ from tasks.stage import GPU
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import PrefectClient
+    from prefect.client.schemas.objects import DeploymentSchedule
     from prefect.client.schemas.responses import DeploymentResponse
     from prefect.events.schemas.automations import AutomationCore
 
@@ -71,8 +72,13 @@ async def _before() -> dict[str, list[dict[str, Any]]]:
             await client.create_work_pool(pool)
         if await _gpu_limit(client) is None:
             await client.upsert_global_concurrency_limit_by_name(GPU, limit=1)
-        fields = {"schedule", "active", "parameters", "slug", "max_scheduled_runs"}
-        return {one.name: [plan.model_dump(include=fields) for plan in one.schedules] for one in await _ours(client)}
+        return {one.name: list(map(_kept, one.schedules)) for one in await _ours(client)}
+
+
+def _kept(plan: DeploymentSchedule) -> dict[str, Any]:
+    """A schedule as it is sent again: with a name, which the server asks for and those made on the page have not."""
+    fields = plan.model_dump(include={"schedule", "active", "parameters", "max_scheduled_runs"})
+    return {**fields, "slug": plan.slug or f"schedule-{str(plan.id)[:8]}"}
 
 
 async def _ours(client: PrefectClient) -> list[DeploymentResponse]:

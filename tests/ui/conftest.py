@@ -106,7 +106,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         "PREFECT_HOME": str(folder / "prefect"),
         "XDG_CACHE_HOME": str(folder / "cache"),
         "ACTIVE_ZERO_STORE": str(folder / "store"),
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
     }
     environment.pop("PREFECT_API_URL", None)
     port = free_port()
