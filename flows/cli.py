@@ -245,6 +245,7 @@ def corpus_info(uri: Annotated[str, typer.Argument(metavar="URI")], json: Json =
     epilog=_examples(
         'active-zero corpus query "a bar chart" --corpus artifacts/corpora/micro-world -k 3',
         'active-zero corpus query "a bar chart" --corpus artifacts/corpora/micro-world -k 30 --html sheet.html',
+        'active-zero corpus query "sales by year" --corpus s3://bucket/laion --fusion --word chart --min-side 300',
     ),
 )
 def corpus_query(
@@ -252,16 +253,25 @@ def corpus_query(
     uri: CorpusUri,
     k: Annotated[int, typer.Option("-k", min=1, help="How many pictures.")] = 5,
     html: Annotated[Path | None, typer.Option("--html", metavar="F", help="Write a page of them there.")] = None,
+    words: Annotated[
+        list[str] | None, typer.Option("--word", metavar="W", help="In captions; any of several.")
+    ] = None,
+    min_side: Annotated[int, typer.Option(min=0, metavar="PIXELS", help="Least shorter side.")] = 0,
+    max_unsafe: Annotated[float, typer.Option(min=0, max=1, help="Most `punsafe`; unknown passes.")] = 1,
+    max_watermark: Annotated[float, typer.Option(min=0, max=1, help="Most `pwatermark`; unknown passes.")] = 1,
+    fusion: Annotated[bool, typer.Option("--fusion", help="Rank by the captions' words, too (BM25).")] = False,
     json: Json = False,
 ) -> None:
     """The pictures that fit a text best."""
     from flows import cli_corpus
     from flows.cli_curriculum import write
+    from tasks.retrieval.filters import Filter
 
+    only = Filter(words=tuple(words or ()), min_side=min_side, max_unsafe=max_unsafe, max_watermark=max_watermark)
     if html:
-        write(html, cli_corpus.sheet(uri, text, k).encode())
+        write(html, cli_corpus.sheet(uri, text, k, only, fusion).encode())
         return
-    _give(cli_corpus.query(uri, text, k), ["rank", "score", "key"], "Nothing found.", json)
+    _give(cli_corpus.query(uri, text, k, only, fusion), ["rank", "score", "key"], "Nothing found.", json)
 
 
 @corpus.command(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flows.cli_work import working
 from tasks.config import load_config
 from tasks.store import Place, Store
+
+if TYPE_CHECKING:
+    from tasks.retrieval.filters import Filter
 
 
 def build(shards: str, out: str, config: str, overrides: Sequence[str]) -> None:
@@ -45,19 +48,19 @@ def info(uri: str) -> dict[str, Any]:
     return corpus.info(uri).model_dump(mode="json")
 
 
-def query(uri: str, text: str, k: int) -> list[dict[str, Any]]:
+def query(uri: str, text: str, k: int, only: Filter, fusion: bool) -> list[dict[str, Any]]:
     """Records of the k best pictures."""
     from flows import corpus
 
-    (hits,) = corpus.query(uri, [text], k)
+    (hits,) = corpus.query(uri, [text], k, only, fusion)
     return [{"rank": rank, "score": hit.score, "key": hit.key} for rank, hit in enumerate(hits, 1)]
 
 
-def sheet(uri: str, text: str, k: int) -> str:
+def sheet(uri: str, text: str, k: int, only: Filter, fusion: bool) -> str:
     """The k best pictures as one HTML page."""
     from flows import corpus
 
-    return corpus.sheet(uri, text, k)
+    return corpus.sheet(uri, text, k, only, fusion)
 
 
 def image(uri: str, key: str) -> bytes:

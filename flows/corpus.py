@@ -22,8 +22,19 @@ from tasks.corpora import Corpus, CorpusConfig, Folder, Laion
 from tasks.corpora.decode import EXTENSIONS
 from tasks.corpora.sample import Sample, reasons
 from tasks.errors import UserError
-from tasks.index import AT_ONCE, add_to_corpus, build_corpus, built_index, corpus_place, open_library, sources
+from tasks.index import (
+    AT_ONCE,
+    add_to_corpus,
+    build_corpus,
+    built_index,
+    corpus_place,
+    library_config,
+    open_library,
+    sources,
+)  # fmt: skip
 from tasks.retrieval import Hit, LibraryConfig
+from tasks.retrieval.filters import Filter
+from tasks.retrieval.library import Library
 from tasks.store import Artifact
 
 
@@ -150,18 +161,26 @@ def _quarantined(table: pa.Table) -> dict[str, str]:
     return dict(zip(shards["shard"].to_pylist(), shards["reason"].to_pylist(), strict=True))
 
 
-def query(uri: str, texts: Sequence[str], k: int = 5) -> list[list[Hit]]:
+def query(
+    uri: str, texts: Sequence[str], k: int = 5, only: Filter | None = None, fusion: bool = False
+) -> list[list[Hit]]:
     """The k best pictures for each text."""
-    return open_library(corpus_place(uri)).search(texts, k)
+    return _library(uri, fusion).search(texts, k, only)
 
 
-def sheet(uri: str, text: str, k: int = 5) -> str:
+def sheet(uri: str, text: str, k: int = 5, only: Filter | None = None, fusion: bool = False) -> str:
     """The k best pictures for a text, as a page that a person looks at."""
     from tasks.reporting.sheet import sheet
 
-    library = open_library(corpus_place(uri))
-    (hits,) = library.search([text], k)
+    library = _library(uri, fusion)
+    (hits,) = library.search([text], k, only)
     return sheet(text, uri, library, hits)
+
+
+def _library(uri: str, fusion: bool) -> Library:
+    place = corpus_place(uri)
+    config = library_config(place)
+    return open_library(place, config.model_copy(update={"fusion": config.fusion or fusion}))
 
 
 def image(uri: str, key: str) -> bytes:

@@ -133,7 +133,7 @@ def add_to_corpus(place: Place, config: CorpusConfig, at_once: int = AT_ONCE) ->
     Its own shards are not looked at again. UserError where a new one has the name of another one.
     """
     catalog = _catalog(place)
-    library = LibraryConfig.model_validate_json(catalog[0].library)
+    library = _settings(catalog)
     first = _configured(catalog[0])
     added = config.model_copy(update={"limits": first.limits, "masks": first.masks})
     old = {name: _part(place, name) for source in catalog for name in source.shards}
@@ -189,10 +189,15 @@ def open_library(place: Place, config: LibraryConfig | None = None) -> Library:
         source = _configured(row)
         corpus = _rendered(place, source) if isinstance(source, World) else source
         sources |= dict.fromkeys(row.shards, corpus)
-    settings = config or LibraryConfig.model_validate_json(catalog[0].library)
+    settings = config or _settings(catalog)
     opened = open_index(place, index, {name: _part(place, name) for name in sources}, settings.index)
     embedder = str(index.manifest.identity["embedder"])
     return Library(settings, Collection(sources), opened.table, opened.index, opened.places, embedder)
+
+
+def library_config(place: Place) -> LibraryConfig:
+    """The settings that the corpus at `place` was built with. UserError where none is built."""
+    return _settings(_catalog(place))
 
 
 def sources(place: Place) -> list[CorpusConfig]:
@@ -235,6 +240,10 @@ def _catalog(place: Place) -> list[Catalog]:
     if catalog is None:
         raise _not_built(place)
     return catalog.read()
+
+
+def _settings(catalog: Sequence[Catalog]) -> LibraryConfig:
+    return LibraryConfig.model_validate_json(catalog[0].library)
 
 
 def _configured(source: Catalog) -> CorpusConfig:

@@ -189,6 +189,8 @@ def test_a_broken_picture_is_left_out_of_the_corpus_and_asked_for_gives_its_reas
     assert (info["rows"], info["counters"]["kept"], info["counters"]["broken"]) == (2, 1, 1)
     (hit,) = json.loads(told(capsys, "corpus", "query", "a [square]", "--corpus", uri, "-k", "3", "--json"))
     assert (hit["rank"], hit["key"]) == (1, "00000/good")
+    none = told(capsys, "corpus", "query", "a [square]", "--corpus", uri, "--min-side", "9999", "--fusion", "--json")
+    assert json.loads(none) == []
     out = tmp_path / "kept.png"
     told(capsys, "corpus", "image", "00000/good", "--corpus", uri, "--out", str(out))
     original = out.read_bytes()

@@ -11,6 +11,7 @@ from tasks.corpora import Folder, Laion
 from tasks.errors import UserError
 from tasks.retrieval import LibraryConfig
 from tasks.retrieval.clip import Clip
+from tasks.retrieval.filters import Filter
 from tests.fixtures.shards import ordinary_shards, picture, sample, write_shard
 from tests.fixtures.tiny_clip import write_tiny_clip
 
@@ -39,6 +40,24 @@ def test_a_contact_sheet_shows_each_picture_with_its_caption_score_and_group(tmp
     assert "00000/k0 · 112 × 112" in page and "group of 2: 00000/k1" in page
     (hits,) = corpus.query(uri, ['a "chart"'], k=5)
     assert [f"{hit.score:.3f}" in page for hit in hits] == [True] * 3
+
+
+def test_a_query_may_ask_for_words_and_sizes_and_rank_by_words(tmp_path: Path) -> None:
+    library = LibraryConfig(clip=Clip(model=f"local-dir:{write_tiny_clip(tmp_path / 'clip')}"))
+    captions = ["sales by year, a chart", "a dog", "another chart", "the same dog"]
+    members = [m for number, words in enumerate(captions) for m in sample(f"k{number}", number, words)]
+    write_shard(tmp_path / "shards", "00000", members)
+    uri = str(tmp_path / "corpora" / "mine")
+    corpus.build.fn(uri, corpus.source(str(tmp_path / "shards")), library)
+
+    def keys(text: str, only: Filter | None = None, fusion: bool = False) -> list[str]:
+        (hits,) = corpus.query(uri, [text], 4, only, fusion)
+        return [hit.key for hit in hits]
+
+    assert set(keys("a chart", Filter(words=("chart",)))) == {"00000/k0", "00000/k2"}
+    assert keys("a chart", Filter(min_side=10_000)) == []
+    assert keys("sales by year", fusion=True)[0] == "00000/k0"
+    assert "00000/k1" not in corpus.sheet(uri, "a chart", 4, Filter(words=("chart",)))
 
 
 def test_an_address_means_shards_or_else_image_files(tmp_path: Path) -> None:
