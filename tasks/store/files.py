@@ -38,6 +38,8 @@ TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}")
 """Names of local files that are being written; what a kill leaves of them is garbage."""
 UPLOADS = 3
 """How often a file is put that comes back with other bytes."""
+LISTINGS = 20
+"""Tries to list a folder from which files go; a heartbeat's temporary file lives for a millisecond."""
 SETTLED = 2.0
 """Seconds after which a file's times tell it from any later version of it."""
 
@@ -111,10 +113,18 @@ class Files:
 
     def listing(self, folder: str) -> tuple[list[Stat], list[str]]:
         """The files in a folder, and the names of the folders in it; both empty where it is not there."""
-        try:
-            entries = self._ask("listing", folder, lambda: self.fs.ls(folder, detail=True))
-        except (FileNotFoundError, NotADirectoryError):
-            return [], []
+        for _ in range(LISTINGS):
+            try:
+                return self._listed(folder)
+            except NotADirectoryError:
+                return [], []
+            except FileNotFoundError:  # the folder, or a file in it that went while it was looked at
+                if not self.exists(folder):
+                    return [], []
+        raise StoreFault(f"listing {self._told(folder)}: files in it went away {LISTINGS} times meanwhile.")
+
+    def _listed(self, folder: str) -> tuple[list[Stat], list[str]]:
+        entries = self._ask("listing", folder, lambda: self.fs.ls(folder, detail=True))
         inside = [entry for entry in entries if entry["name"].rstrip("/") != folder]
         folders = [PurePosixPath(entry["name"]).name for entry in inside if entry["type"] == "directory"]
         return [_stat_of(entry) for entry in inside if entry["type"] == "file"], sorted(folders)

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from uuid import uuid4
@@ -284,3 +285,24 @@ def test_the_environment_names_the_store(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_store_of_no_known_kind_is_refused() -> None:
     with pytest.raises(UserError, match="foo://x cannot be a store"):
         Store("foo://x")
+
+
+def test_a_folder_whose_files_come_and_go_is_listed_with_those_that_stay(tmp_path: Path) -> None:
+    files, over = Store(str(tmp_path)).files, threading.Event()
+    (tmp_path / "journal").mkdir()
+    (tmp_path / "journal/entry").write_text("stays")
+
+    def beat() -> None:
+        while not over.is_set():
+            for number in range(20):
+                (tmp_path / f"journal/.beat.{number:08d}").write_text("goes")
+                (tmp_path / f"journal/.beat.{number:08d}").unlink()
+
+    beating = threading.Thread(target=beat)
+    beating.start()
+    try:
+        for _ in range(300):
+            assert "entry" in [file.name for file in files.listing(f"{files.root}/journal")[0]]
+    finally:
+        over.set()
+        beating.join()
