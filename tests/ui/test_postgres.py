@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,21 +19,27 @@ pytestmark = [pytest.mark.ui, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of an empty database."""
+def postgres() -> Iterator[str]:
+    """The address of an empty database. PostgreSQL refuses to be root, who lends it another account."""
     if not (shutil.which("initdb") and shutil.which("pg_ctl")):
         pytest.skip("no PostgreSQL: initdb and pg_ctl are not on the path")
-    folder, port = tmp_path_factory.mktemp("postgres") / "data", free_port()
-    made = subprocess.run(["initdb", "-D", str(folder), "-U", "prefect", "-A", "trust"], capture_output=True, text=True)
-    assert made.returncode == 0, made.stderr
-    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories="
-    control = ["pg_ctl", "-D", str(folder), "-w", "-t", "120"]
-    start = [*control, "-o", options, "-l", f"{folder}.log", "start"]
-    subprocess.run(start, check=True, stdout=subprocess.DEVNULL)
-    try:
-        yield f"postgresql+asyncpg://prefect@127.0.0.1:{port}/postgres"
-    finally:
-        subprocess.run([*control, "-m", "immediate", "stop"], check=True, stdout=subprocess.DEVNULL)
+    port, account = free_port(), "postgres" if os.geteuid() == 0 else None
+    with tempfile.TemporaryDirectory() as folder:
+        if account:
+            shutil.chown(folder, account)
+
+        def run(*command: str) -> None:
+            done = subprocess.run(command, user=account, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+            assert done.returncode == 0, done.stderr
+
+        run("initdb", "-D", f"{folder}/data", "-U", "prefect", "-A", "trust")
+        options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories="
+        control = ("pg_ctl", "-D", f"{folder}/data", "-w", "-t", "120")
+        run(*control, "-o", options, "-l", f"{folder}/log", "start")
+        try:
+            yield f"postgresql+asyncpg://prefect@127.0.0.1:{port}/postgres"
+        finally:
+            run(*control, "-m", "immediate", "stop")
 
 
 def test_the_server_runs_on_postgresql_and_takes_all_that_deploy_registers(postgres: str, tmp_path: Path) -> None:
