@@ -69,6 +69,8 @@ def test_the_form_starts_a_round_and_says_what_is_wrong_with_a_value(house: Hous
     shot(page, "1-form-refused")
     assert house.call("POST", "/flow_runs/count", {}) == 0
     rounds.fill("1")
+    rounds.blur()
+    page.wait_for_timeout(1500)  # the page takes a field's value over a moment after it was typed
     page.get_by_role("button", name="Submit").click()
     until(lambda: house.call("POST", "/flow_runs/count", {}) == 1)
     shot(page, "2-form-submitted")
