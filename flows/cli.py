@@ -253,9 +253,7 @@ def corpus_query(
     uri: CorpusUri,
     k: Annotated[int, typer.Option("-k", min=1, help="How many pictures.")] = 5,
     html: Annotated[Path | None, typer.Option("--html", metavar="F", help="Write a page of them there.")] = None,
-    words: Annotated[
-        list[str] | None, typer.Option("--word", metavar="W", help="In captions; any of several.")
-    ] = None,
+    words: Annotated[list[str] | None, typer.Option("--word", metavar="W", help="In captions; any of several.")] = None,
     min_side: Annotated[int, typer.Option(min=0, metavar="PIXELS", help="Least shorter side.")] = 0,
     max_unsafe: Annotated[float, typer.Option(min=0, max=1, help="Most `punsafe`; unknown passes.")] = 1,
     max_watermark: Annotated[float, typer.Option(min=0, max=1, help="Most `pwatermark`; unknown passes.")] = 1,

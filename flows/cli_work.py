@@ -38,6 +38,7 @@ ENVIRONMENT = {
 }
 OURS = (str(Path(__file__).parents[1] / "flows"), str(Path(__file__).parents[1] / "tasks"))
 
+HAND_OVER_SECONDS = 10.0
 verbose = False
 """`--verbose`: everything that is logged is shown, and errors with their traceback."""
 log_file: Path | None = None
@@ -61,7 +62,19 @@ def working(command: str, program: str = "prefect") -> Iterator[None]:
     with server() as ready, logging_to(_new_log(command), console), redirect_stdout(sys.stderr), watching(console):
         import_module(program)
         ready()
-        yield
+        try:
+            yield
+        finally:
+            _hand_over()
+
+
+def _hand_over() -> None:
+    """What Prefect has yet to tell the server goes there before that one leaves: else its threads try for a minute."""
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+
+    for worker in (APILogWorker, EventsWorker):
+        worker.drain_all(timeout=HAND_OVER_SECONDS)
 
 
 @contextmanager
