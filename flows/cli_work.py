@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from flows.cli_live import watching
 from flows.cli_server import server
 from flows.console import errors
+from tasks.cache import cache_folder
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -134,4 +135,4 @@ def _new_log(command: str) -> Path:
 
 def log_folder() -> Path:
     """Where logs of the command line go."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "active-zero" / "logs"
+    return cache_folder() / "logs"

@@ -146,12 +146,12 @@ def index_parts(
 ) -> Artifact[Sample]:
     """The index over parts in the order of their names, so that shards added later lie where a rebuild puts them."""
     ordered = tuple(parts[name] for name in sorted(parts))
-    embedder = library.clip.open()
-    config = choose(library.index, sum(map(_vectors_in, ordered)), embedder.dimensions)
+    space = library.clip.space
+    config = choose(library.index, sum(map(_vectors_in, ordered)), space.dimensions)
     asked = library.asked()
     if isinstance(config, Exact):
         return build_index(
-            place, config, masks, masks.blocked(), embedder.fingerprint, asked, ordered, None, (), clip=library.clip
+            place, config, masks, masks.blocked(), space.fingerprint, asked, ordered, None, (), clip=library.clip
         )
     build = _Build(place, config, masks, library.clip, asked, {name: parts[name] for name in sorted(parts)})
     return build.with_standing() or build.trained_again()
@@ -193,7 +193,7 @@ class _Build:
     def _train(self, parts: tuple[Artifact[Sample], ...]) -> Artifact[Trained]:
         lists = self.config.lists_for(sum(map(_vectors_in, parts)))
         return train_quantizer(
-            self.place, lists, self.config.codes, self.clip.open().fingerprint, self.asked, parts, clip=self.clip
+            self.place, lists, self.config.codes, self.clip.space.fingerprint, self.asked, parts, clip=self.clip
         )
 
     def _standing(self) -> tuple[Artifact[Trained], set[str]] | None:
@@ -205,7 +205,7 @@ class _Build:
         parts = tuple(part for part in self.parts.values() if part.identity in listed)
         lists = self.config.lists_for(sum(map(_vectors_in, parts)))
         wanted = train_quantizer.identity(
-            self.place, lists, self.config.codes, self.clip.open().fingerprint, self.asked, parts, clip=self.clip
+            self.place, lists, self.config.codes, self.clip.space.fingerprint, self.asked, parts, clip=self.clip
         )
         if len(parts) != len(listed) or digest(wanted) != manifest.fingerprint:
             return None
@@ -238,7 +238,7 @@ class _Build:
     def _index(self, quantizer: Artifact[Trained], order: tuple[str, ...]) -> Artifact[Sample]:
         earlier = self._earlier() if self._earlier_order(quantizer) == order else None
         return build_index(
-            self.place, self.config, self.masks, self.masks.blocked(), self.clip.open().fingerprint, self.asked,
+            self.place, self.config, self.masks, self.masks.blocked(), self.clip.space.fingerprint, self.asked,
             tuple(self.parts.values()), quantizer, order, clip=self.clip, earlier=earlier,
         )  # fmt: skip
 

@@ -172,7 +172,7 @@ def ingest_shard(place: Place, corpus: Corpus, listed: Listed, clip: Clip) -> Ar
     part = part_of(place, listed.name)
     with corpus.shard(listed.name) as source:
         (shard,) = describe_shard(part, listed, source=source).read()
-        found = embed_shard(part, shard, corpus.limits, clip.open().fingerprint, source=source, clip=clip)
+        found = embed_shard(part, shard, corpus.limits, clip.space.fingerprint, source=source, clip=clip)
     if found.counters.get(DAMAGED):
         log.warning("shard %s is damaged: %s", listed.name, _damage(found))
     return found

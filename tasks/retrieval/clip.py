@@ -19,18 +19,21 @@ import hashlib
 import json
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from threading import Lock
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from tasks.cache import cache_folder
 from tasks.errors import UserError
-from tasks.identity import Execution, digest
+from tasks.identity import Execution, digest, file_sha256
 
 if TYPE_CHECKING:
     import numpy as np
@@ -64,15 +67,28 @@ class Clip(BaseModel):
         """The loaded model, once a process. UserError where it cannot be loaded."""
         return _opened(self)
 
+    @property
+    def space(self) -> Space:
+        """That of the model that `open` loads. For a folder that was loaded here before, nothing heavy is imported."""
+        return _space(self)
+
+
+class Space(BaseModel):
+    """The space of a model's vectors: those of one space compare."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    fingerprint: str
+    """Of the weights, the preprocessing of pictures and the normalisation of texts: what decides the vectors."""
+    dimensions: int
+
 
 @dataclass(frozen=True)
 class Embedder:
     """A loaded model. Vectors are of unit length, so that their inner product is the cosine."""
 
     config: Clip
-    fingerprint: str
-    """Of the weights, the preprocessing of pictures and the normalisation of texts: what decides the vectors."""
-    dimensions: int
+    space: Space
     _model: Any
     _preprocess: Preprocess
     _tokenize: Any
@@ -88,14 +104,14 @@ class Embedder:
         import numpy as np
 
         batches = [self._embed_images(batch) for batch in _batches(images, self.config.batch)]
-        return np.concatenate(batches) if batches else np.empty((0, self.dimensions), np.float16)
+        return np.concatenate(batches) if batches else np.empty((0, self.space.dimensions), np.float16)
 
     def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """float32 [n, d] for n texts, cut to the tower's context length."""
         import numpy as np
 
         batches = [self._embed_texts(batch) for batch in _batches(texts, self.config.batch)]
-        return np.concatenate(batches) if batches else np.empty((0, self.dimensions), np.float32)
+        return np.concatenate(batches) if batches else np.empty((0, self.space.dimensions), np.float32)
 
     def embed_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """As `embed_texts`, but each text once, as long as it is remembered: the Searcher asks much again."""
@@ -104,13 +120,13 @@ class Embedder:
         known = {
             text: found
             for text in dict.fromkeys(texts)
-            if (found := _queries.get((self.fingerprint, text))) is not None
+            if (found := _queries.get((self.space.fingerprint, text))) is not None
         }
         new = [text for text in dict.fromkeys(texts) if text not in known]
         known |= dict(zip(new, self.embed_texts(new), strict=True))
         for text, vector in known.items():
-            _queries.put((self.fingerprint, text), vector)
-        return np.stack([known[text] for text in texts]) if texts else np.empty((0, self.dimensions), np.float32)
+            _queries.put((self.space.fingerprint, text), vector)
+        return np.stack([known[text] for text in texts]) if texts else np.empty((0, self.space.dimensions), np.float32)
 
     def _embed_images(self, images: list[Image.Image]) -> NDArray[np.float16]:
         import numpy as np
@@ -228,8 +244,39 @@ def _opened(config: Clip) -> Embedder:
     lower = _keeps_case(tokenizer) and _is_siglip(name)
     settings = dict(model.visual.preprocess_cfg)
     what = {"weights": _weights_digest(model), "preprocess": settings, "texts": _text_settings(tokenizer, lower)}
-    dimensions = int(_embedding_dimensions(model, tokenizer))
-    return Embedder(config, digest(what), dimensions, model, Preprocess(settings), tokenizer, lower)
+    space = Space(fingerprint=digest(what), dimensions=_embedding_dimensions(model, tokenizer))
+    return Embedder(config, space, model, Preprocess(settings), tokenizer, lower)
+
+
+@lru_cache(maxsize=2)
+def _space(config: Clip) -> Space:
+    kept = _kept_space(_name(config.model))
+    if kept is None:
+        return config.open().space
+    with suppress(FileNotFoundError):
+        return Space.model_validate_json(kept.read_text())
+    space = config.open().space
+    with suppress(OSError):  # it is looked at again the next time
+        _keep(kept, space)
+    return space
+
+
+def _kept_space(name: str) -> Path | None:
+    """Where the space of a local folder's model is noted, by the folder's contents and the libraries that read it."""
+    if not name.startswith(LOCAL):
+        return None
+    folder = Path(name.removeprefix(LOCAL))
+    contents = {file.name: file_sha256(file) for file in folder.iterdir() if file.is_file()}
+    versions = {library: version(library) for library in ("open-clip-torch", "transformers")}
+    return cache_folder() / "spaces" / f"{digest({'contents': contents, **versions})}.json"
+
+
+def _keep(path: Path, space: Space) -> None:
+    """Whole or not at all, whoever else does the same."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
+        file.write(space.model_dump_json())
+    Path(file.name).replace(path)
 
 
 def _name(model: str) -> str:

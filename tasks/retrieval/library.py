@@ -174,6 +174,6 @@ class Library:
     def _embedder(self) -> Embedder:
         """The model that the corpus was embedded by, and no other."""
         embedder = self.config.clip.open()
-        if embedder.fingerprint != self._fingerprint:
+        if embedder.space.fingerprint != self._fingerprint:
             raise UserError(f"the corpus was embedded by another model than {self.config.clip.model}: build it again.")
         return embedder

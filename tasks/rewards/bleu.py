@@ -20,14 +20,19 @@ Which pairs can lie under a threshold t < 1? A mean BLEU above 1 - t needs one d
   more of one word, say) can pass; such texts are compared with their whole group. Clipped counts have no such texts.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.sparse import csr_array
 
 from tasks.rewards.presets import FloatArray, IntArray
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 ORDERS = 4
 FLOOR = 1e-9
@@ -81,6 +86,8 @@ def count_ngrams(texts: Sequence[str], groups: IntArray, clip: bool) -> NgramCou
 
 
 def _count(rows: IntArray, columns: IntArray, shape: tuple[int, int]) -> csr_array:
+    from scipy.sparse import csr_array
+
     matrix = csr_array((np.ones(len(rows)), (rows, columns)), shape=shape)
     matrix.sum_duplicates()
     return matrix

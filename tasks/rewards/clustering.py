@@ -17,10 +17,6 @@ texts than two dense runs differ from one another (`test_shares_cost` measures b
 from collections.abc import Callable
 
 import numpy as np
-from scipy.cluster.hierarchy import fcluster, linkage
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import connected_components
-from scipy.spatial.distance import squareform
 
 from tasks.rewards.presets import FloatArray, IntArray
 
@@ -38,6 +34,9 @@ def cluster_sizes(
 
     `ranks` orders the items by what they are, not by where they stand; equal items may share a rank.
     """
+    from scipy.sparse import csr_array
+    from scipy.sparse.csgraph import connected_components
+
     count = len(groups)
     graph = csr_array((np.ones(len(pairs[0]), dtype=np.int8), pairs), shape=(count, count))
     component = connected_components(graph, directed=False)[1].astype(np.int64)
@@ -63,6 +62,9 @@ def _split(items: IntArray, labels: IntArray) -> list[IntArray]:
 
 def _linked_sizes(square: FloatArray, threshold: float) -> IntArray:
     """Each item's cluster size by average linkage; clusters join below the threshold, not at it."""
+    from scipy.cluster.hierarchy import fcluster, linkage
+    from scipy.spatial.distance import squareform
+
     tree = linkage(squareform(square, checks=False), "average")
     labels = fcluster(tree, np.nextafter(threshold, 0), "distance")
     sizes: IntArray = np.bincount(labels)[labels]

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -23,6 +22,7 @@ from typing import Generic, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tasks.cache import cache_folder
 from tasks.errors import UserError
 from tasks.identity import digest, file_sha256
 from tasks.records import Row
@@ -118,7 +118,7 @@ class Artifact(Generic[R]):
             for file in wanted:
                 self._check(files, f"{files.root}/{file.path}", file)
             return Path(files.root) / self.manifest.attempt / name
-        cached = _cache_folder() / digest({file.name: file.sha256 for file in wanted})
+        cached = cache_folder() / digest({file.name: file.sha256 for file in wanted})
         if not self._is_whole(cached, wanted):
             self._download(files, wanted, cached)
         return cached / name
@@ -190,7 +190,3 @@ class Artifact(Generic[R]):
 
 _whole: set[tuple[str, str]] = set()
 """Address and version of the files that this process has hashed and found whole."""
-
-
-def _cache_folder() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "active-zero"

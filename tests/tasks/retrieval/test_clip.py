@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -64,12 +67,31 @@ def test_nothing_gives_no_vectors(clip: Clip) -> None:
 
 def test_the_fingerprint_follows_weights_and_normalisation_not_place_or_batch(clip: Clip, tmp_path: Path) -> None:
     same = write_tiny_clip(tmp_path / "same")
-    assert Clip(model=f"local-dir:{same}", batch=3, threads=1).open().fingerprint == clip.open().fingerprint
+    assert Clip(model=f"local-dir:{same}", batch=3, threads=1).open().space.fingerprint == clip.open().space.fingerprint
     other = write_tiny_clip(tmp_path / "other", seed=1)
-    assert Clip(model=f"local-dir:{other}").open().fingerprint != clip.open().fingerprint
+    assert Clip(model=f"local-dir:{other}").open().space.fingerprint != clip.open().space.fingerprint
     config = same / "open_clip_config.json"
     config.write_text(config.read_text().replace('"lower"', '"whitespace"'))
-    assert Clip(model=f"local-dir:{same}").open().fingerprint != clip.open().fingerprint
+    assert Clip(model=f"local-dir:{same}").open().space.fingerprint != clip.open().space.fingerprint
+
+
+def test_the_space_of_a_folder_seen_before_is_told_without_loading_anything(tmp_path: Path) -> None:
+    folder = write_tiny_clip(tmp_path / "clip")
+    told = "from tasks.retrieval.clip import Clip; import sys; space = Clip(model=sys.argv[1]).space; "
+    told += "print(space.model_dump_json(), 'torch' in sys.modules)"
+    command = [sys.executable, "-c", told, f"local-dir:{folder}"]
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    first, second = (
+        subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout.split()
+        for _ in range(2)
+    )
+    assert (first[1], second[1]) == ("True", "False")
+    assert first[0] == second[0] == Clip(model=f"local-dir:{folder}").open().space.model_dump_json()
+    (folder / "open_clip_model.safetensors").write_bytes(
+        (write_tiny_clip(tmp_path / "other", seed=1) / "open_clip_model.safetensors").read_bytes()
+    )
+    third = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout.split()
+    assert third[1] == "True" and third[0] != second[0]
 
 
 def test_a_folder_without_a_model_is_the_users_mistake(tmp_path: Path) -> None:
@@ -113,7 +135,7 @@ def test_what_is_remembered_is_bounded_and_the_oldest_goes() -> None:
 
 def test_a_siglip_text_tower_gets_lower_case_wherever_its_folder_lies(clip: Clip, tmp_path: Path) -> None:
     folder = write_tiny_clip(tmp_path / "siglip-in-the-path")
-    assert Clip(model=f"local-dir:{folder}").open().fingerprint == clip.open().fingerprint
+    assert Clip(model=f"local-dir:{folder}").open().space.fingerprint == clip.open().space.fingerprint
     config = folder / "open_clip_config.json"
     config.write_text(config.read_text().replace('"lower"', '"whitespace"').replace("this folder", "timm/ViT-SigLIP2"))
     one, other = Clip(model=f"local-dir:{folder}", batch=7).open().embed_texts(["A Bar CHART", "a bar chart"])
