@@ -60,10 +60,15 @@ class House:
     def deployment(self, name: str = "self-play/iterate") -> Any:
         return self.call("GET", f"/deployments/name/{name}")
 
-    def start(self, **parameters: object) -> str:
-        """The id of a new run of `iterate` with the tiny config."""
-        body = {"parameters": {"config": str(self.config), **parameters}}
-        return str(self.call("POST", f"/deployments/{self.deployment()['id']}/create_flow_run", body)["id"])
+    def start(self, deployment: str = "self-play/iterate", **parameters: object) -> str:
+        """The id of a new run of a deployment, with the tiny config."""
+        body, which = {"parameters": {"config": str(self.config), **parameters}}, self.deployment(deployment)["id"]
+        return str(self.call("POST", f"/deployments/{which}/create_flow_run", body)["id"])
+
+    def artifacts(self, run: str) -> dict[str, Any]:
+        """What a run shows, by the artifacts' keys."""
+        shown = {"artifacts": {"flow_run_id": {"any_": [run]}}, "limit": 50}
+        return {one["key"]: one for one in self.call("POST", "/artifacts/filter", shown)}
 
     def state(self, run: str) -> dict[str, Any]:
         state: dict[str, Any] = self.call("GET", f"/flow_runs/{run}")["state"]
@@ -98,9 +103,8 @@ def until(holds: Callable[[], bool], seconds: float = SLOW, told: Callable[[], s
         time.sleep(0.3)
 
 
-@pytest.fixture(scope="session")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    folder = tmp_path_factory.mktemp("house")
+def environment_in(folder: Path) -> dict[str, str]:
+    """With store, database and cache in a folder, and no server configured."""
     environment = {
         **os.environ,
         "PREFECT_HOME": str(folder / "prefect"),
@@ -109,7 +113,13 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
     }
     environment.pop("PREFECT_API_URL", None)
-    port = free_port()
+    return environment
+
+
+@pytest.fixture(scope="session")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    folder = tmp_path_factory.mktemp("house")
+    environment, port = environment_in(folder), free_port()
     command = [sys.executable, "-m", "flows.cli", "ui", "--port", str(port)]
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True, cwd=ROOT)
     try:

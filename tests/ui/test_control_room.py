@@ -8,12 +8,14 @@ import signal
 import subprocess
 import sys
 import urllib.error
+from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
 from flows.force import STAGES
+from tasks.world import scene_at
 from tests.ui.conftest import SCREENSHOTS, House, until
 
 pytestmark = [pytest.mark.ui, pytest.mark.timeout(900)]
@@ -134,6 +136,34 @@ def test_a_schedule_fires(house: House) -> None:
     assert found[0]["parameters"]["run"] == "scheduled"
     assert house.wait(found[0]["id"])["type"] == "COMPLETED"
     assert not nightly["active"]
+
+
+def test_deploying_again_keeps_what_a_person_changed_on_the_page(house: House) -> None:
+    deployment, yearly = house.deployment()["id"], {"cron": "0 3 1 1 *", "timezone": "UTC"}
+    (nightly,) = house.deployment()["schedules"]
+    house.call("PATCH", f"/deployments/{deployment}/schedules/{nightly['id']}", {"schedule": yearly, "active": True})
+    house.call("POST", f"/deployments/{deployment}/schedules", [{"schedule": {"cron": "0 5 * * 1"}, "active": False}])
+    house.call("PATCH", "/v2/concurrency_limits/gpu", {"limit": 3})
+    environment = {**house.environment, "PREFECT_API_URL": f"{house.address}/api"}
+    subprocess.run([sys.executable, "-m", "flows.cli", "deploy"], env=environment, check=True, timeout=300)
+    kept = {one["schedule"]["cron"]: one["active"] for one in house.deployment()["schedules"]}
+    assert kept == {"0 3 1 1 *": True, "0 5 * * 1": False}
+    assert house.call("GET", "/v2/concurrency_limits/gpu")["limit"] == 3
+    assert house.deployment()["id"] == deployment
+
+
+def test_a_corpus_is_built_and_a_model_scored_from_forms_of_their_own(house: House, tmp_path: Path) -> None:
+    for seed in range(6):
+        (tmp_path / f"{seed}.png").write_bytes(scene_at("bars", 1, seed).png())
+    out = f"{house.environment['ACTIVE_ZERO_STORE']}/corpora/photos"
+    built = house.start("corpus/corpus", shards=str(tmp_path), out=out)
+    assert house.wait(built)["type"] == "COMPLETED"
+    (told,) = house.artifacts(built).values()
+    assert {"what": "rows", "value": "6"} in json.loads(told["data"])
+    scored = house.start("benchmark/benchmark", model=str(house.config.parent / "vlm"), benchmark="world:heldout")
+    assert house.wait(scored)["type"] == "COMPLETED"
+    (told,) = house.artifacts(scored).values()
+    assert json.loads(told["data"])[-1]["category"] == "all of world:heldout"
 
 
 def test_cancel_leaves_no_process_behind(house: House, page: Any) -> None:
