@@ -154,7 +154,7 @@ def test_deploying_again_keeps_what_a_person_changed_on_the_page(house: House) -
 
 def test_a_corpus_is_built_and_a_model_scored_from_forms_of_their_own(house: House, tmp_path: Path) -> None:
     for seed in range(6):
-        (tmp_path / f"{seed}.png").write_bytes(scene_at("bars", 1, seed).png())
+        (tmp_path / f"{seed}.png").write_bytes(scene_at("bar charts", 1, seed).png())
     out = f"{house.environment['ACTIVE_ZERO_STORE']}/corpora/photos"
     built = house.start("corpus/corpus", shards=str(tmp_path), out=out)
     assert house.wait(built)["type"] == "COMPLETED"
