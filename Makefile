@@ -40,7 +40,7 @@ ui: $(READY) ## the Prefect UI on loopback, with worker and deployments, until C
 test: $(READY) ## the tests, within 8 minutes on 2 cores
 	$(BIN)/python -m pytest -n 2 --dist loadfile --benchmark-disable -m "not bench and not slow and not gpu and not vllm and not ui" $(ARGS)
 
-test-ui: $(READY) ## the pages in headless Chromium, and the server on PostgreSQL (15 minutes; screenshots in build/ui)
+test-ui: $(READY) ## the pages in headless Chromium, and the server on PostgreSQL (20 minutes; screenshots in build/ui)
 	$(BIN)/python -m pytest tests/ui -m ui --durations=0 $(ARGS)
 
 chaos: $(READY) ## kill, race, damage and starve rounds at length (an hour or more; ARGS="-k rivals": a part)
