@@ -47,6 +47,8 @@ def play_rounds(
     while len(played) < rounds:
         number = standing(home, run).next
         with Place.round(home, run, number).hold(wait):
+            if standing(home, run).next != number:
+                continue  # who held the lease has played it to its end meanwhile
             # As a part of this flow run: one nested in it would be Running for ever after a kill, and never suspends.
             played.append(play_round.fn(settings, run, number, home.url, approve))
             show_round(played[-1], home)

@@ -7,6 +7,7 @@ quicker sampled again.
 
 from __future__ import annotations
 
+import logging
 import tarfile
 import tempfile
 import time
@@ -25,6 +26,8 @@ PART = 4096
 WORTH_KEEPING = 5.0
 """Seconds of work that are worth a file in the store."""
 CHECKPOINT = "checkpoint-"
+
+log = logging.getLogger(__name__)
 
 _COMPLETIONS = TypeAdapter(list[list[Completion]])
 
@@ -76,7 +79,14 @@ def _told(request: Request) -> list[JsonValue]:
 def _read(drafts: Drafts, name: str) -> list[list[Completion]] | None:
     with tempfile.TemporaryDirectory() as folder:
         local = Path(folder) / name
-        return _COMPLETIONS.validate_json(local.read_bytes()) if drafts.fetch(name, local) else None
+        if not drafts.fetch(name, local):
+            return None
+        try:
+            return _COMPLETIONS.validate_json(local.read_bytes())
+        except ValueError:  # kept by another version of this program
+            log.warning("draft %s is of another version: it is sampled again", name)
+            drafts.discard(name)
+            return None
 
 
 def _write(drafts: Drafts, name: str, groups: list[list[Completion]]) -> None:

@@ -160,7 +160,7 @@ class Stage(Generic[P, R]):
             output = work()
             seconds = time.monotonic() - started
             artifact = place.commit(self.name, self.row_type, output, identity, seconds)
-            kept.discard(*kept.names)
+            kept.clear()
         _log().info("%s: %d rows in %.1f s at %s", self.name, artifact.rows, seconds, artifact.uri)
         if again := repeated() - repeated_before:
             _log().warning("%s: %d requests to the store had to be repeated", self.name, again)

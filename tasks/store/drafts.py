@@ -40,7 +40,11 @@ class Drafts:
         path = self._paths.get(name)
         if path is None:
             return False
-        self.files.get(path, local)
+        try:
+            self.files.get(path, local)
+        except FileNotFoundError:
+            log.warning("%s is gone: what it held is made again", path)
+            return False
         if path == self._path(name, local):
             return True
         log.warning("%s is damaged: what it held is made again", path)
@@ -63,6 +67,13 @@ class Drafts:
                 self.files.prune(self.folder)
         except StoreFault as error:
             log.warning("drafts in %s could not be removed, active-zero gc does it later: %s", self.folder, error)
+
+    def clear(self) -> None:
+        """Remove them all: the stage is complete, so a store that refuses is only told of."""
+        try:
+            self.discard(*self.names)
+        except StoreFault as error:
+            log.warning("drafts in %s could not be listed, active-zero gc removes them later: %s", self.folder, error)
 
     @cached_property
     def _paths(self) -> dict[str, str]:

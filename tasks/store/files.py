@@ -14,7 +14,7 @@ import secrets
 import shutil
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -172,9 +172,10 @@ class Files:
     def prune(self, folder: str) -> None:
         """Remove a local folder that is empty, and those that this leaves empty; object stores have none."""
         empty = Path(folder)
-        while self.local and empty.is_relative_to(self.root) and not any(empty.iterdir()):
-            empty.rmdir()
-            empty = empty.parent
+        with suppress(OSError):  # it is gone, or not empty any more
+            while self.local and empty.is_relative_to(self.root) and not any(empty.iterdir()):
+                empty.rmdir()
+                empty = empty.parent
 
     def _ask(self, doing: str, path: str, call: Callable[[], T]) -> T:
         return persistently(f"{doing} {self._told(path)}", call)

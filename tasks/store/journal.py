@@ -25,7 +25,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from tasks.identity import digest
 from tasks.store.files import Files, Stat
@@ -151,7 +151,12 @@ class Journal:
         return f"{self.folder}/heartbeat-{epoch:08d}.json"
 
     def _read(self, stat: Stat) -> Entry | None:
-        return _read_once(self.files, stat.path, stat.version)
+        try:
+            return _read_once(self.files, stat.path, stat.version)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            told = self.files.fs.unstrip_protocol(stat.path)
+            log.warning("%s is damaged (%s): what it said counts as not said", told, error)
+            return None
 
 
 def entry_after(
@@ -178,16 +183,12 @@ def entry_after(
 
 
 @lru_cache(maxsize=4096)
-def _read_once(files: Files, path: str, version: str) -> Entry | None:
+def _read_once(files: Files, path: str, version: str) -> Entry:
     """Entries never change, so one that was read and checked is kept for as long as its file is the same."""
-    try:
-        body = json.loads(files.read(path))
-        if body.pop("digest") != digest(body):
-            raise ValueError("sha256 differs")
-        return Entry.model_validate(body)
-    except (ValueError, KeyError, TypeError, AttributeError, ValidationError) as error:
-        log.warning("%s is damaged (%s): what it said counts as not said", files.fs.unstrip_protocol(path), error)
-        return None
+    body = json.loads(files.read(path))
+    if body.pop("digest") != digest(body):
+        raise ValueError("sha256 differs")
+    return Entry.model_validate(body)
 
 
 def _text(entry: Entry) -> bytes:

@@ -104,6 +104,7 @@ class Lease:
             stands = {name: position for name, position in self._head.stands.items() if name not in stages}
             self._append("withdrawn", stands, request=request)
             for stage in stages:
+                self._still_mine()
                 self.journal.files.remove(self.journal.manifest(stage))
 
     def settle(self) -> None:
@@ -115,10 +116,19 @@ class Lease:
             if head.entry is None or head.entry.epoch != self.epoch:
                 raise Fenced(self._lost())
             self._head = head
-            for stage in head.stands:
-                if commit := self.journal.commit(stage, head):
+            if head.stands:
+                latest = max(head.stands, key=lambda stage: head.stands[stage])  # those before it were published
+                if commit := self.journal.commit(latest, head):
                     self._publish(commit)
             self._doubtful = False
+
+    def look(self) -> None:
+        """Raises `Fenced` where the lease was lost: no work begins whose commit would be refused."""
+        with self._writing:
+            entry = self.journal.head().entry
+            if entry and entry.epoch != self.epoch:
+                raise Fenced(self._lost())
+            self.settle()
 
     def doubt(self) -> None:
         """The next one to write looks first."""
@@ -156,8 +166,7 @@ class Lease:
 
     def _publish(self, commit: Commit) -> None:
         """Write the manifest that people read, last of all; unless the lease was lost since the commit."""
-        if self.journal.head().position != self._head.position:
-            raise Fenced(self._lost())
+        self._still_mine()
         files, path, text = self.journal.files, self.journal.manifest(commit.stage), commit.manifest.encode()
         try:
             if files.read(path) == text:
@@ -165,6 +174,10 @@ class Lease:
         except FileNotFoundError:
             pass
         files.replace(path, text)
+
+    def _still_mine(self) -> None:
+        if self.journal.head().position != self._head.position:
+            raise Fenced(self._lost())
 
     def _lost(self) -> str:
         now = self.journal.head().owner or "another process, which has ended since"
@@ -180,7 +193,7 @@ class Lease:
             text = json.dumps({"beat": beats, "owner": str(self.owner), "at": datetime.now(UTC).isoformat()})
             try:
                 self.journal.files.replace(self.journal.heartbeat(self.epoch), text.encode())
-            except StoreFault as error:
+            except (StoreFault, OSError) as error:
                 log.warning("no heartbeat for %s: %s", self.journal.place, error)
 
 
@@ -244,7 +257,7 @@ def _own(journal: Journal) -> Lease | None:
     lease = _held.get(journal)
     if lease is None or lease.owner.pid != os.getpid():
         return None
-    lease.settle()
+    lease.look()
     lease.users += 1
     return lease
 

@@ -6,8 +6,10 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from functools import cache
 from importlib import metadata
+from pathlib import PurePosixPath
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, JsonValue, computed_field
+from pydantic import AfterValidator, BaseModel, ConfigDict, JsonValue, computed_field
 
 from tasks.identity import digest
 
@@ -18,14 +20,24 @@ SOFTWARE = (
 ARTIFACT = "artifact:"
 
 
+def _inside(path: str) -> str:
+    """A manifest is data: no name in it may lead out of the artifact's folder, here or in the cache."""
+    if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
+        raise ValueError(f"{path!r} leads out of the artifact")
+    return path
+
+
+Inside = Annotated[str, AfterValidator(_inside)]
+
+
 class StoredFile(BaseModel):
     """One file of an artifact."""
 
     model_config = ConfigDict(frozen=True)
 
-    name: str
+    name: Inside
     """What it is to the artifact: `part-00000.parquet`, `adapter/adapter_config.json`."""
-    path: str
+    path: Inside
     """Where it lies, relative to the manifest. Holds the attempt's id."""
     size: int
     sha256: str

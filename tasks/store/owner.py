@@ -6,7 +6,7 @@ import os
 import socket
 from functools import lru_cache
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict
 
@@ -29,34 +29,58 @@ class Owner(BaseModel):
     def this(cls) -> Self:
         """The running process. A forked child is another one."""
         pid = os.getpid()
-        started, _ = _seen(pid)
-        return cls(pid=pid, host=socket.gethostname(), machine=_machine(), started=started)
+        seen = _seen(pid)
+        machine = _machine() if seen else ""
+        return cls(pid=pid, host=socket.gethostname(), machine=machine, started=seen.started if seen else "")
 
     @property
     def gone(self) -> bool:
         """Known to have ended. False where nothing is known."""
-        return self._visible and (_seen(self.pid)[0] != self.started or _seen(self.pid)[1] in "ZX")
+        seen = self._seen
+        return seen is not None and (seen.started != self.started or seen.state in "ZX")
 
     @property
     def runs(self) -> bool:
         """Known to run, and not stopped. False where nothing is known."""
-        return self._visible and _seen(self.pid)[0] == self.started and _seen(self.pid)[1] not in "ZXTt"
+        seen = self._seen
+        return seen is not None and seen.started == self.started and seen.state not in "ZXTt"
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}"
 
     @property
-    def _visible(self) -> bool:
-        return bool(self.machine) and self.machine == _machine()
+    def _seen(self) -> Seen | None:
+        return _seen(self.pid) if self.machine and self.machine == _machine() else None
 
 
-def _seen(pid: int) -> tuple[str, str]:
-    """When a process started, and its state's letter; ("", "X") for one that is not there."""
+class Seen(NamedTuple):
+    """What the kernel tells of a process."""
+
+    started: str
+    state: str
+    """Its letter; X where there is no such process."""
+
+
+def _seen(pid: int) -> Seen | None:
+    """None where nothing is known: files cannot be opened, or others' processes are hidden (`hidepid`)."""
     try:
         fields = (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None if _hidden(pid) else Seen("", "X")
     except OSError:
-        return "", "X"
-    return fields[19], fields[0]
+        return None
+    return Seen(fields[19], fields[0])
+
+
+def _hidden(pid: int) -> bool:
+    """Whether there is such a process all the same."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 @lru_cache(maxsize=1)

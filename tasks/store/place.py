@@ -112,24 +112,29 @@ class Place:
     def manifest(self, stage: str) -> Manifest | None:
         """The manifest that stands, its files unverified; None where the stage is not complete.
 
-        Complete means committed, and `manifest.json` there as it was committed; one that is not is named in the log.
+        Complete means committed, and a whole `manifest.json` there, which a person may remove. One that is damaged is
+        named in the log. Where it is another attempt's, a process has written it that had lost its lease without
+        knowing: what was committed counts.
         """
         try:
             text = self.store.files.read(self.journal.manifest(_checked_name(stage)))
         except (FileNotFoundError, NotADirectoryError):
             return None
-        commit = self.journal.commit(stage, self.journal.head())
+        commit, where = self.journal.commit(stage, self.journal.head()), f"{self.uri(stage)}/{MANIFEST}"
         if commit is None:
-            log.warning("%s/%s was not committed: the stage counts as not complete", self.uri(stage), MANIFEST)
-        elif text != commit.manifest.encode():
-            log.warning(
-                "%s/%s cannot be read, or is not what was committed: the stage counts as not complete",
-                self.uri(stage),
-                MANIFEST,
-            )
-        else:
-            return Manifest.model_validate_json(text)
-        return None
+            log.warning("%s was not committed: the stage counts as not complete", where)
+            return None
+        try:
+            manifest, shown = Manifest.model_validate_json(commit.manifest), Manifest.model_validate_json(text)
+        except ValueError:
+            log.warning("%s cannot be read: the stage counts as not complete", where)
+            return None
+        if shown.attempt == manifest.attempt and text != commit.manifest.encode():
+            log.warning("%s is not what was committed: the stage counts as not complete", where)
+            return None
+        if shown.attempt != manifest.attempt:
+            log.warning("%s is attempt %s, but %s was committed, which counts", where, shown.attempt, manifest.attempt)
+        return manifest
 
     def find(self, stage: str, row_type: type[R]) -> Artifact[R] | None:
         """The complete artifact, all its files whole, or None. Raises `DamagedArtifact` or `StaleArtifact`."""
