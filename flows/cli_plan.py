@@ -9,7 +9,7 @@ from typing import Any
 
 from tasks.config import load_config
 from tasks.store import Place, Store
-from tasks.store.garbage import Garbage, garbage, remove
+from tasks.store.garbage import Garbage, garbage, sweep
 
 PLAN = ("stage", "where", "state", "why")
 GARBAGE = ("path", "bytes", "hours", "why")
@@ -42,12 +42,8 @@ def plan(config: str, run: str, overrides: Sequence[str], force_from: str | None
 
 def gc(store: Store, hours: float, dry: bool) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
     """Records of what was removed, or with `dry` would be, and the places that were left alone."""
-    swept = garbage(store.files, timedelta(hours=hours))
-    records = [_record(one) for one in swept.garbage]
-    if not dry:
-        for one in swept.garbage:
-            remove(store.files, one)
-    return records, swept.busy
+    swept = (garbage if dry else sweep)(store.files, timedelta(hours=hours))
+    return [_record(one) for one in swept.garbage], swept.busy
 
 
 def total(records: Sequence[dict[str, Any]], busy: Sequence[str], dry: bool) -> list[str]:

@@ -260,8 +260,11 @@ def open_index(
     import numpy as np
     import pyarrow.compute as pc
 
-    if not _same_parts(index, parts, tuple(parts)):
-        raise UserError(f"shards of {index.uri.rpartition('/')[0]} were embedded again since: build the corpus again.")
+    if len(parts) != len(_made_of(index)) or not _same_parts(index, parts, tuple(parts)):
+        raise UserError(
+            f"shards of {index.uri.rpartition('/')[0]} were embedded again or replaced since its index was made: play"
+            " the round again, or build the corpus again."
+        )
     table = index.table()
     places = np.load(index.file(ROWS), mmap_mode="r")
     served = pc.is_null(table["reason"]).to_numpy()[places]
@@ -410,8 +413,19 @@ def _coding(index: Artifact[Sample]) -> Coding:
 
 def _same_parts(index: Artifact[Sample], parts: Mapping[str, Artifact[Sample]], names: Sequence[str]) -> bool:
     """Whether the index was made of these very parts."""
-    made_of = set(map(str, _list(index.manifest.identity.get("parts"))))
+    made_of = set(_made_of(index))
     return all(parts[name].identity in made_of for name in names)
+
+
+def parts_in(index: Artifact[Sample], parts: Mapping[str, Artifact[Sample]]) -> dict[str, Artifact[Sample]]:
+    """Those of the parts that the index was made of: shards may have been added since."""
+    made_of = set(_made_of(index))
+    return {name: part for name, part in parts.items() if part.identity in made_of}
+
+
+def _made_of(index: Artifact[Sample]) -> list[str]:
+    """Identities of its parts."""
+    return list(map(str, _list(index.manifest.identity.get("parts"))))
 
 
 def _list(value: object) -> list[object]:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import TypeAdapter
 
-from tasks.coding import VECTORS, index_parts, open_index
+from tasks.coding import VECTORS, index_parts, open_index, parts_in
 from tasks.corpora import Corpus, CorpusConfig, Source, World
 from tasks.corpora.collection import Collection
 from tasks.corpora.decode import Limits, Read
@@ -178,19 +178,21 @@ def ingest_shard(place: Place, corpus: Corpus, listed: Listed, clip: Clip) -> Ar
     return found
 
 
-def open_library(place: Place, config: LibraryConfig | None = None) -> Library:
+def open_library(place: Place, config: LibraryConfig | None = None, index: Artifact[Sample] | None = None) -> Library:
     """The built corpus at `place`. `config` overrides how it is searched and where the model lies.
 
-    UserError where nothing is built there, and, with the first query, where the model is another one.
+    `index` is the one that stands, or one that stood before shards were added. UserError where nothing is built there,
+    where the index's shards are others now, and, with the first query, where the model is another one.
     """
-    index, catalog = built_index(place), _catalog(place)
+    index, catalog = index or built_index(place), _catalog(place)
     sources: dict[str, Corpus] = {}
     for row in catalog:
         source = _configured(row)
         corpus = _rendered(place, source) if isinstance(source, World) else source
         sources |= dict.fromkeys(row.shards, corpus)
     settings = config or _settings(catalog)
-    opened = open_index(place, index, {name: _part(place, name) for name in sources}, settings.index)
+    parts = parts_in(index, {name: _part(place, name) for name in sources})
+    opened = open_index(place, index, parts, settings.index)
     embedder = str(index.manifest.identity["embedder"])
     return Library(settings, Collection(sources), opened.table, opened.index, opened.places, embedder)
 

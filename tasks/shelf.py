@@ -37,5 +37,5 @@ class Shelf(BaseModel):
         return cls(index=index, retrieval=retrieval)
 
     def open(self) -> Library:
-        """The library of these pictures."""
-        return open_library(corpus_place(self.index.uri.rpartition("/")[0]), self.retrieval)
+        """The library of these pictures, also where the corpus has grown since. UserError where it is another now."""
+        return open_library(corpus_place(self.index.uri.rpartition("/")[0]), self.retrieval, self.index)

@@ -25,7 +25,6 @@ from functools import lru_cache
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from threading import Lock
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -34,6 +33,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from tasks.cache import cache_folder
 from tasks.errors import UserError
 from tasks.identity import Execution, digest, file_sha256
+from tasks.store.files import Files
 
 if TYPE_CHECKING:
     import numpy as np
@@ -253,30 +253,23 @@ def _space(config: Clip) -> Space:
     kept = _kept_space(_name(config.model))
     if kept is None:
         return config.open().space
-    with suppress(FileNotFoundError):
+    with suppress(OSError, ValueError):  # not noted, or not whole: it is looked at again
         return Space.model_validate_json(kept.read_text())
     space = config.open().space
     with suppress(OSError):  # it is looked at again the next time
-        _keep(kept, space)
+        Files(str(kept.parent)).replace(str(kept), space.model_dump_json().encode())
     return space
 
 
 def _kept_space(name: str) -> Path | None:
-    """Where the space of a local folder's model is noted, by the folder's contents and the libraries that read it."""
+    """Where the space of a local folder's model is noted: by the folder's contents and all that reads it."""
     if not name.startswith(LOCAL):
         return None
     folder = Path(name.removeprefix(LOCAL))
     contents = {file.name: file_sha256(file) for file in folder.iterdir() if file.is_file()}
-    versions = {library: version(library) for library in ("open-clip-torch", "transformers")}
-    return cache_folder() / "spaces" / f"{digest({'contents': contents, **versions})}.json"
-
-
-def _keep(path: Path, space: Space) -> None:
-    """Whole or not at all, whoever else does the same."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
-        file.write(space.model_dump_json())
-    Path(file.name).replace(path)
+    readers = {library: version(library) for library in ("open-clip-torch", "transformers", "tokenizers")}
+    code = file_sha256(Path(__file__))  # what a fingerprint is made of
+    return cache_folder() / "spaces" / f"{digest({'contents': contents, 'code': code, **readers})}.json"
 
 
 def _name(model: str) -> str:

@@ -1,23 +1,24 @@
 """What no commit makes count: attempts that were killed, replaced or withdrawn, and files half written.
 
 A file is garbage if it lies in a stage of a place with a journal, its name holds the id of an attempt that does not
-stand there, and it is older than a set age; so is every draft of that age, which only a killed stage leaves behind.
+stand there, and that for longer than a set age; so is every draft of that age, which only a killed stage leaves behind.
 Nothing is garbage at a place where somebody holds the lease and lives, and nothing whose name is not one of ours.
+What is removed goes under the place's lease, so an owner who was silent for long cannot make it count afterwards.
 Journals stay: they are small, and a hole in one would let a fenced process in.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import PurePosixPath
 
 from tasks.store.drafts import DRAFT, DRAFTS
 from tasks.store.files import TEMPORARY, Files, Stat
-from tasks.store.journal import JOURNAL, Head, Journal
-from tasks.store.lease import silence
+from tasks.store.journal import JOURNAL, Commit, Entry, Head, Journal
+from tasks.store.lease import Held, hold, silence
 from tasks.store.manifest import MANIFEST
 
 ROWS, ATTACHED = re.compile(r"part-([0-9a-f]{8})-\d{5}\.parquet"), re.compile(r"([0-9a-f]{8})/.+")
@@ -34,6 +35,7 @@ class Garbage:
     size: int
     why: str
     age: timedelta
+    """Since it was written, or was replaced: somebody may have read it until then."""
 
 
 @dataclass(frozen=True)
@@ -47,29 +49,44 @@ class Swept:
 
 def garbage(files: Files, older: timedelta) -> Swept:
     """What may be removed below a store's root. Nothing is removed."""
-    now = datetime.now(UTC)
     found, busy = list[Garbage](), list[str]()
-    for journal, inside in _places(files, files.root):
-        head = journal.head()
-        if _is_busy(journal, head, now):
+    for journal in _places(files, files.root):
+        if _is_busy(journal, journal.head()):
             busy.append(journal.place)
         else:
-            found += (one for one in _garbage_of(journal, head, inside, now) if one.age >= older)
+            found += _garbage_of(journal, older)
     return Swept(tuple(found), tuple(busy))
 
 
-def remove(files: Files, garbage: Garbage) -> None:
-    """Remove one file, and the folders that it leaves empty."""
-    files.remove(garbage.path)
-    files.prune(str(PurePosixPath(garbage.path).parent))
+def sweep(files: Files, older: timedelta) -> Swept:
+    """Remove it, place by place; what was removed."""
+    removed, busy = list[Garbage](), list[str]()
+    for journal in _places(files, files.root):
+        if _is_busy(journal, journal.head()):
+            busy.append(journal.place)
+        elif _garbage_of(journal, older):
+            try:
+                removed += _swept(journal, older)
+            except Held:
+                busy.append(journal.place)
+    return Swept(tuple(removed), tuple(busy))
 
 
-def _places(files: Files, folder: str) -> Iterator[tuple[Journal, list[Stat]]]:
-    """Every place in a folder and below, with the files in it that belong to no place further down."""
+def _swept(journal: Journal, older: timedelta) -> list[Garbage]:
+    """Looked for again once nobody else can commit there."""
+    with hold(journal, wait=False):
+        found = _garbage_of(journal, older)
+        for one in found:
+            journal.files.remove(one.path)
+            journal.files.prune(str(PurePosixPath(one.path).parent))
+    return found
+
+
+def _places(files: Files, folder: str) -> Iterator[Journal]:
+    """Every place in a folder and below."""
     _, folders = files.listing(folder)
     if JOURNAL in folders:
-        inside = [file for name in folders for file in _own_files(files, f"{folder}/{name}")]
-        yield Journal(files, f"{folder}/{JOURNAL}"), inside
+        yield Journal(files, f"{folder}/{JOURNAL}")
     for name in folders:
         if name != JOURNAL:
             yield from _places(files, f"{folder}/{name}")
@@ -84,7 +101,7 @@ def _own_files(files: Files, folder: str) -> Iterator[Stat]:
             yield from _own_files(files, f"{folder}/{name}")
 
 
-def _is_busy(journal: Journal, head: Head, now: datetime) -> bool:
+def _is_busy(journal: Journal, head: Head) -> bool:
     """Whether somebody holds the lease who may live; or the journal's end is damaged, so that nobody can tell."""
     if head.entry is None or head.entry.position != head.position:
         return True
@@ -95,21 +112,50 @@ def _is_busy(journal: Journal, head: Head, now: datetime) -> bool:
         last = journal.files.stat(journal.heartbeat(head.entry.epoch)).modified
     except FileNotFoundError:
         last = journal.files.stat(journal.path(head.position)).modified
-    return owner.runs or (now - last).total_seconds() < KNOWN_DEAD * silence()
+    return owner.runs or (datetime.now(UTC) - last).total_seconds() < KNOWN_DEAD * silence()
 
 
-def _garbage_of(journal: Journal, head: Head, inside: list[Stat], now: datetime) -> Iterator[Garbage]:
+def _garbage_of(journal: Journal, older: timedelta) -> list[Garbage]:
+    return [one for one in _all_garbage_of(journal, journal.head(), datetime.now(UTC)) if one.age >= older]
+
+
+def _all_garbage_of(journal: Journal, head: Head, now: datetime) -> Iterator[Garbage]:
     """A stage's attached files before its rows, which tell that they are an attempt's."""
     commits = {stage: journal.commit(stage, head) for stage in head.stands}
-    ever = {(entry.commit.stage, entry.commit.attempt) for entry in journal.entries() if entry.commit}
-    named = [(file, *_names(journal, file)) for file in inside]
+    entries = journal.entries()
+    ever = {(entry.commit.stage, entry.commit.attempt) for entry in entries if entry.commit}
+    ended = _ended(entries)
+    named = [(file, *_names(journal, file)) for file in _inside(journal)]
     made = ever | {(stage, match[1]) for _, stage, name in named if (match := ROWS.fullmatch(name))}
     for file, stage, name in sorted(named, key=lambda one: ROWS.fullmatch(one[2]) is not None):
         if stage in commits and commits[stage] is None:
             continue  # its commit is damaged: nobody can tell what counts
         commit = commits.get(stage)
         if why := _why(name, stage, commit.attempt if commit else None, made, ever):
-            yield Garbage(file.path, file.size, why, now - file.modified)
+            attempt = _attempt_in(name)
+            since = max(file.modified, ended.get((stage, attempt), file.modified)) if attempt else file.modified
+            yield Garbage(file.path, file.size, why, now - since)
+
+
+def _inside(journal: Journal) -> list[Stat]:
+    """All files of a place that belong to no place further down."""
+    folder = journal.folder.removesuffix(f"/{JOURNAL}")
+    _, folders = journal.files.listing(folder)
+    return [file for name in folders for file in _own_files(journal.files, f"{folder}/{name}")]
+
+
+def _ended(entries: Sequence[Entry]) -> dict[tuple[str, str], datetime]:
+    """When each attempt that counted, by stage and id, ceased to."""
+    ended: dict[tuple[str, str], datetime] = {}
+    standing: dict[str, Commit] = {}
+    for entry in entries:
+        for stage in [
+            stage for stage in standing if stage not in entry.stands or entry.stands[stage] == entry.position
+        ]:
+            ended[stage, standing.pop(stage).attempt] = entry.at
+        if entry.commit:
+            standing[entry.commit.stage] = entry.commit
+    return ended
 
 
 def _names(journal: Journal, file: Stat) -> tuple[str, str]:
@@ -128,7 +174,13 @@ def _why(
         return None if standing else "withdrawn"
     if DRAFTED.fullmatch(name):
         return "draft of a complete stage" if standing else "draft of an unfinished stage"
-    match = ROWS.fullmatch(name) or ATTACHED.fullmatch(name)
-    if match is None or match[1] == standing or (stage, match[1]) not in made:
+    attempt = _attempt_in(name)
+    if attempt is None or attempt == standing or (stage, attempt) not in made:
         return None
-    return "replaced" if (stage, match[1]) in ever else "never committed"
+    return "replaced" if (stage, attempt) in ever else "never committed"
+
+
+def _attempt_in(name: str) -> str | None:
+    """The id in the name of an attempt's file."""
+    match = ROWS.fullmatch(name) or ATTACHED.fullmatch(name)
+    return match[1] if match else None

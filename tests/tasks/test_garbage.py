@@ -10,8 +10,8 @@ import pytest
 
 from tasks.records import Row
 from tasks.store import Artifact, Output, Place, Store
-from tasks.store.garbage import garbage, remove
-from tasks.store.journal import entry_after
+from tasks.store.garbage import garbage, sweep
+from tasks.store.journal import Commit, Head, entry_after
 from tasks.store.owner import Owner
 
 NOW = timedelta(0)
@@ -68,8 +68,7 @@ def test_attempts_that_were_killed_or_replaced_are_garbage_and_what_stands_is_no
     killed(place)
     newer = commit(place, 2)
     assert found(store) == {"replaced": 2, "never committed": 2}
-    for one in garbage(store.files, NOW).garbage:
-        remove(store.files, one)
+    assert len(sweep(store.files, NOW).garbage) == 4
     assert found(store) == {}
     again = place.find("6-filter", Note)
     assert again == newer and again and again.read() == [Note(n=2)]
@@ -102,6 +101,35 @@ def test_nothing_is_garbage_where_somebody_plays(store: Store, place: Place) -> 
     with place.hold(wait=False):
         swept = garbage(store.files, NOW)
     assert swept.garbage == () and swept.busy == ("runs/default/round-001",)
+
+
+def test_what_was_replaced_a_moment_ago_stays_however_old_its_files_are(store: Store, place: Place) -> None:
+    commit(place, 1)
+    for path in Path(store.root).rglob("*"):
+        os.utime(path, (time.time() - 7200,) * 2)
+    commit(place, 2)
+    assert found(store, timedelta(hours=1)) == {}
+    assert found(store) == {"replaced": 2}
+
+
+def test_an_owner_who_was_silent_cannot_make_count_what_was_removed(
+    store: Store, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACTIVE_ZERO_LEASE_SECONDS", "0.1")
+    elsewhere = Owner(pid=7, host="elsewhere", machine="another", started="1")
+    held = entry_after(place.journal.head(), "acquired", 0, elsewhere, {})
+    assert place.journal.append(held)
+    files = place.store.root + "/" + place.prefix + "/6-filter/part-0badc0de-00000.parquet"
+    store.files.replace(files, b"uploaded by the silent owner")
+    for path in Path(store.root).rglob("*"):
+        os.utime(path, (time.time() - 7200,) * 2)
+    assert [one.why for one in sweep(store.files, NOW).garbage] == ["never committed"]
+    manifest = commit(Place.round(store, "other", 1)).manifest
+    pointing = Commit(
+        stage="6-filter", attempt="0badc0de", fingerprint="", inputs={}, manifest=manifest.model_dump_json()
+    )
+    woken = entry_after(Head(held.position, held), "committed", held.epoch, elsewhere, {"6-filter": 2}, pointing)
+    assert not place.journal.append(woken)
 
 
 @pytest.mark.parametrize("hours", [0, 2])

@@ -20,6 +20,7 @@ from tasks.retrieval import LibraryConfig
 from tasks.retrieval.clip import Clip
 from tasks.retrieval.filters import Filter
 from tasks.retrieval.index import IVF, Scan
+from tasks.shelf import Shelf
 from tasks.store import Place, Store
 from tests.fixtures.shards import ordinary_shards, picture, sample, write_parquet, write_shard
 from tests.fixtures.tiny_clip import write_tiny_clip
@@ -153,6 +154,19 @@ def test_shards_added_later_lie_where_a_rebuild_puts_them(tmp_path: Path, place:
     ordinary_shards(tmp_path / "all", shards=3, pictures=4)
     rebuilt = build_corpus(Place(place.store, "corpora/all"), Laion(shards=str(tmp_path / "all")), config)
     assert rebuilt.identity == added.identity
+
+
+def test_a_round_sees_the_corpus_that_it_began_with_while_shards_are_added(
+    tmp_path: Path, place: Place, config: LibraryConfig
+) -> None:
+    shards = str(ordinary_shards(tmp_path / "shards", shards=2, pictures=3))
+    shelf = Shelf(index=build_corpus(place, Laion(shards=shards), config), retrieval=config)
+    add_to_corpus(place, Laion(shards=str(write_shard(tmp_path / "more", "new", sample("a", 77)).parent)))
+    assert (len(shelf.open()), len(open_library(place))) == (6, 7)
+    other = Laion(shards=str(write_shard(tmp_path / "replaced", "00000", sample("b", 5)).parent))
+    build_corpus(place, other, config)
+    with pytest.raises(UserError, match="replaced since its index was made: play the round again"):
+        shelf.open()
 
 
 def test_adding_what_is_there_changes_nothing_and_another_shard_of_its_name_needs_a_prefix(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
@@ -21,6 +22,8 @@ class Note(Row):
 
 
 ELSEWHERE = Owner(pid=7, host="elsewhere", machine="another", started="1")
+GONE = Owner.this().model_copy(update={"started": "1"})
+"""An earlier process of this machine that had the same number."""
 
 
 @pytest.fixture(params=["file", "memory"])
@@ -123,6 +126,44 @@ def test_a_manifest_that_a_person_removed_means_that_the_stage_is_played_again(p
     place.store.files.remove(place.journal.manifest("6-filter"))
     with place.hold(wait=False):
         assert place.find("6-filter", Note) is None
+
+
+def test_what_a_person_removed_stays_removed_after_a_kill(place: Place) -> None:
+    commit(place, stage="1-probe")
+    commit(place)
+    assert place.journal.append(entry_after(place.journal.head(), "acquired", 0, GONE, place.journal.head().stands))
+    place.store.files.remove(place.journal.manifest("1-probe"))
+    with place.hold(wait=False):
+        assert place.find("1-probe", Note) is None
+        assert place.find("6-filter", Note)
+
+
+def test_a_process_that_lost_its_lease_takes_nothing_away_from_the_next_owner(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    older = commit(place, 1).manifest
+    newer = commit(place, 2)
+    place.store.files.replace(place.journal.manifest("6-filter"), older.model_dump_json(indent=2).encode())
+    assert place.find("6-filter", Note) == newer
+    assert f"is attempt {older.attempt}, but {newer.manifest.attempt} was committed, which counts" in caplog.text
+
+
+def test_no_work_begins_under_a_lease_that_was_lost(place: Place) -> None:
+    with place.hold(wait=False):
+        taken_elsewhere(place)
+        with pytest.raises(Fenced, match="went to process 7 on elsewhere"), place.hold(wait=True):
+            pytest.fail("work began")
+
+
+def test_where_nothing_can_be_told_of_a_process_it_is_not_taken_for_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+    live = Owner.this()
+
+    def out_of_descriptors(self: Path, *_: object, **__: object) -> str:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(Path, "read_text", out_of_descriptors)
+    assert not live.gone and not live.runs
+    assert Owner.this().machine == ""
 
 
 def test_a_manifest_without_a_commit_counts_for_nothing(place: Place, caplog: pytest.LogCaptureFixture) -> None:

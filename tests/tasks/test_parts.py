@@ -60,6 +60,23 @@ def test_parts_hold_every_request_once_and_few_completions() -> None:
     assert list(parts.parts([])) == []
 
 
+def test_a_part_that_went_or_is_of_another_version_is_sampled_again(
+    open_drafts: Callable[..., Drafts], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked = requests(7)
+    sampled(open_drafts(), asked, Counting(), nothing)
+    drafts = open_drafts()
+    first, second, *_ = drafts.names
+    drafts.files.remove(f"{drafts.folder}/{first}.{drafts._paths[first].rpartition('.')[2]}")
+    (tmp_path / "older").write_text('[{"texts": []}]')
+    drafts.discard(second)
+    drafts.keep(second, tmp_path / "older")
+    again = Counting()
+    assert sampled(drafts, asked, again, nothing) == sampled(None, asked, Counting(), nothing)
+    assert again.calls == 2
+    assert "is gone" in caplog.text and "of another version" in caplog.text
+
+
 def test_a_killed_sampling_goes_on_after_its_last_part(open_drafts: Callable[..., Drafts]) -> None:
     asked = requests(7)
     with pytest.raises(KeyboardInterrupt):

@@ -11,10 +11,11 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from pydantic import ValidationError
 
 from tasks.errors import UserError
 from tasks.records import Row
-from tasks.store import Artifact, DamagedArtifact, Output, Place, StaleArtifact, Store
+from tasks.store import Artifact, DamagedArtifact, Output, Place, StaleArtifact, Store, StoredFile
 
 
 class Note(Row):
@@ -105,6 +106,14 @@ def test_what_is_not_attached_is_refused_with_what_is(place: Place, tmp_path: Pa
     artifact = commit(place, 1, {"report.md": tmp_path / "x"})
     with pytest.raises(UserError, match=r"nothing attached as 'adapter'; it has: part-00000.parquet, report.md"):
         artifact.folder("adapter")
+
+
+@pytest.mark.parametrize("name", ["../escape", "/etc/passwd", "adapter/../../escaped"])
+def test_no_name_in_a_manifest_leads_out_of_the_artifact(name: str) -> None:
+    with pytest.raises(ValidationError, match="leads out of the artifact"):
+        StoredFile(name=name, path="x", size=0, sha256="")
+    with pytest.raises(ValidationError, match="leads out of the artifact"):
+        StoredFile(name="x", path=name, size=0, sha256="")
 
 
 @pytest.mark.parametrize("name", ["../escape", "/etc/passwd", "a/../../b", "part-00000.parquet"])

@@ -87,6 +87,9 @@ def test_the_space_of_a_folder_seen_before_is_told_without_loading_anything(tmp_
     )
     assert (first[1], second[1]) == ("True", "False")
     assert first[0] == second[0] == Clip(model=f"local-dir:{folder}").open().space.model_dump_json()
+    for note in (tmp_path / "cache").rglob("*.json"):
+        note.write_text("")  # as a loss of power leaves it
+    assert subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout.split() == first
     (folder / "open_clip_model.safetensors").write_bytes(
         (write_tiny_clip(tmp_path / "other", seed=1) / "open_clip_model.safetensors").read_bytes()
     )
