@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import socket
@@ -9,15 +10,22 @@ import subprocess
 import sys
 import time
 import tomllib
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from http.client import HTTPException
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
+from tasks.errors import UserError
 from tasks.orphans import bound
 
 HOST, PORT = "127.0.0.1", 4200
+LOOPBACK = (HOST, "localhost", "::1")
+"""Where no proxy leads, whatever the environment says."""
+REFUSALS = (401, 403)
 START_SECONDS = 600.0
 """For a server on a fresh database and a busy machine; 10 s is usual."""
 STOP_SECONDS = 10.0
@@ -30,21 +38,48 @@ def local_url(port: int | None = None) -> str:
 
 def configured() -> str | None:
     """The API that the environment or the active Prefect profile names."""
-    if url := os.environ.get("PREFECT_API_URL"):
-        return url
+    return _setting("PREFECT_API_URL")
+
+
+def _setting(name: str) -> str | None:
+    """One of Prefect's, without importing it."""
+    if value := os.environ.get(name):
+        return value
     home = Path(os.environ.get("PREFECT_HOME") or Path.home() / ".prefect")
     with suppress(OSError, tomllib.TOMLDecodeError):
         profiles = tomllib.loads((home / "profiles.toml").read_text())
         active = os.environ.get("PREFECT_PROFILE") or profiles.get("active")
-        return str(profiles["profiles"].get(active, {}).get("PREFECT_API_URL") or "") or None
+        return str(profiles["profiles"].get(active, {}).get(name) or "") or None
     return None
 
 
 def version_at(url: str, timeout: float = 1.0) -> str | None:
-    """The version of the Prefect server there; None where none answers."""
-    with suppress(OSError, ValueError), urllib.request.urlopen(f"{url}/admin/version", timeout=timeout) as reply:
-        return str(json.load(reply))
+    """The version of the Prefect server there; None where none answers. UserError where one refuses us."""
+    try:
+        return str(ask(url, "/admin/version", timeout=timeout))
+    except urllib.error.HTTPError as error:
+        if error.code in REFUSALS:
+            raise UserError(
+                f"the server at {url} refuses us ({error.code}): set PREFECT_API_AUTH_STRING to what its "
+                "PREFECT_SERVER_API_AUTH_STRING is, or PREFECT_API_URL to another server."
+            ) from None
+    except (OSError, ValueError, HTTPException):
+        pass
     return None
+
+
+def ask(url: str, path: str, body: object = None, timeout: float = 10.0) -> Any:
+    """The API's answer, asked as Prefect's client does: with its password or key. Raises what `urllib` does."""
+    headers = {"content-type": "application/json"}
+    if word := _setting("PREFECT_API_AUTH_STRING"):
+        headers["authorization"] = f"Basic {base64.b64encode(word.encode()).decode()}"
+    elif key := _setting("PREFECT_API_KEY"):
+        headers["authorization"] = f"Bearer {key}"
+    data = None if body is None else json.dumps(body).encode()
+    here = urlsplit(url).hostname in LOOPBACK
+    opener = urllib.request.build_opener(*([urllib.request.ProxyHandler({})] if here else []))
+    with opener.open(urllib.request.Request(url + path, data, headers), timeout=timeout) as reply:
+        return json.load(reply)
 
 
 @contextmanager
