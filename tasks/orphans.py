@@ -20,25 +20,30 @@ from multiprocessing.connection import wait
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 
 GUARD = """
-import os, signal, sys
-sys.stdin.read()
+import os, signal, sys, time
+leader = int(sys.argv[1])
+while os.getppid() == leader:
+    time.sleep(0.2)
 try:
-    os.killpg(int(sys.argv[1]), signal.SIGKILL)
+    os.killpg(leader, signal.SIGKILL)
 except ProcessLookupError:
     pass
 """
+"""Asks who its parent is: the end of a pipe does not come while a forked child of the leader holds it open too."""
 
 _guards: list[subprocess.Popen[bytes]] = []
-"""Kept, so that their pipes stay open until this process has ended."""
+"""This process's one, once it leads a group."""
 
 
-def leave_with_parent(signal_number: int = signal.SIGKILL) -> None:
-    """The kernel sends this process the signal when the thread that started it ends. Linux only; else nothing."""
+def leave_with_parent(parent: int, signal_number: int = signal.SIGKILL) -> None:
+    """The kernel sends this process the signal when the thread that started it ends. Linux only; else nothing.
+
+    `parent` is the process that started it: it may have ended while Python was starting here.
+    """
     if sys.platform != "linux":
         return
-    parent = os.getppid()
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal_number), 0, 0, 0)
-    if os.getppid() != parent:  # it had ended before the kernel was asked
+    if os.getppid() != parent:
         os.kill(os.getpid(), signal_number)
 
 
@@ -65,8 +70,8 @@ def lead_a_group() -> None:
     if os.getpgrp() != os.getpid():
         os.setpgid(0, 0)
     if not _guards:
-        arguments = [sys.executable, "-I", "-S", "-c", GUARD, str(os.getpgrp())]
-        _guards.append(subprocess.Popen(arguments, stdin=subprocess.PIPE, start_new_session=True))
+        arguments = [sys.executable, "-I", "-S", "-c", GUARD, str(os.getpid())]
+        _guards.append(subprocess.Popen(arguments, stdin=subprocess.DEVNULL, start_new_session=True))
 
 
 def adopt() -> None:
@@ -84,10 +89,10 @@ def reap_but(mine: Set[int]) -> None:
 
 
 def bound(command: list[str]) -> list[str]:
-    """The command line under which `command` gets SIGTERM when the process that starts it ends."""
-    return [sys.executable, "-m", "tasks.orphans", *command]
+    """The command line under which `command` gets SIGTERM when this process, which starts it, ends."""
+    return [sys.executable, "-m", "tasks.orphans", str(os.getpid()), *command]
 
 
 if __name__ == "__main__":
-    leave_with_parent(signal.SIGTERM)
-    os.execvp(sys.argv[1], sys.argv[1:])
+    leave_with_parent(int(sys.argv[1]), signal.SIGTERM)
+    os.execvp(sys.argv[2], sys.argv[2:])

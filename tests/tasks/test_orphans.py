@@ -18,6 +18,23 @@ print(child.pid, flush=True)
 time.sleep(600)
 """
 
+FORKER = """
+import os, time
+from tasks.orphans import lead_a_group
+lead_a_group()
+child = os.fork()
+if child:
+    print(child, flush=True)
+time.sleep(600)
+"""
+
+HASTY = """
+import os, subprocess, sys
+from tasks.orphans import bound
+print(subprocess.Popen(bound([sys.executable, "-c", "import time; time.sleep(600)"])).pid, flush=True)
+os.kill(os.getpid(), 9)
+"""
+
 PARENT = """
 import subprocess, sys, time
 from tasks.orphans import bound
@@ -85,6 +102,19 @@ def test_a_bound_command_ends_with_the_process_that_started_it() -> None:
     parent, child = started(PARENT, lines=2)
     assert not gone(child, 0.2)
     parent.kill()
+    assert gone(child)
+
+
+def test_a_group_ends_with_its_leader_even_if_a_child_was_forked_and_holds_all_that_it_held() -> None:
+    leader, child = started(FORKER, lines=1)
+    assert os.getpgid(child) == leader.pid
+    leader.kill()
+    assert gone(child)
+
+
+def test_a_bound_command_sees_that_its_parent_ended_while_it_was_starting() -> None:
+    parent, child = started(HASTY, lines=1)
+    parent.wait()
     assert gone(child)
 
 
