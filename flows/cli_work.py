@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.cli_live import watching
-from flows.cli_server import server
+from flows.cli_server import LOOPBACK, server
 from flows.console import errors
 from tasks.cache import cache_folder
 
@@ -50,6 +50,8 @@ def prepare() -> None:
     """Called before anything is imported that reads the environment."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    past = [os.environ.get("no_proxy") or os.environ.get("NO_PROXY"), *LOOPBACK]
+    os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(filter(None, past))  # Prefect's client asks proxies too
     logging.getLogger("tasks").addHandler(logging.NullHandler())  # else warnings are printed where nobody logs
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ import pytest
 from flows.cli_deploy import server_url
 from flows.cli_doctor_prefect import checks
 from flows.cli_server import free_port, local_url, version_at
+from flows.cli_work import prepare
 from tasks.errors import UserError
 
 WORD = "admin:right"
@@ -114,3 +116,9 @@ def test_no_proxy_is_asked_for_loopback(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("PREFECT_API_AUTH_STRING", WORD)
     with guarded() as url:
         assert version_at(url) == "3.7.7"
+
+
+def test_commands_and_what_they_start_ask_no_proxy_for_loopback_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.environ", {"http_proxy": "http://proxy:3128", "NO_PROXY": "intern"})
+    prepare()
+    assert os.environ["no_proxy"] == os.environ["NO_PROXY"] == "intern,127.0.0.1,localhost,::1"
