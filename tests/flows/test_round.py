@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -45,6 +47,17 @@ SCRIPT = [
     {"texts": ["\\boxed{1}", "\\boxed{2}"]},
 ]
 """Questions about bars are near the frontier, those about slices are too easy."""
+
+ENDS_THE_ROUND = """
+import sys, time
+from tasks.reporting.facts import Band
+from tasks.store import Output, Place, Store
+place = Place.round(Store(sys.argv[1]), "r", 2)
+with place.hold(wait=False):
+    print("holds", flush=True)
+    time.sleep(3)
+    place.commit("10-report", Band, Output([]), {}, 0.0)
+"""
 
 TINY_TRAINER = {"steps": 1, "prompts": 2, "updates": 1, "rollouts": 2, "max_tokens": 4, "lora": {"rank": 2}}
 
@@ -173,6 +186,16 @@ class TestRounds:
         assert dict(store.stages("r", 2))["10-report"] is None
         withdraw(store, "r", "9-promote", "request-7")
         assert dict(store.stages("r", 2))["9-promote"] is not None
+
+    def test_who_waited_while_another_process_ended_the_round_plays_the_next_one(
+        self, overrides: tuple[str, ...], store: Store
+    ) -> None:
+        assert standing(store, "r").next == 2  # its report was withdrawn
+        command = [sys.executable, "-c", ENDS_THE_ROUND, store.url]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]) as other:
+            assert other.stdout and other.stdout.readline() == "holds\n"
+            played = play_rounds("r", overrides=overrides, wait=True)
+        assert [one.number for one in played] == [3]
 
     def test_a_run_does_not_go_on_from_another_base_model(
         self, config: RunConfig, store: Store, tmp_path: Path
