@@ -202,9 +202,7 @@ class Files:
         try:
             self.fs.put_file(str(local), path)
         except FileNotFoundError as error:
-            raise StoreFault(
-                f"writing {self._told(path)}: {error} (make the bucket, or set ACTIVE_ZERO_STORE)"
-            ) from error
+            raise self._homeless(path, error) from error
 
     def _replace(self, path: str, data: bytes) -> None:
         if not self.local:
@@ -225,9 +223,7 @@ class Files:
             with _creating if isinstance(self.fs, MemoryFileSystem) else nullcontext():  # it looks, then writes
                 self.fs.pipe_file(path, data, mode="create")
         except FileNotFoundError as error:
-            raise StoreFault(
-                f"writing {self._told(path)}: {error} (make the bucket, or set ACTIVE_ZERO_STORE)"
-            ) from error
+            raise self._homeless(path, error) from error
         except OSError as error:
             if status_of(error)[0] == 412:
                 raise FileExistsError(path) from error
