@@ -29,7 +29,7 @@ def find(name: str | Path) -> Path:
     for path in (Path(name), CONFIGS / name, CONFIGS / f"{name}.yaml"):
         if path.is_file():
             return path
-    known = ", ".join(sorted(path.name for path in CONFIGS.glob("*.yaml")))
+    known = ", ".join(sorted(path.name for path in CONFIGS.glob("*.yaml") if isinstance(_yaml(path), dict)))
     raise UserError(f"config {name} is not a file; give a path, or one of {known}")
 
 

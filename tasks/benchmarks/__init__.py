@@ -30,6 +30,7 @@ beside its noise."""
 NAMED: dict[str, World] = {f"world:{split}": World(split=split, count=ITEMS[split]) for split in get_args(Split)}
 PUBLISHED: dict[str, Definition] = {one.name: one for one in TWELVE}
 FOLDER = "ACTIVE_ZERO_BENCHMARKS"
+FILES = (".tsv", ".parquet")
 
 
 def open_benchmark(name: str) -> World | Table:
@@ -46,10 +47,10 @@ def open_benchmark(name: str) -> World | Table:
         return Table(paths=(Path(path),), definition=PUBLISHED[defined])
     if Path(name).exists():
         return Table(paths=(Path(name),), definition=definition_of(Path(name)))
-    raise UserError(
-        f"benchmark {name} is neither a TSV file, a parquet file or a folder of them, nor one of "
-        f"{', '.join([*NAMED, *PUBLISHED])}."
-    )
+    known, given = ", ".join([*NAMED, *PUBLISHED]), path or name
+    if "/" in given or Path(given).suffix in FILES:
+        raise UserError(f"benchmark file {given} does not exist: give one that does, or one of {known}.")
+    raise UserError(f"benchmark {name} is neither a TSV file, a parquet file or a folder of them, nor one of {known}.")
 
 
 def definition_of(path: Path) -> Definition:

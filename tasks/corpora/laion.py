@@ -57,7 +57,7 @@ class Laion(BaseModel):
         files = persistently(f"listing {self.shards}", self._files)
         tars = sorted((path for path in files if path.endswith(TAR)), key=lambda path: (_stem(path), path))
         if not tars:
-            raise UserError(f"no .tar shards in {self.shards}: give the folder that img2dataset wrote, or a glob.")
+            raise UserError(persistently(f"listing {self.shards}", self._nothing))
         for one, other in pairwise(tars):
             if _stem(one) == _stem(other):
                 raise UserError(f"{one} and {other} have one name, so their keys would clash: rename one of them.")
@@ -98,6 +98,20 @@ class Laion(BaseModel):
         except (FileNotFoundError, NotADirectoryError):
             return {}
         return {str(info["name"]): info for info in found if info["type"] == "file"}
+
+    def _nothing(self) -> str:
+        """Why there is no shard, and what to give instead."""
+        fs, root = open_filesystem(self.shards)
+        if root.endswith(TAR):
+            return f"no .tar shards are {self.shards}: give the folder that img2dataset wrote, or another glob."
+        if not fs.exists(root):
+            return (
+                f"there is no folder {self.shards}: give one of .tar shards, a glob of them, or a folder of pictures."
+            )
+        if fs.isdir(root) and not fs.ls(root):
+            return f"the folder {self.shards} is empty: give one of .tar shards, or one of pictures."
+        kinds = ", ".join(sorted(EXTENSIONS))
+        return f"{self.shards} holds neither .tar shards, as img2dataset writes them, nor pictures ({kinds})."
 
     def _path(self, shard: str) -> str:
         """KeyError where a glob leads to no shard of that name."""

@@ -50,7 +50,8 @@ class Rows:
     def _served(self, key: str) -> int:
         row = self.number(key)
         if row is None:
-            raise UserError(f"no picture {key} in this corpus.")
+            such = f": keys look like {self.table['key'][0]}" if self.table.num_rows else ""
+            raise UserError(f"no picture {key} in this corpus{such}.")
         reason = self._reasons[row].as_py()
         if reason and not reason.startswith(DUPLICATE):
             raise UserError(f"picture {key} is not served: {reason}.")

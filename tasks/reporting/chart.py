@@ -52,10 +52,11 @@ def _rewards(axes: Axes, facts: Facts) -> None:
 
 
 def _agreement(axes: Axes, facts: Facts) -> None:
-    kept = [verdict.agreement for verdict in facts.verdicts if verdict.reason is None]
-    rejected = [verdict.agreement for verdict in facts.verdicts if verdict.reason is not None]
+    questions = [verdict for verdict in facts.verdicts if verdict.target is None]  # the others are canaries
+    kept = [verdict.agreement for verdict in questions if verdict.reason is None]
+    rejected = [verdict.agreement for verdict in questions if verdict.reason is not None]
     axes.hist([kept, rejected], bins=20, range=(0, 1), stacked=True, color=[KEPT, REJECTED], label=["kept", "rejected"])
-    axes.set(xlabel="agreement", ylabel="questions", title=f"{len(kept)} of {len(facts.verdicts)} questions kept")
+    axes.set(xlabel="agreement", ylabel="questions", title=f"{len(kept)} of {len(questions)} questions kept")
     axes.legend(loc="best", fontsize=8)
 
 
@@ -70,8 +71,19 @@ def _labels(axes: Axes, facts: Facts) -> None:
         axes.annotate(f"n={band.answerable}", (centre, 0.02), ha="center", fontsize=7, color="white")
     axes.plot([0, 1], [0, 1], color=LINE, lw=1, ls="--", label="as right as agreed")
     axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="agreement of kept questions", ylabel="share of labels that are right")
-    axes.set_title("labels against the oracle" if measured else "labels: no oracle for this corpus")
+    axes.set_title(_told_of_labels(facts))
     axes.legend(loc="upper left", fontsize=8)
+
+
+def _told_of_labels(facts: Facts) -> str:
+    """What the panel shows, or why it shows nothing."""
+    kept = sum(verdict.reason is None and verdict.target is None for verdict in facts.verdicts)
+    asked = sum(band.questions for band in facts.bands)
+    if any(band.answerable for band in facts.bands):
+        return "labels against the oracle"
+    if asked:
+        return f"labels: the oracle answers none of {asked} kept questions"
+    return "labels: no oracle for this corpus" if kept else "labels: no question was kept"
 
 
 def _domains(axes: Axes, facts: Facts) -> None:

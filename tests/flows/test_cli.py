@@ -113,7 +113,10 @@ BAD = [
     (["corpus", "image", "0/1", "--corpus", "nothing/here", "--out", "x.png"], "corpus at file:"),
     (["evaluate", "no/such/model", "--benchmark", "world:heldout"], "no/such/model"),
     (["evaluate", "run:nope", "--benchmark", "mathvista"], "put VLMEvalKit's MathVista_MINI.tsv into benchmarks"),
-    (["evaluate", "run:nope", "--benchmark", "nope.tsv"], "benchmark nope.tsv is neither"),
+    (["evaluate", "run:nope", "--benchmark", "nope.tsv"], "benchmark file nope.tsv does not exist: "),
+    (["evaluate", "run:nope", "--benchmark", "nope"], "benchmark nope is neither a TSV file"),
+    (["plan", "--config", "qwen2.5-vl-7b"], "put VLMEvalKit's MathVista_MINI.tsv into benchmarks"),
+    (["plan", "--config", "qwen2.5-vl-3b"], "put VLMEvalKit's MathVista_MINI.tsv into benchmarks"),
     (["evaluate", "run:nope", "--benchmark", "world:heldout"], "There is no run 'nope'"),
     (["play"], "No such command 'play'"),
     (["show"], "Missing argument"),
@@ -169,7 +172,7 @@ def test_a_folder_without_shards_is_refused_before_anything_is_written(
 ) -> None:
     (tmp_path / "empty").mkdir()
     assert command(["corpus", "build", str(tmp_path / "empty"), "--out", str(tmp_path / "built")]) == USER
-    assert "no .tar shards in" in capsys.readouterr().err
+    assert f"the folder {tmp_path / 'empty'} is empty" in capsys.readouterr().err
     assert not (tmp_path / "built").exists()
 
 
@@ -314,12 +317,25 @@ def test_a_failure_is_one_line_with_its_log_and_exit_1(
 def test_what_failed_or_was_stopped_ends_with_the_command_that_goes_on(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    arguments = ["iterate", "--run", "a run", "--force-from", "6-filter", "--set", "filter.low=0.4"]
+    arguments = ["iterate", "--run", "a run", "--set", "filter.low=0.4"]
     for error, code in ((RuntimeError("no luck"), FAILURE), (KeyboardInterrupt(), 130)):
         monkeypatch.setattr("flows.cli_iterate.iterate", Mock(side_effect=error))
         assert command(arguments) == code
         (line,) = capsys.readouterr().err.splitlines()
         assert line.endswith("go on with: active-zero iterate --run 'a run' --set filter.low=0.4")
+
+
+@pytest.mark.parametrize("forced", [["--force-from", "6-filter"], ["--force-from=6-filter"]], ids=len)
+def test_what_goes_on_forces_again_only_if_nothing_was_withdrawn(
+    forced: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flows.cli_iterate.iterate", Mock(side_effect=RuntimeError("the store is away")))
+    monkeypatch.setattr("flows.force.withdrawn_for", set())
+    command(["iterate", *forced, "--run", "r"])
+    assert capsys.readouterr().err.strip().endswith(f"active-zero iterate {' '.join(forced)} --run r")
+    monkeypatch.setattr("flows.force.withdrawn_for", {"a request"})
+    command(["iterate", *forced, "--run", "r"])
+    assert capsys.readouterr().err.strip().endswith("active-zero iterate --run r")
 
 
 def test_a_plan_of_an_empty_store_plays_all_and_makes_nothing(

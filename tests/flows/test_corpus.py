@@ -69,5 +69,5 @@ def test_an_address_means_shards_or_else_image_files(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_shards_or_pictures_is_the_users_mistake(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"no \.tar shards"):
+    with pytest.raises(UserError, match=r"is empty: give one of \.tar shards, or one of pictures"):
         corpus.source(str(tmp_path)).listing()

@@ -164,3 +164,9 @@ def test_merging_changes_neither_side() -> None:
 def test_every_key_that_is_known_can_be_reached_by_its_dotted_name() -> None:
     known = set(keys(RunConfig))
     assert {"seed", "filter.low", "train.solver.lora.rank", "retrieval.clip.model", "corpus.source.shards"} <= known
+
+
+def test_a_config_that_is_missing_names_configs_and_no_lists() -> None:
+    with pytest.raises(UserError, match="embedded.yaml, paper.yaml") as told:
+        load_config("nosuch")
+    assert "domains.yaml" not in str(told.value)

@@ -4,6 +4,7 @@ import io
 from pathlib import Path
 from random import Random
 
+from matplotlib.figure import Figure
 from PIL import Image
 
 from tasks.prompt import Picture
@@ -184,3 +185,26 @@ def test_the_reports_page_takes_an_even_excerpt_of_a_large_curriculum() -> None:
     assert 0 < len(kept) <= SHOWN
     assert 0 < len(shown) - len(kept) <= SHOWN
     assert len(excerpt(many[:5])) == 5
+
+
+def told_of_labels(rows: list[Verdict], urls: dict[str, str | None]) -> str:
+    """The title of the panel about labels."""
+    axes = Figure().subplots()
+    chart._labels(axes, facts(rows, urls))
+    return axes.get_title()
+
+
+def test_a_round_whose_questions_the_oracle_cannot_answer_is_told_from_one_without_an_oracle() -> None:
+    verdicts, urls = asked_of_the_world(3)
+    strange = [one.model_copy(update={"text": "why is the sky blue ?"}) for one in verdicts]
+    assert told_of_labels(verdicts, urls) == "labels against the oracle"
+    assert told_of_labels(strange, urls) == "labels: the oracle answers none of 3 kept questions"
+    assert told_of_labels(verdicts, dict.fromkeys(urls)) == "labels: no oracle for this corpus"
+    assert told_of_labels([verdict(1, "1", reason="too easy", target="1")], {}) == "labels: no question was kept"
+
+
+def test_canaries_are_no_questions_of_the_round() -> None:
+    rows = [verdict(1, "1"), verdict(2, "1", reason="too easy"), verdict(3, "1", reason="canary", target="1")]
+    axes = Figure().subplots()
+    chart._agreement(axes, facts(rows, {}))
+    assert axes.get_title() == "1 of 2 questions kept"

@@ -217,9 +217,17 @@ def test_a_shard_that_changed_has_another_version(tmp_path: Path) -> None:
     assert described(corpus) != before
 
 
-def test_a_folder_without_shards_is_the_users_mistake(tmp_path: Path) -> None:
-    for url in (str(tmp_path), str(tmp_path / "missing"), "memory://nothing/here", f"{tmp_path}/a*.tar"):
-        with pytest.raises(UserError, match=r"no \.tar shards"):
+def test_a_folder_without_shards_is_told_from_an_empty_one_and_from_none(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "notes.txt").write_text("no picture")
+    for url, why in (
+        (str(tmp_path / "missing"), "there is no folder"),
+        ("memory://nothing/here", "there is no folder"),
+        (str(tmp_path / "empty"), "is empty"),
+        (str(tmp_path), r"neither \.tar shards.* nor pictures \(bmp, "),
+        (f"{tmp_path}/a*.tar", r"no \.tar shards are"),
+    ):
+        with pytest.raises(UserError, match=why):
             Laion(shards=url).listing()
 
 
