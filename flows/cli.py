@@ -449,8 +449,10 @@ def command(arguments: Sequence[str]) -> int:
 
 
 def resuming(arguments: Sequence[str]) -> str:
-    """The command that goes on where this one ended. What was forced has been withdrawn, and is not forced again."""
-    kept = list(arguments)
+    """The command that goes on where this one ended. What was forced and has been withdrawn is not forced again."""
+    kept, force = list(arguments), sys.modules.get("flows.force")  # which is heavy, and is there where it was needed
+    if force is None or not force.withdrawn_for:
+        return shlex.join(["active-zero", *kept])
     for position, word in enumerate(arguments):
         if word == "--force-from":
             kept[position : position + 2] = ["", ""]

@@ -43,7 +43,7 @@ def play_rounds(
     take_charge()
     settings, home, played = load_config(config, overrides), Store.from_environment(), list[Round]()
     if force_from_stage is not None:
-        withdraw(home, run, force_from_stage, str(flow_run.id))
+        withdraw(home, run, force_from_stage, str(flow_run.id), wait)
     while len(played) < rounds:
         number = standing(home, run).next
         with Place.round(home, run, number).hold(wait):

@@ -183,7 +183,7 @@ class Lease:
         now = self.journal.head().owner or "another process, which has ended since"
         return (
             f"the lease on {self.journal.place} went to {now} while this process was silent, so nothing more is "
-            "committed here: run the same command again, and what is complete is reused."
+            "committed here: run the same command again (without --force-from), and what is complete is reused."
         )
 
     def _beat(self) -> None:

@@ -154,9 +154,9 @@ class Place:
         """Raises `DamagedArtifact` where a file of a stage of this place is not what its manifest says."""
         Artifact(self.uri(manifest.stage), Row, manifest).verify()
 
-    def withdraw_from(self, stage: str, request: str | None = None) -> list[str]:
-        """This stage and those after it count as not complete from here on; which ones did."""
-        with self.hold(wait=False) as lease:
+    def withdraw_from(self, stage: str, request: str | None = None, wait: bool = False) -> list[str]:
+        """This stage and those after it count as not complete from here on; which ones did. Waits, or raises `Held`."""
+        with self.hold(wait) as lease:
             complete = [name for name in self.journal.head().stands if stage_order(name) >= stage_order(stage)]
             lease.withdraw(complete, request)
         return sorted(complete, key=stage_order)

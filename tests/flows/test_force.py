@@ -1,0 +1,45 @@
+"""Withdrawing what a round holds, while somebody else may be playing it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flows import force
+from tasks.records import Decision
+from tasks.store import Held, Output, Place, Store
+from tests.flows.test_cli import DECISION
+
+HOLDER = """
+import sys, time
+from tasks.store import Place, Store
+with Place.round(Store(sys.argv[1]), "r", 1).hold(wait=False):
+    print("holds", flush=True)
+    time.sleep(1)
+"""
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """Run `r` with a round under way."""
+    monkeypatch.setattr(force, "withdrawn_for", set())
+    store = Store(str(tmp_path / "store"))
+    Place.round(store, "r", 1).commit("9-promote", Decision, Output([DECISION]), {"version": 1}, 0.1)
+    return store
+
+
+def test_what_another_process_plays_is_withdrawn_after_a_wait_or_not_at_all(store: Store) -> None:
+    place, root = Place.round(store, "r", 1), Path(__file__).parents[2]
+    with subprocess.Popen([sys.executable, "-c", HOLDER, store.url], stdout=subprocess.PIPE, cwd=root) as holder:
+        assert holder.stdout
+        holder.stdout.readline()
+        with pytest.raises(Held, match="--wait"):
+            force.withdraw(store, "r", "9-promote", "a request")
+        assert place.manifest("9-promote") is not None
+        assert force.withdrawn_for == set()
+        force.withdraw(store, "r", "9-promote", "a request", wait=True)
+    assert place.manifest("9-promote") is None
+    assert force.withdrawn_for == {"a request"}
