@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -40,6 +41,7 @@ def serve(port: int, log: Path) -> None:
     url = local_url(port)
     if (version := version_at(url)) is not None:
         raise UserError(f"a Prefect server ({version}) runs at {url} already: open it, or give another --port.")
+    _refuse_taken(port)
     environment = {**SERVER, "PREFECT_API_URL": url, "ACTIVE_ZERO_STORE": Store.from_environment().url}
     log.parent.mkdir(parents=True, exist_ok=True)
     with _stopped_by_signals(), _nothing_left(), log.open("ab") as output, ExitStack() as stack:
@@ -53,6 +55,18 @@ def serve(port: int, log: Path) -> None:
             time.sleep(0.5)
             reap_but({server.pid, worker.pid})
         raise RuntimeError(f"{'the server' if worker.poll() is None else 'the worker'} ended by itself, see {log}")
+
+
+def _refuse_taken(port: int) -> None:
+    """UserError where no server can listen on the port: another service does."""
+    with socket.socket() as one:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: closed connections linger
+        try:
+            one.bind((HOST, port))
+        except OSError as error:
+            raise UserError(
+                f"port {port} of {HOST} is taken by something else ({error.strerror}): give another --port."
+            ) from None
 
 
 @contextmanager
