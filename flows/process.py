@@ -33,8 +33,6 @@ def await_approval(place: Place) -> None:
 
     UserError without a deployment, since nobody would start the run again.
     """
-    if place.manifest("9-promote") is not None:
-        return
     if deployment.id is None:
         raise UserError("approve needs a deployment's run: start it from the page, or leave approve out.")
     suspend_flow_run(timeout=int(PATIENCE.total_seconds()), key=place.prefix)

@@ -58,9 +58,10 @@ def play_round(config: RunConfig, run: str, number: int, store: str, approve: bo
     base = evaluate_solver(Place.round(home, run, 0), config.evaluate, exams, untrained, config.seed)
     before = evaluate_solver(Place.round(home, run, origin), config.evaluate, exams, team.solver_alone(), config.seed)
     after = evaluate_solver(here, config.evaluate, exams, team.having(solver=solver).solver_alone(), config.seed)
-    if approve:
+    judged = (here, config.promote, before, after, config.evaluate.gate, seed)
+    if approve and not promote.stands(*judged):
         await_approval(here)
-    decision = promote(here, config.promote, before, after, config.evaluate.gate, seed)
+    decision = promote(*judged)
     report = report_round(
         here, config.promote, config.filter, shelf, frontier, searcher, pool, questioner, questions, curriculum, solver,
         base, before, after, decision, seed,

@@ -175,6 +175,10 @@ class Stage(Generic[P, R]):
         _log().info("%s: reused, %d rows at %s", self.name, artifact.rows, artifact.uri)
         return Played(artifact, reused=True)
 
+    def stands(self, *args: P.args, **kwargs: P.kwargs) -> bool:
+        """Whether this very call is done already, so that it would be reused."""
+        return self._standing(*self._bound(*args, **kwargs)).artifact is not None
+
     def identity(self, *args: P.args, **kwargs: P.kwargs) -> dict[str, JsonValue]:
         """What a call would compute: stage, version, columns, and every argument but places and `Execution` ones."""
         return self._bound(*args, **kwargs)[1]

@@ -181,6 +181,14 @@ class TestRounds:
         assert played.number == 2
         assert [name for name in STAGES if after[name] != created[name]] == STAGES[8:]
 
+    def test_who_is_to_approve_is_asked_for_what_was_not_promoted_yet_and_for_nothing_else(
+        self, config: RunConfig, store: Store
+    ) -> None:
+        play_round.fn(config, "r", 2, store.url, approve=True)
+        other = config.promote.model_copy(update={"least_mean_gain": 1.0})
+        with pytest.raises(UserError, match="approve needs a deployment's run"):
+            play_round.fn(config.model_copy(update={"promote": other}), "r", 2, store.url, approve=True)
+
     def test_a_request_to_force_counts_once_however_often_it_is_retried(self, store: Store) -> None:
         withdraw(store, "r", "10-report", "request-7")
         assert dict(store.stages("r", 2))["10-report"] is None

@@ -116,6 +116,16 @@ def test_a_changed_setting_replays_what_depends_on_it_and_names_the_field(
     assert "2-double: played again, since numbers: other input" in caplog.messages
 
 
+def test_a_call_stands_once_it_was_played_and_other_settings_or_inputs_do_not(place: Place) -> None:
+    assert not count_numbers.stands(place, CountConfig())
+    numbers = count_numbers(place, CountConfig())
+    double_numbers(place, numbers)
+    assert count_numbers.stands(place, CountConfig(threads=8))
+    assert double_numbers.stands(place, numbers)
+    assert not count_numbers.stands(place, CountConfig(count=4))
+    assert not double_numbers.stands(place, count_numbers(place, CountConfig(count=4)))
+
+
 def test_another_version_of_the_work_plays_the_stage_again(place: Place, caplog: pytest.LogCaptureFixture) -> None:
     count_numbers(place, CountConfig())
     Stage(count_numbers.work, "1-count", Number, version=2)(place, CountConfig())
