@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.cli_live import watching
-from flows.cli_server import LOOPBACK, server
+from flows.cli_server import HOST, LOOPBACK, server
 from flows.console import errors
 from tasks.cache import cache_folder
 
@@ -51,8 +51,9 @@ def prepare() -> None:
     """Called before anything is imported that reads the environment."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    past = [os.environ.get("no_proxy") or os.environ.get("NO_PROXY"), *LOOPBACK]
-    os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(filter(None, past))  # Prefect's client asks proxies too
+    past = (os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or HOST).split(",")
+    # Prefect's client would ask a proxy for loopback too
+    os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(dict.fromkeys([*past, *LOOPBACK]))
     logging.getLogger("tasks").addHandler(logging.NullHandler())  # else warnings are printed where nobody logs
 
 

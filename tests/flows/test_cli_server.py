@@ -121,4 +121,5 @@ def test_no_proxy_is_asked_for_loopback(monkeypatch: pytest.MonkeyPatch) -> None
 def test_commands_and_what_they_start_ask_no_proxy_for_loopback_either(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.environ", {"http_proxy": "http://proxy:3128", "NO_PROXY": "intern"})
     prepare()
+    prepare()  # as in a command that a command starts
     assert os.environ["no_proxy"] == os.environ["NO_PROXY"] == "intern,127.0.0.1,localhost,::1"
