@@ -54,8 +54,6 @@ class VLLM(BaseModel):
     """Sequences decoded at once."""
     enforce_eager: Annotated[bool, Execution] = False
     """No CUDA graphs: a faster start, slower decoding."""
-    sleep_mode: Annotated[bool, Execution] = False
-    """Lets `VLLMEngine.sleep` hand the GPU's memory to a trainer in the same process."""
 
     def open(self, model: str) -> Engine:
         """Load the model at `model` (a folder or a hub name). UserError if something is missing there, or vLLM is."""
@@ -91,17 +89,6 @@ class VLLMEngine:
             use_tqdm=partial(_Progress, on_done) if on_done is not None else False,
         )
         return [[_completion(one) for one in output.outputs] for output in outputs]
-
-    def sleep(self) -> None:
-        """Move the weights to the host and drop the KV cache (needs `sleep_mode`). Wake before the next request.
-
-        Level 1: level 2 drops weights too, and has open reports of wrong output with LoRA.
-        """
-        self._llm.sleep(level=1)
-
-    def wake(self) -> None:
-        """Undo `sleep`."""
-        self._llm.wake_up()
 
     def close(self) -> None:
         """End vLLM's engine process and free the GPU."""
@@ -153,7 +140,6 @@ def arguments(config: VLLM) -> dict[str, Any]:
         "max_num_seqs": config.max_num_seqs,
         "enforce_eager": config.enforce_eager,
         "enable_prefix_caching": True,
-        "enable_sleep_mode": config.sleep_mode,
         "enable_lora": True,
         "max_loras": config.max_loras,
         "max_lora_rank": config.max_lora_rank,

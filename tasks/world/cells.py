@@ -82,7 +82,6 @@ def _places(side: int) -> list[Slots]:
 
 GRIDS = Family(
     "color grids",
-    ("cells", "rows", "columns"),
     _grid_facts,
     _draw_grid,
     lambda g: [
@@ -168,7 +167,6 @@ def _table_sum(table: Table, slots: Slots, rng: Random) -> Solution:
 
 TABLES = Family(
     "digit tables",
-    ("digits", "sums", "rows and columns"),
     _table_facts,
     _draw_table,
     lambda t: [
@@ -248,7 +246,6 @@ def _north(town: Map, slots: Slots, rng: Random) -> Solution | None:
 
 MAPS = Family(
     "maps",
-    ("streets", "houses", "distance"),
     _map_facts,
     _draw_map,
     lambda m: [
@@ -338,7 +335,6 @@ def _only_gap(venn: Venn, slots: Slots, rng: Random) -> Solution:
 
 VENNS = Family(
     "venn diagrams",
-    ("circles", "overlap", "dots"),
     _venn_facts,
     _draw_venn,
     lambda v: [

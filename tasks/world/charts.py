@@ -127,7 +127,6 @@ def _bar_captions(series: Series) -> list[str]:
 
 BARS = Family(
     "bar charts",
-    ("bars", "heights", "gridlines"),
     _bar_facts,
     _draw_bars,
     _bar_captions,
@@ -178,7 +177,6 @@ def _pie_captions(series: Series) -> list[str]:
 
 PIES = Family(
     "pie charts",
-    ("slices", "shares", "percent"),
     _pie_facts,
     _draw_pie,
     _pie_captions,
@@ -247,7 +245,6 @@ def _climb(plot: Plot, slots: Slots, rng: Random) -> Solution:
 
 LINES = Family(
     "line plots",
-    ("points", "trend", "rises"),
     _plot_facts,
     _draw_plot,
     lambda p: [

@@ -56,7 +56,6 @@ class Family(Generic[Facts]):
     """One domain of the world."""
 
     name: str
-    keywords: tuple[str, ...]
     facts: Callable[[Random, int], Facts]
     """(generator, level 1..3) -> what the picture shows."""
     draw: Callable[[Canvas, Facts, Random], None]

@@ -61,7 +61,6 @@ def _past(clock: Clock, slots: Slots, rng: Random) -> Solution:
 
 CLOCKS = Family(
     "clocks",
-    ("hands", "hours", "minutes"),
     _clock_facts,
     _draw_clock,
     lambda c: [
@@ -123,7 +122,6 @@ def _to_top(dial: Dial, slots: Slots, rng: Random) -> Solution:
 
 DIALS = Family(
     "dials",
-    ("needle", "gauge", "scale reading"),
     _dial_facts,
     _draw_dial,
     lambda d: [
@@ -196,7 +194,6 @@ def _distance(line: NumberLine, slots: Slots, rng: Random) -> Solution | None:
 
 NUMBER_LINES = Family(
     "number lines",
-    ("ticks", "markers", "distance"),
     _line_facts,
     _draw_number_line,
     lambda n: [
@@ -261,7 +258,6 @@ def _end(ruler: Ruler, slots: Slots, rng: Random) -> Solution:
 
 RULERS = Family(
     "rulers",
-    ("length", "units", "measuring"),
     _ruler_facts,
     _draw_ruler,
     lambda r: [
@@ -335,7 +331,6 @@ def _side_blocks(balance: Balance, slots: Slots, rng: Random) -> Solution | None
 
 BALANCES = Family(
     "balance scales",
-    ("blocks", "heavier side", "weights"),
     _balance_facts,
     _draw_balance,
     lambda b: [
@@ -401,7 +396,6 @@ def _to_straight(angle: Angle, slots: Slots, rng: Random) -> Solution:
 
 ANGLES = Family(
     "angles",
-    ("rays", "degrees", "acute or obtuse"),
     _angle_facts,
     _draw_angle,
     lambda a: ["an angle", f"a {a.color} angle", f"an {_angle_kind(a)} angle", f"an angle of {a.degrees} degrees"],

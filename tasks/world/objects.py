@@ -90,7 +90,6 @@ def _presence_options(scene: Things) -> list[Slots]:
 
 PLAIN = Family(
     "plain scenes",
-    ("shapes", "colors", "simple picture"),
     _plain_facts,
     _draw_plain,
     lambda s: [
@@ -165,7 +164,6 @@ def _count_gap(scene: Things, slots: Slots, rng: Random) -> Solution | None:
 
 COUNTING = Family(
     "counting",
-    ("how many", "scattered shapes", "groups"),
     _count_facts,
     _draw_count,
     lambda s: [
@@ -232,7 +230,6 @@ def _word(out: bool) -> str:
 
 ILLUSIONS = Family(
     "illusions",
-    ("line lengths", "arrow fins", "which is longer"),
     _arrow_facts,
     _draw_arrows,
     lambda a: [
