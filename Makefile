@@ -52,7 +52,7 @@ check: $(READY) ## ruff, mypy --strict, and the layers of the design
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-study: $(READY) ## arms x seeds over several rounds: does it learn? (about an hour on 2 cores; ARGS="--arms active": 20 minutes)
+study: $(READY) ## arms x seeds over several rounds: does it learn? (about an hour on 2 cores; ARGS="--arms active": half an hour)
 	@$(BIN)/python -m flows.study $(ARGS)
 
 bench: $(READY) ## ours beside what one would use instead, as ratios

@@ -5,6 +5,7 @@ Only signatures and help are here, and nothing heavy is imported until a command
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -14,10 +15,14 @@ from typing import Annotated, Literal
 import typer
 
 from flows import cli_work
-from flows.console import complain, say, say_json, say_table
+from flows.console import complain, note, say, say_json, say_table
 from tasks.errors import UserError
 
 USER, FAILURE, INTERRUPTED = 2, 1, 130
+CREDENTIALS = ("NoCredentialsError", "PartialCredentialsError", "ProfileNotFound")
+"""What botocore raises where keys are missing."""
+PER = " /10000"
+"""Ends the name of a counter that is a share: counters are whole numbers."""
 
 app = typer.Typer(
     name="active-zero",
@@ -38,6 +43,23 @@ def _examples(*lines: str) -> str:
 
 def _be_verbose(value: bool) -> None:
     cli_work.verbose = value
+
+
+def _tell_version(value: bool) -> None:
+    if value:
+        from importlib.metadata import version
+
+        say(version("active-zero"))
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Print it.")
+    ] = False,
+) -> None:
+    pass
 
 
 Config = Annotated[str, typer.Option("--config", metavar="F", help="A file, or a name in configs/.")]
@@ -177,11 +199,12 @@ def curriculum(
     form: Annotated[Literal["table", "jsonl", "parquet", "html"], typer.Option("--format")] = "table",
     out: Out = None,
     config: Annotated[str, typer.Option(metavar="F", help="Says which corpus has the pictures (html only).")] = DEFAULT,
+    overrides: Set = None,
 ) -> None:
     """The questions that trained the Solver in a round: text, label, agreement."""
     from flows import cli_curriculum
 
-    cli_curriculum.curriculum(run, number, everything, form, out, config)
+    cli_curriculum.curriculum(run, number, everything, form, out, config, overrides or [])
 
 
 @corpus.command(
@@ -225,7 +248,8 @@ def corpus_add(
     """Further shards for a corpus, with the settings that it was built with; what it has stays as it is."""
     from flows import cli_corpus
 
-    cli_corpus.add(shards, uri, prefix, overrides or [])
+    if not cli_corpus.add(shards, uri, prefix, overrides or []):
+        note(f"nothing new: the corpus has all shards of {shards} already")
     _tell_corpus(uri, json)
 
 
@@ -266,8 +290,10 @@ def corpus_query(
     from tasks.retrieval.filters import Filter
 
     only = Filter(words=tuple(words or ()), min_side=min_side, max_unsafe=max_unsafe, max_watermark=max_watermark)
+    if html and json:
+        raise UserError("--html writes a page and --json prints records: give one of the two.")
     if html:
-        write(html, cli_corpus.sheet(uri, text, k, only, fusion).encode())
+        write(html, cli_corpus.sheet(uri, text, k, only, fusion).encode(), "--html")
         return
     _give(cli_corpus.query(uri, text, k, only, fusion), ["rank", "score", "key"], "Nothing found.", json)
 
@@ -376,7 +402,7 @@ def grade(
     )
 )
 def doctor(config: Config = DEFAULT, overrides: Set = None, json: Json = False) -> None:
-    """Is this machine ready? Packages, memory, store, model, corpus: pass, warn or fail, and what to do."""
+    """Is this machine ready? Packages, memory, store, model, corpus, benchmarks: pass, warn or fail, and what to do."""
     from dataclasses import asdict
 
     from flows.cli_doctor import examine
@@ -463,11 +489,22 @@ def _failed(error: Exception, arguments: Sequence[str]) -> int:
     if isinstance(error, typer.exceptions.TyperException):
         complain(error.format_message())
         return USER
+    if lacks_credentials(error):
+        server = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or "Amazon's S3"
+        complain(f"{error}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile (AWS_PROFILE), for {server}.")
+        return USER
     if cli_work.verbose:
         raise error
     seen = f"see {cli_work.log_file}" if cli_work.log_file else "repeat with --verbose if the command has it"
     complain(f"failed: {type(error).__name__}: {error} ({seen}); go on with: {resuming(arguments)}")
     return FAILURE
+
+
+def lacks_credentials(error: BaseException | None) -> bool:
+    """Whether a request to S3 failed for want of keys: botocore is not imported here to ask for its own classes."""
+    if error is None:
+        return False
+    return type(error).__name__ in CREDENTIALS or lacks_credentials(error.__cause__)
 
 
 def _give(records: Sequence[dict[str, object]], columns: Sequence[str], nothing: str, json: bool) -> None:
@@ -492,8 +529,15 @@ def _tell_corpus(uri: str, json: bool) -> None:
 def _plainly(value: object) -> str:
     """A setting or figure as a person writes it."""
     if isinstance(value, dict):
-        return ", ".join(f"{name} {item}" for name, item in value.items()) or "none"
+        return ", ".join(_share(name, item) for name, item in value.items()) or "none"
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _share(name: str, value: object) -> str:
+    """A counter; one of `recall /10000` as a share of 1."""
+    if isinstance(value, int) and name.endswith(PER):
+        return f"{name.removesuffix(PER)} {value / 10_000:.4g}"
+    return f"{name} {value}"
 
 
 if __name__ == "__main__":

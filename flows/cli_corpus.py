@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from flows.cli_runs import refuse_if_not_writable
 from flows.cli_work import working
 from tasks.config import load_config
 from tasks.store import Place, Store
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 def build(shards: str, out: str, config: str, overrides: Sequence[str]) -> None:
     """Build or bring up to date. UserError before any work where there is nothing to build from."""
     settings = load_config(config, overrides)
+    refuse_if_not_writable(Store(out), "give another --out")
     with working("corpus-build"):
         from flows import corpus
 
@@ -25,20 +27,22 @@ def build(shards: str, out: str, config: str, overrides: Sequence[str]) -> None:
         flow(out, source, settings.retrieval, settings.corpus.at_once)
 
 
-def add(shards: str, uri: str, prefix: str, overrides: Sequence[str] = ()) -> None:
-    """Further shards for a built corpus. UserError before any work where there are none, or no corpus.
+def add(shards: str, uri: str, prefix: str, overrides: Sequence[str] = ()) -> bool:
+    """Further shards for a built corpus; whether any was new. UserError before any work without shards or corpus.
 
     Of the settings only those count that say where the work runs: `runner`, `corpus.at_once`.
     """
     settings = load_config(overrides=overrides)
+    refuse_if_not_writable(Store(uri), "give the --corpus that shall grow")
     with working("corpus-add"):
         from flows import corpus
 
         source = corpus.source(shards, prefix=prefix)
         source.listing()
-        corpus.info(uri)
+        before = corpus.info(uri).shards
         flow = corpus.add.with_options(task_runner=corpus.runner(settings.runner))
         flow(uri, source, settings.corpus.at_once)
+        return corpus.info(uri).shards > before
 
 
 def info(uri: str) -> dict[str, Any]:

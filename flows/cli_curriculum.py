@@ -8,7 +8,7 @@ from pathlib import Path
 
 from flows.cli_corpus import place_of
 from flows.cli_runs import existing_store, verdicts
-from flows.console import say_table
+from flows.console import note, say_table
 from tasks.errors import UserError
 from tasks.records import Verdict, to_table
 from tasks.store import Store
@@ -16,7 +16,15 @@ from tasks.store import Store
 COLUMNS = ("domain", "text", "label", "agreement", "reason", "id")
 
 
-def curriculum(run: str, number: int | None, everything: bool, form: str, out: Path | None, config: str) -> None:
+def curriculum(
+    run: str,
+    number: int | None,
+    everything: bool,
+    form: str,
+    out: Path | None,
+    config: str,
+    overrides: Sequence[str] = (),
+) -> None:
     """Print or write the questions of a round; kept ones only, unless `everything`."""
     if form == "table" and out is not None:
         raise UserError("a table is for the eye: give --out with --format jsonl, parquet or html.")
@@ -33,7 +41,7 @@ def curriculum(run: str, number: int | None, everything: bool, form: str, out: P
         case "parquet":
             write(out, parquet(chosen))
         case _:
-            write(out, html(f"Run {run}, round {number}: curriculum", chosen, store, config))
+            write(out, html(f"Run {run}, round {number}: curriculum", chosen, store, config, overrides))
 
 
 def jsonl(rows: Sequence[Verdict]) -> bytes:
@@ -52,24 +60,25 @@ def parquet(rows: Sequence[Verdict]) -> bytes:
     return data
 
 
-def html(title: str, rows: Sequence[Verdict], store: Store, config: str) -> bytes:
-    """The page, with pictures from the corpus that `config` names. Canaries have none there."""
+def html(title: str, rows: Sequence[Verdict], store: Store, config: str, overrides: Sequence[str]) -> bytes:
+    """The page, with pictures from the corpus that the settings name. Canaries have none there."""
     from tasks.config import load_config
     from tasks.index import open_library
     from tasks.reporting.page import page
 
     rows = [row for row in rows if row.target is None]
-    library = open_library(place_of(store, load_config(config).corpus.at))
+    library = open_library(place_of(store, load_config(config, overrides).corpus.at))
     pictures = library.pictures(list(dict.fromkeys(row.key for row in rows)))
     return page(title, rows, {picture.key: picture for picture in pictures}).encode()
 
 
-def write(out: Path | None, data: bytes) -> None:
-    """To a file, whole, or to standard output. UserError where the file cannot be written."""
+def write(out: Path | None, data: bytes, option: str = "--out") -> None:
+    """To a file, whole, or to standard output. UserError where the file that `option` names cannot be written."""
     if out is None:
         sys.stdout.buffer.write(data)
         return
     try:
         out.write_bytes(data)
     except OSError as error:
-        raise UserError(f"{out} cannot be written ({error.strerror}): give another --out.") from None
+        raise UserError(f"{out} cannot be written ({error.strerror}): give another {option}.") from None
+    note(f"wrote {out}")

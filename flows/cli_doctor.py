@@ -16,7 +16,9 @@ from flows import cli_doctor_prefect
 from flows.check import Check
 from flows.cli_corpus import place_of
 from flows.cli_iterate import checked_model
+from tasks.benchmarks import open_benchmark
 from tasks.config import RunConfig
+from tasks.corpora import CorpusConfig, World
 from tasks.errors import UserError
 from tasks.overlay import ROOT
 from tasks.store import Store
@@ -42,6 +44,7 @@ def examine(config: RunConfig, store: Store) -> list[Check]:
         "store": lambda: _store(store),
         "model": lambda: _model(config),
         "corpus": lambda: _corpus(config, store),
+        "benchmarks": lambda: _benchmarks(config),
         **cli_doctor_prefect.checks(),
     }
     return [_safely(name, check) for name, check in checks.items()]
@@ -196,8 +199,39 @@ def _corpus(config: RunConfig, store: Store) -> Check:
         prints = f"index {manifest.fingerprint[:12]}, embedder {str(manifest.identity.get('embedder'))[:12]}"
         return Check("corpus", "pass", f"{where}, {manifest.rows} rows, {prints}, files whole")
     if config.corpus.source is not None:
-        return Check("corpus", "pass", f"{where} will be built in the first round")
+        return _source(config.corpus.source, where)
     return Check("corpus", "fail", f"nothing at {where}: build it with `active-zero corpus build SHARDS --out {where}`")
+
+
+def _source(source: CorpusConfig, where: str) -> Check:
+    """What a corpus that is not built yet would be built from."""
+    if isinstance(source, World):
+        return Check("corpus", "pass", f"{where} will be built in the first round")
+    try:
+        shards = len(source.listing())
+    except UserError as error:
+        advice = "set corpus.source, or corpus.source=null and corpus.at to a corpus that is built"
+        return Check("corpus", "fail", f"nothing at {where}, and nothing to build it from: {error} Or {advice}")
+    return Check("corpus", "pass", f"{where} will be built in the first round from {shards} shards")
+
+
+def _benchmarks(config: RunConfig) -> Check:
+    """Whether what decides and what is reported is there."""
+    missing = {name: told for name in config.evaluate.benchmarks if (told := _missing(name))}
+    if not missing:
+        return Check("benchmarks", "pass", ", ".join(config.evaluate.benchmarks))
+    others = f" Also missing: {', '.join(list(missing)[1:])}." if len(missing) > 1 else ""
+    advice = "Or choose others: evaluate.gate, evaluate.report"
+    return Check("benchmarks", "fail", f"{next(iter(missing.values()))}{others} {advice}")
+
+
+def _missing(benchmark: str) -> str:
+    """Why it cannot be opened; empty where it can."""
+    try:
+        open_benchmark(benchmark)
+    except UserError as error:
+        return str(error)
+    return ""
 
 
 def _listed(names: list[str], most: int = 4) -> str:

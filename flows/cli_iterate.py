@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flows.cli_runs import refuse_if_not_writable
 from flows.cli_work import working
 from flows.console import say
 from tasks.config import RunConfig, load_config
@@ -25,6 +26,7 @@ def iterate(
 ) -> None:
     """Play rounds on from where the run stands, and print what became of each."""
     settings, store = load_config(config, overrides), Store.from_environment()
+    refuse_if_not_writable(store, "set ACTIVE_ZERO_STORE to a folder or address that can be")
     Place.round(store, run, 1)  # refuses a name that cannot be one
     checked_model(settings)
     if force_from is not None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.errors import UserError
@@ -21,7 +23,20 @@ def existing_store() -> Store:
         raise UserError(
             f"There is no store at {store.url}: set ACTIVE_ZERO_STORE, or start one with `active-zero iterate`."
         )
+    if store.files.local and not Path(store.root).is_dir():
+        raise UserError(f"{store.url} is a file, and a store is a folder: set ACTIVE_ZERO_STORE.")
     return store
+
+
+def refuse_if_not_writable(store: Store, advice: str) -> None:
+    """UserError where a store on a disk cannot be written; nothing is left there. Others tell at the first write."""
+    if not store.files.local:
+        return
+    folder = next(path for path in (Path(store.root), *Path(store.root).parents) if path.exists())
+    try:
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise UserError(f"{store.root} cannot be written ({error.strerror}: {folder}): {advice}.") from None
 
 
 def runs(store: Store) -> list[dict[str, Any]]:

@@ -18,6 +18,11 @@ def say(line: str) -> None:
     print(line)
 
 
+def note(line: str) -> None:
+    """A line about what was done beside the result."""
+    print(line, file=sys.stderr)
+
+
 def complain(line: str) -> None:
     """A line about what went wrong. Whatever an error's text holds, it is one line."""
     print(f"active-zero: {' '.join(line.split())}", file=sys.stderr)

@@ -105,9 +105,7 @@ class Laion(BaseModel):
         if root.endswith(TAR):
             return f"no .tar shards are {self.shards}: give the folder that img2dataset wrote, or another glob."
         if not fs.exists(root):
-            return (
-                f"there is no folder {self.shards}: give one of .tar shards, a glob of them, or a folder of pictures."
-            )
+            return f"there is no folder {self.shards}: give one of .tar shards, or one of pictures."
         if fs.isdir(root) and not fs.ls(root):
             return f"the folder {self.shards} is empty: give one of .tar shards, or one of pictures."
         kinds = ", ".join(sorted(EXTENSIONS))

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -16,6 +18,7 @@ from tasks.errors import UserError
 from tasks.records import Decision, Verdict
 from tasks.reporting.facts import Band
 from tasks.store import Output, Place, Store
+from tasks.store.faults import persistently
 from tests.fixtures.shards import sample, write_shard
 from tests.fixtures.tiny_clip import write_tiny_clip
 from tests.fixtures.tiny_round import write_tiny_config
@@ -65,11 +68,11 @@ def contents(store: Store) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in Path(store.root).rglob("*") if path.is_file()}
 
 
-def told(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """Standard output of a command that must succeed."""
+def told(capsys: pytest.CaptureFixture[str], *arguments: str, wrote: Path | None = None) -> str:
+    """Standard output of a command that must succeed, and say on standard error no more than what it wrote."""
     code = command(arguments)
     captured = capsys.readouterr()
-    assert (code, captured.err) == (0, "")
+    assert (code, captured.err) == (0, f"wrote {wrote}\n" if wrote else "")
     return captured.out
 
 
@@ -98,6 +101,7 @@ BAD = [
     (["curriculum", "r", "--round", "1", "--out", "x.txt"], "--format"),
     (["curriculum", "r", "--round", "1", "--format", "xml"], "'xml'"),
     (["curriculum", "r", "--round", "1", "--format", "html"], "corpus at file:"),
+    (["curriculum", "r", "--round", "1", "--format", "html", "--set", "corpus.at=no/where"], "/no/where"),
     (["iterate", "--set", "filter.lwo=0.4"], "did you mean filter.low?"),
     (["iterate", "--set", "filter.low=2"], "filter.low"),
     (["iterate", "--set", "filter.low"], "not of the form a.b=value"),
@@ -195,12 +199,103 @@ def test_a_broken_picture_is_left_out_of_the_corpus_and_asked_for_gives_its_reas
     none = told(capsys, "corpus", "query", "a [square]", "--corpus", uri, "--min-side", "9999", "--fusion", "--json")
     assert json.loads(none) == []
     out = tmp_path / "kept.png"
-    told(capsys, "corpus", "image", "00000/good", "--corpus", uri, "--out", str(out))
+    told(capsys, "corpus", "image", "00000/good", "--corpus", uri, "--out", str(out), wrote=out)
     original = out.read_bytes()
     assert original == dict(sample("good", 1))["good.png"]
     assert command(["corpus", "image", "00000/bad", "--corpus", uri, "--out", str(out)]) == USER
     assert "is not served: broken" in capsys.readouterr().err
     assert out.read_bytes() == original
+    assert command(["corpus", "image", "p0", "--corpus", uri, "--out", str(out)]) == USER
+    assert "no picture p0 in this corpus: keys look like 00000/good" in capsys.readouterr().err
+    asked, page = ["corpus", "query", "a [square]", "--corpus", uri, "--html"], tmp_path / "page.html"
+    assert told(capsys, *asked, str(page), wrote=page) == ""
+    assert command([*asked, str(tmp_path / "none" / "page.html")]) == USER
+    assert capsys.readouterr().err.strip().endswith("give another --html.")
+
+
+def test_a_page_and_records_are_not_asked_for_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(["corpus", "query", "x", "--corpus", "c", "--html", "f.html", "--json"]) == USER
+    assert "give one of the two" in capsys.readouterr().err
+
+
+def test_shards_that_a_corpus_has_are_nothing_new(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows import cli_corpus
+
+    monkeypatch.setattr(cli_corpus, "info", lambda uri: {"shards": 2})
+    for new, err in ((True, ""), (False, "nothing new: the corpus has all shards of s already\n")):
+        monkeypatch.setattr(cli_corpus, "add", lambda *_, new=new: new)
+        assert command(["corpus", "add", "s", "--corpus", "c"]) == 0
+        assert capsys.readouterr() == ("shards: 2\n", err)
+
+
+def test_recall_is_told_as_a_share_and_stays_a_whole_number_as_json(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counters = {"kept": 10_000, "image recall@5 /10000": 9_987}
+    monkeypatch.setattr("flows.cli_corpus.info", lambda uri: {"counters": counters})
+    assert told(capsys, "corpus", "info", "c") == "counters: kept 10000, image recall@5 0.9987\n"
+    assert json.loads(told(capsys, "corpus", "info", "c", "--json")) == {"counters": counters}
+
+
+def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
+    assert told(capsys, "--version") == f"{version('active-zero')}\n"
+
+
+UNWRITABLE = [
+    (["iterate"], "set ACTIVE_ZERO_STORE"),
+    (["corpus", "build", "shards", "--out", "{place}"], "give another --out"),
+]
+
+
+@pytest.mark.parametrize("place", ["/proc/nope", "file/below", "file"])
+@pytest.mark.parametrize(("arguments", "advice"), UNWRITABLE, ids=["iterate", "corpus build"])
+def test_a_place_that_cannot_be_written_is_told_before_any_work(
+    arguments: list[str], advice: str, place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    (tmp_path / "file").write_text("no folder")
+    place = str(tmp_path / place)
+    monkeypatch.setenv("ACTIVE_ZERO_STORE", place)
+    assert command([word.format(place=place) for word in arguments]) == USER
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{place} cannot be written (" in line and advice in line
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_store_that_is_a_file_has_no_runs_to_tell(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("ACTIVE_ZERO_STORE", str(tmp_path / "file"))
+    assert command(["runs"]) == USER
+    assert "is a file, and a store is a folder: set ACTIVE_ZERO_STORE" in capsys.readouterr().err
+
+
+def test_missing_keys_of_s3_are_the_users_mistake(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from botocore.exceptions import NoCredentialsError
+
+    def listing() -> None:
+        raise NoCredentialsError
+
+    monkeypatch.setattr("flows.cli_corpus.build", lambda *_: persistently("listing s3://b/shards", listing))
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    assert command(["corpus", "build", "s3://b/shards", "--out", "c"]) == USER
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "listing s3://b/shards" in line and "AWS_ACCESS_KEY_ID" in line and "http://127.0.0.1:9" in line
+
+
+def test_a_hub_that_does_not_answer_is_told_once() -> None:
+    program = (
+        "from flows import cli_work; cli_work.prepare();"
+        "from huggingface_hub.utils import logging; print(logging.get_verbosity() > logging.WARNING)"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "HF_HUB_VERBOSITY"}
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment)
+    assert ran.stdout.strip() == "True"
 
 
 def test_runs_tells_what_was_promoted_and_what_is_next(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
@@ -232,7 +327,8 @@ def test_a_curriculum_is_what_was_kept_unless_all_is_asked_for(
     of_round = ["curriculum", "r", "--round", "1"]
     kept = told(capsys, *of_round, "--format", "jsonl").splitlines()
     assert [Verdict.model_validate_json(line) for line in kept] == [verdict(1, None)]
-    told(capsys, *of_round, "--all", "--format", "parquet", "--out", str(tmp_path / "c.parquet"))
+    table = tmp_path / "c.parquet"
+    told(capsys, *of_round, "--all", "--format", "parquet", "--out", str(table), wrote=table)
     assert Verdict.from_table(pq.read_table(tmp_path / "c.parquet")) == [verdict(1, None), verdict(2, "too easy")]
     assert "how many [red] bars ?" in told(capsys, *of_round)
     assert "too easy" in told(capsys, *of_round, "--all")
@@ -260,6 +356,25 @@ def test_a_doctor_tells_what_is_wrong_and_what_to_do(
     assert checks["memory plan"]["state"] == "fail"
     assert {"port", "prefect server", "device"} <= set(checks)
     assert contents(store) == before
+
+
+def test_a_doctor_looks_for_the_shards_and_the_benchmarks_of_a_large_run(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows.cli_doctor import _benchmarks, _corpus
+    from tasks.config import load_config
+
+    monkeypatch.chdir(tmp_path)
+    config = load_config("qwen2.5-vl-7b")
+    corpus, benchmarks = _corpus(config, store), _benchmarks(config)
+    assert (corpus.state, benchmarks.state) == ("fail", "fail")
+    assert "there is no folder data/laion" in corpus.told and "set corpus.source" in corpus.told
+    assert "put VLMEvalKit's MathVista_MINI.tsv into benchmarks" in benchmarks.told
+    assert "Also missing: mathverse, logicvista, mmstar." in benchmarks.told
+    shards = write_shard(tmp_path / "shards", "00000", sample("a", 1)).parent
+    there = load_config("qwen2.5-vl-7b", [f"corpus.source.shards={shards}"])
+    assert _corpus(there, store).told.endswith("will be built in the first round from 1 shards")
+    assert _benchmarks(load_config()).state == "pass"
 
 
 def test_a_doctor_leaves_no_store_behind(
@@ -411,7 +526,8 @@ def test_iterate_plays_a_round_says_what_became_of_it_and_reuses_what_is_complet
     assert "6-filter: reused" in again.err
     assert again.out.strip().splitlines()[0] == "Run mine, round 1"
     page = tmp_path / "page.html"
-    told(capsys, "curriculum", "mine", "--all", "--format", "html", "--config", config, "--out", str(page))
+    of_round = ["curriculum", "mine", "--all", "--format", "html"]
+    told(capsys, *of_round, "--config", config, "--out", str(page), wrote=page)
     assert "data:image/png;base64," in page.read_text()
 
 

@@ -167,6 +167,6 @@ def test_every_key_that_is_known_can_be_reached_by_its_dotted_name() -> None:
 
 
 def test_a_config_that_is_missing_names_configs_and_no_lists() -> None:
-    with pytest.raises(UserError, match="embedded.yaml, paper.yaml") as told:
+    with pytest.raises(UserError, match=r"embedded\.yaml, paper\.yaml") as told:
         load_config("nosuch")
     assert "domains.yaml" not in str(told.value)
