@@ -456,6 +456,7 @@ def command(arguments: Sequence[str]) -> int:
     """Run one command; the exit code. 2: the user's mistake. 1: a failure. Either is one line on standard error."""
     cli_work.prepare()
     try:
+        _refuse_secrets(arguments)
         code = int(app(args=list(arguments), standalone_mode=False) or 0)
     except UserError as error:
         complain(str(error))
@@ -472,6 +473,15 @@ def command(arguments: Sequence[str]) -> int:
     if code == INTERRUPTED:  # which is also how Typer ends at Ctrl-C
         complain(f"stopped; what is complete is kept, go on with: {resuming(arguments)}")
     return code
+
+
+def _refuse_secrets(arguments: Sequence[str]) -> None:
+    """UserError where an address holds one: arguments are repeated in logs, and by the command that goes on."""
+    if addresses := [word for word in (os.environ.get("ACTIVE_ZERO_STORE", ""), *arguments) if "://" in word]:
+        from tasks.addresses import without_secrets
+
+        for address in addresses:
+            without_secrets(address)
 
 
 def resuming(arguments: Sequence[str]) -> str:

@@ -18,6 +18,7 @@ from prefect import flow
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from pydantic import BaseModel, ConfigDict
 
+from tasks.addresses import Address
 from tasks.corpora import Corpus, CorpusConfig, Folder, Laion
 from tasks.corpora.decode import EXTENSIONS
 from tasks.corpora.sample import Sample, reasons
@@ -64,14 +65,14 @@ class Info(BaseModel):
 
 
 @flow(name="corpus", persist_result=False)
-def build(uri: str, corpus: CorpusConfig, library: LibraryConfig, at_once: int = AT_ONCE) -> Artifact[Sample]:
+def build(uri: Address, corpus: CorpusConfig, library: LibraryConfig, at_once: int = AT_ONCE) -> Artifact[Sample]:
     """Shards, then rows and embeddings shard by shard, then the index. What is complete already is reused."""
     with _equipped(library.clip.device):
         return build_corpus(corpus_place(uri), corpus, library, at_once)
 
 
 @flow(name="corpus-add", persist_result=False)
-def add(uri: str, corpus: CorpusConfig, at_once: int = AT_ONCE) -> Artifact[Sample]:
+def add(uri: Address, corpus: CorpusConfig, at_once: int = AT_ONCE) -> Artifact[Sample]:
     """Further shards for the corpus at `uri`, with its own settings; its own shards are not looked at again."""
     with _equipped("auto"):
         return add_to_corpus(corpus_place(uri), corpus, at_once)

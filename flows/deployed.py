@@ -12,7 +12,7 @@ from prefect.artifacts import create_table_artifact
 
 from flows.benchmark import card, score_model, scorecard, team_named
 from flows.corpus import build, info, runner, source
-from flows.form import Override, Text
+from flows.form import Location, Override, Text
 from flows.process import take_charge
 from tasks.config import DEFAULT, load_config
 from tasks.engines.model_folder import check_model
@@ -20,7 +20,7 @@ from tasks.store import Store
 
 
 @flow(name="corpus", flow_run_name="{out}", persist_result=False)
-def build_corpus(shards: Text, out: Text, config: Text = DEFAULT, overrides: tuple[Override, ...] = ()) -> None:
+def build_corpus(shards: Location, out: Location, config: Text = DEFAULT, overrides: tuple[Override, ...] = ()) -> None:
     """Embed and index shards or a folder of pictures; what is complete already is reused.
 
     Args:

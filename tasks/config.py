@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from tasks.addresses import Address, without_secrets
 from tasks.benchmarks.judge import JudgeConfig
 from tasks.corpora import CorpusConfig
 from tasks.engines import EngineConfig
@@ -82,7 +83,7 @@ class Prompts(Settings):
 class CorpusSettings(Settings):
     """The pictures of the open web, as far as this run knows it."""
 
-    at: Annotated[str, Field(min_length=1), Execution]
+    at: Annotated[Address, Field(min_length=1), Execution]
     """Where it is built: a name below the store's `corpora/`, or the address that `corpus build --out` was given."""
     source: CorpusConfig | None = None
     """What it is built from, as far as it is not built already; null takes what is there."""
@@ -284,8 +285,10 @@ class RunConfig(Settings):
 def load_config(name: str | Path = DEFAULT, overrides: Sequence[str] = ()) -> RunConfig:
     """The config file `name` (a path, or a name in `configs/`) with `a.b=value` overrides over it.
 
-    Raises UserError, in one line, for an unknown key (with the nearest valid one) or a value out of range.
+    Raises UserError, in one line, for an unknown key (with the nearest valid one), a value out of range, or a secret.
     """
+    for assignment in overrides:
+        without_secrets(assignment)
     path = find(name)
     source = f"config {path.name}" + (f" with {' '.join(overrides)}" if overrides else "")
     return validated(RunConfig, override(read(path), overrides), source)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from tasks.addresses import Address
 from tasks.corpora.decode import EXTENSIONS, Limits, Raw, Read, examine_all
 from tasks.corpora.masks import Masks
 from tasks.corpora.metadata import columns, read_json
@@ -32,7 +33,7 @@ class Folder(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     kind: Literal["folder"] = "folder"
-    path: Annotated[str, Execution]
+    path: Annotated[Address, Execution]
     """The local folder."""
     prefix: str = Field(default="", pattern=r"^[A-Za-z0-9._-]*$")
     """Put before the folders' names, and so before keys."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from tasks.addresses import Address
 from tasks.corpora.decode import EXTENSIONS, Limits, Raw, Read, begins_like_a_picture, examine_all
 from tasks.corpora.masks import Masks
 from tasks.corpora.metadata import DamagedMetadata, Facts, columns, failure, read_json, read_parquet
@@ -42,7 +43,7 @@ class Laion(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     kind: Literal["laion"] = "laion"
-    shards: Annotated[str, Execution]
+    shards: Annotated[Address, Execution]
     """Folder or glob of the `.tar` files: a path or any fsspec URL (`s3://bucket/laion`, `data/0*.tar`). What is in the
     shards counts, not where they lie."""
     prefix: str = Field(default="", pattern=r"^[A-Za-z0-9._-]*$")
