@@ -18,6 +18,7 @@ import fsspec
 import pyarrow.parquet as pq
 from pydantic import JsonValue
 
+from tasks.addresses import without_secrets
 from tasks.errors import UserError
 from tasks.identity import digest
 from tasks.records import Row, to_table
@@ -36,10 +37,13 @@ NAME = r"[a-z0-9][a-z0-9._-]*"
 
 
 class Store:
-    """A folder of artifacts behind any fsspec URL: `file://`, `s3://`, `memory://`. A bare path is a local folder."""
+    """A folder of artifacts behind any fsspec URL: `file://`, `s3://`, `memory://`. A bare path is a local folder.
+
+    UserError for an address that holds a secret: manifests and logs tell it.
+    """
 
     def __init__(self, url: str) -> None:
-        fs, root = open_filesystem(url)
+        fs, root = open_filesystem(without_secrets(url))
         self.url: str = fs.unstrip_protocol(root)
         self.files = Files(self.url)
 

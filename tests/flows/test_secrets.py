@@ -134,11 +134,11 @@ def test_a_store_whose_address_holds_a_secret_is_refused(
 
 def test_flows_refuse_them_too(monkeypatch: pytest.MonkeyPatch) -> None:
     from flows import deployed
-    from flows.process import take_charge
     from tasks.errors import UserError
+    from tasks.store import Store
 
     with pytest.raises(UserError, match="in the environment"):
         deployed.build_corpus.validate_parameters({"shards": "shards", "out": HELD})
     monkeypatch.setenv("ACTIVE_ZERO_STORE", HELD)
     with pytest.raises(UserError, match="in the environment"):
-        take_charge()
+        Store.from_environment()
