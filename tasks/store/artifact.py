@@ -11,7 +11,6 @@ read at all to look. What only a disk's decay changes under an unchanged file is
 from __future__ import annotations
 
 import hashlib
-import io
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -84,7 +83,7 @@ class Artifact(Generic[R]):
     def table(self) -> pa.Table:
         """The rows as an Arrow table with the row type's schema, their bytes checked against the manifest."""
         parts = [file for file in self.manifest.files if file.name.startswith("part-")]
-        table = pa.concat_tables(pq.read_table(io.BytesIO(self._bytes(part))) for part in parts)
+        table = pa.concat_tables(_read(self._bytes(part)) for part in parts)
         if not table.schema.equals(self.row_type.arrow_schema()):
             raise StaleArtifact(
                 f"{self.uri} has other columns than {self.row_type.__name__} has now: play its stage again."
@@ -190,3 +189,8 @@ class Artifact(Generic[R]):
 
 _whole: set[tuple[str, str]] = set()
 """Address and version of the files that this process has hashed and found whole."""
+
+
+def _read(data: bytes) -> pa.Table:
+    """Without Arrow's threads: one that lets go of a Python object while the interpreter ends aborts the process."""
+    return pq.ParquetFile(pa.BufferReader(data), pre_buffer=False).read(use_threads=False)

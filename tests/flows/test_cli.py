@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from importlib.metadata import version
 from pathlib import Path
 from unittest.mock import Mock
@@ -462,6 +463,16 @@ def test_a_plan_of_an_empty_store_plays_all_and_makes_nothing(
     assert [one["stage"] for one in planned["stages"]][-10:] == list(STAGES)
     assert {one["state"] for one in planned["stages"]} == {"played"}
     assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.slow  # one of ten calls ended in an abort, after good output
+def test_a_command_that_read_rows_ends_well_every_time(store: Store) -> None:
+    judged = Output([verdict(n, None) for n in range(300)], {"kept": 300})
+    Place.round(store, "r", 1).commit("6-filter", Verdict, judged, {"version": 2}, 4.2)
+    command = [sys.executable, "-m", "flows.cli", "curriculum", "r", "--format", "jsonl"]
+    environment = {**os.environ, "ACTIVE_ZERO_STORE": store.url}
+    ends = Counter(subprocess.run(command, env=environment, capture_output=True).returncode for _ in range(40))
+    assert ends == {0: 40}
 
 
 def test_garbage_is_told_then_removed(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
