@@ -469,7 +469,7 @@ def test_a_plan_of_an_empty_store_plays_all_and_makes_nothing(
 def test_a_command_that_read_rows_ends_well_every_time(store: Store) -> None:
     judged = Output([verdict(n, None) for n in range(300)], {"kept": 300})
     Place.round(store, "r", 1).commit("6-filter", Verdict, judged, {"version": 2}, 4.2)
-    command = [sys.executable, "-m", "flows.cli", "curriculum", "r", "--format", "jsonl"]
+    command = [sys.executable, "-m", "flows.cli", "curriculum", "r", "--round", "1", "--format", "jsonl"]
     environment = {**os.environ, "ACTIVE_ZERO_STORE": store.url}
     ends = Counter(subprocess.run(command, env=environment, capture_output=True).returncode for _ in range(40))
     assert ends == {0: 40}
