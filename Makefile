@@ -44,7 +44,7 @@ test-ui: $(READY) ## the pages in headless Chromium, and the server on PostgreSQ
 	$(BIN)/python -m pytest tests/ui -m ui --durations=0 $(ARGS)
 
 chaos: $(READY) ## kill, race, damage and starve rounds at length (an hour or more; ARGS="-k rivals": a part)
-	$(BIN)/python -m pytest tests/chaos --durations=0 $(ARGS)
+	$(BIN)/python -m pytest tests/chaos --timeout 3600 --durations=0 $(ARGS)
 
 check: $(READY) ## ruff, mypy --strict, and the layers of the design
 	$(BIN)/ruff check flows tasks tests

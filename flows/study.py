@@ -173,15 +173,15 @@ def main(
     seeds: Annotated[str, typer.Option(help="seeds, by commas")] = "1,2,3",
     arms: Annotated[str, typer.Option(help=f"arms, by commas, of {', '.join(ARMS)}")] = "active,passive,random-reward",
     processes: Annotated[int, typer.Option(min=1, help="trials at a time")] = 2,
-    set: Annotated[list[str] | None, typer.Option(help="a.b=c for every trial")] = None,
+    overrides: Annotated[list[str] | None, typer.Option("--set", help="a.b=c for every trial")] = None,
     out: Annotated[Path, typer.Option(help="where the plot goes")] = Path("study.png"),
 ) -> None:
     """Play arms x seeds and print what they gained."""
     names, numbers = arms.split(","), [int(seed) for seed in seeds.split(",")]
-    benchmark = load_config(config).evaluate.report[0]
+    benchmark = load_config(config, overrides or []).evaluate.report[0]
     trials = [Trial(arm, seed) for seed in numbers for arm in names]
     with ThreadPoolExecutor(processes) as pool:
-        list(pool.map(lambda trial: play(trial, config, rounds, set or []), trials))
+        list(pool.map(lambda trial: play(trial, config, rounds, overrides or []), trials))
     Console().print(table(names, numbers, rounds, benchmark))
     plot(names, numbers, rounds, benchmark, out)
     typer.echo(f"plot: {out}", err=True)

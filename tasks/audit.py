@@ -88,8 +88,8 @@ def find_copies(pictures: Iterable[Picture], prints: Prints, config: AuditConfig
 def find_alike(library: Library, pictures: Sequence[Picture], least: float) -> list[Touch]:
     """Pictures of the corpus whose vector has at least this cosine with that of a benchmark picture."""
     vectors = library.config.clip.open().embed_images(picture.image for picture in pictures).astype(np.float32)
-    keys = served(library)
     scores, numbers = library.index.search(vectors, min(AT_ONCE, len(library)))
+    keys = library.samples["key"].take(library.places).to_pylist()  # by the index's numbers, masked rows and all
     return [
         Touch(key=keys[number], picture=picture.key, cosine=round(float(score), 4))
         for picture, row, found in zip(pictures, scores, numbers, strict=True)
@@ -124,7 +124,7 @@ def split_scores(scores: Sequence[Score], touched: frozenset[str]) -> Split:
 
 
 def served(library: Library) -> list[str]:
-    """Keys of the pictures that can be found, by the index's numbers."""
+    """Keys of the pictures that can be found."""
     import pyarrow.compute as pc
 
     keys: list[str] = library.samples.filter(pc.is_null(library.samples["reason"]))["key"].to_pylist()

@@ -28,7 +28,7 @@ TWELVE: tuple[Definition, ...] = (
         files=(
             ("MathVerse_MINIV.tsv",),
             ("MathVerse_MINI.tsv",),
-            tuple(f"MathVerse_MINI{one}.tsv" for one in _VERSIONS),
+            _VERSIONS,
         ),
         category=("metadata.subfield", "subfield", "metadata.subject"),
         cluster=("problem_index",),

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tasks.audit import AuditConfig, audit, find_copies, split_scores, touched_items
+from tasks.audit import AuditConfig, audit, find_alike, find_copies, split_scores, touched_items
 from tasks.benchmarks import Item
 from tasks.corpora import Folder
 from tasks.corpora.duplicates import Prints, differences, phash, prints_of
@@ -122,6 +122,19 @@ def test_an_audit_of_a_built_corpus_names_pictures_and_items(tmp_path: Path) -> 
     assert touched_items(exam, touches) == {exam[3].id}
     alike = audit(open_library(place), exam, AuditConfig(clip=1e-6))
     assert len(alike) > 1 and all((touch.cosine is None) != (touch.bits is None) for touch in alike)
+
+
+def test_alike_pictures_have_their_own_keys_though_others_are_masked(tmp_path: Path) -> None:
+    folder, pictures = tmp_path / "web", other_pictures(4, seed=2)
+    folder.mkdir()
+    for name, picture in zip("abcd", [pictures[0], *pictures[:3]], strict=True):  # b is a's duplicate
+        (folder / f"{name}.png").write_bytes(picture.data)
+    config = LibraryConfig(clip=Clip(model=f"local-dir:{write_tiny_clip(tmp_path / 'clip')}"))
+    place = Place(Store(str(tmp_path / "store")), "corpora/test")
+    assert build_corpus(place, Folder(path=str(folder)), config).counters["duplicate"] == 1
+    found = find_alike(open_library(place), pictures[:3], 0.0)
+    best = {touch.picture: touch.key for touch in reversed(found)}  # the likest come first
+    assert best == {pictures[0].key: "web/a.png", pictures[1].key: "web/c.png", pictures[2].key: "web/d.png"}
 
 
 def test_scores_are_split_by_what_the_corpus_holds() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tasks.benchmarks import PUBLISHED, Item, Table, World, open_benchmark
+from tasks.benchmarks.published import TWELVE
 from tasks.errors import UserError
 from tasks.identity import digest
 from tasks.world import oracle
@@ -302,3 +303,8 @@ def test_what_datasets_saved_to_disk_is_read(nested: bool, tmp_path: Path, monke
     assert [item.id for item in items] == ["sample_variant1/1", "sample_variant2/1"]
     assert {item.cluster for item in items} == {"1"}
     assert items[0].picture.image.getpixel((0, 0)) == (255, 0, 0)
+
+
+def test_files_of_a_benchmark_in_several_are_named_as_they_are_published() -> None:
+    (mathverse,) = [one for one in TWELVE if one.name == "mathverse"]
+    assert mathverse.files[2][:2] == ("MathVerse_MINITDom.tsv", "MathVerse_MINITLite.tsv")
