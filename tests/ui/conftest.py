@@ -87,7 +87,11 @@ class House:
 
     def engine(self) -> psutil.Process:
         """The process of the run that plays now."""
-        return next(one for one in self.below() if "prefect.engine" in " ".join(one.cmdline()))
+        return self.engines()[0]
+
+    def engines(self) -> list[psutil.Process]:
+        """The processes of runs that play now."""
+        return [one for one in self.below() if "prefect.engine" in " ".join(one.cmdline())]
 
     def below(self) -> list[psutil.Process]:
         """The processes of the house that run."""
