@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -45,10 +45,13 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def build(uri: str, made: Path, runner: Any) -> None:
+def build(uri: str, made: Path, runner: Any) -> UUID:
+    """Build by mapped tasks; the flow run's id."""
     library = LibraryConfig(clip=Clip(model=f"local-dir:{made / 'clip'}", threads=1))
     flow = corpus.build.with_options(task_runner=runner)
-    flow(uri, corpus.source(str(made / "shards")), library, 3)
+    state = flow(uri, corpus.source(str(made / "shards")), library, 3, return_state=True)
+    state.result()
+    return state.state_details.flow_run_id
 
 
 def test_shards_are_mapped_tasks_and_give_the_same_bytes_as_one_after_another(
@@ -57,14 +60,14 @@ def test_shards_are_mapped_tasks_and_give_the_same_bytes_as_one_after_another(
     alone, mapped = str(tmp_path / "corpora" / "alone"), str(tmp_path / "corpora" / "mapped")
     library = LibraryConfig(clip=Clip(model=f"local-dir:{made / 'clip'}", threads=1))
     corpus.build.fn(alone, corpus.source(str(made / "shards")), library)
-    wanted = Counter(ran("shard ")) + Counter(f"shard {number:05d}" for number in range(SHARDS))
-    build(mapped, made, corpus.runner("threads"))
+    flow_run = build(mapped, made, corpus.runner("threads"))
     assert len(contents(mapped)) == 2 * SHARDS + 2
     assert contents(mapped) == contents(alone)
+    wanted = [f"shard {number:05d}" for number in range(SHARDS)]
     end = time.monotonic() + 60  # the server is told of tasks a while after they ran
-    while Counter(ran("shard ")) != wanted and time.monotonic() < end:
+    while shards_in(flow_run) != wanted and time.monotonic() < end:
         time.sleep(0.2)
-    assert Counter(ran("shard ")) == wanted
+    assert shards_in(flow_run) == wanted
 
 
 def test_what_a_task_raises_ends_the_flow_with_the_same_words(made: Path, tmp_path: Path, prefect_server: None) -> None:
@@ -75,12 +78,14 @@ def test_what_a_task_raises_ends_the_flow_with_the_same_words(made: Path, tmp_pa
         corpus.build(str(tmp_path / "corpora" / "bad"), corpus.source(str(tmp_path)), library)
 
 
-def ran(beginning: str) -> list[str]:
-    """Names of the task runs that the server knows, sorted."""
+def shards_in(flow_run: UUID) -> list[str]:
+    """Names of the flow run's tasks on shards that the server knows, sorted."""
     from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 
     with get_client(sync_client=True) as client:
-        return sorted(one.name for one in client.read_task_runs(limit=200) if one.name.startswith(beginning))
+        found = client.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[flow_run])))
+    return sorted(one.name for one in found if one.name.startswith("shard "))
 
 
 def workers(uri: str) -> set[int]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from prefect import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
 from flows.force import withdraw
 from flows.round import play_round
@@ -113,7 +114,8 @@ class TestRounds:
 
     def test_the_page_of_a_round_shows_stages_scores_curriculum_picture_and_links(self) -> None:
         with get_client(sync_client=True) as client:
-            found = {one.key: one for one in client.read_artifacts() if (one.key or "").startswith("r-round-1-")}
+            mine = ArtifactFilter(key=ArtifactFilterKey(like_="r-round-1-%"))
+            found = {one.key: one for one in client.read_artifacts(artifact_filter=mine)}
         tables = {name: json.loads(str(found[f"r-round-1-{name}"].data)) for name in ("stages", "scores", "curriculum")}
         assert [row["stage"] for row in tables["stages"]] == STAGES
         assert [row["figure"] for row in tables["scores"]] == ["mean of 2", "greedy"] * 2
