@@ -45,7 +45,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def build(uri: str, made: Path, runner: Any) -> UUID:
+def build(uri: str, made: Path, runner: Any) -> UUID | None:
     """Build by mapped tasks; the flow run's id."""
     library = LibraryConfig(clip=Clip(model=f"local-dir:{made / 'clip'}", threads=1))
     flow = corpus.build.with_options(task_runner=runner)
@@ -78,7 +78,7 @@ def test_what_a_task_raises_ends_the_flow_with_the_same_words(made: Path, tmp_pa
         corpus.build(str(tmp_path / "corpora" / "bad"), corpus.source(str(tmp_path)), library)
 
 
-def shards_in(flow_run: UUID) -> list[str]:
+def shards_in(flow_run: UUID | None) -> list[str]:
     """Names of the flow run's tasks on shards that the server knows, sorted."""
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
