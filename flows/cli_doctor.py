@@ -15,14 +15,15 @@ from pathlib import Path
 from flows import cli_doctor_prefect
 from flows.check import Check
 from flows.cli_corpus import place_of
-from flows.cli_iterate import checked_model
 from tasks.benchmarks import open_benchmark
 from tasks.config import RunConfig
 from tasks.corpora import CorpusConfig, World
 from tasks.errors import UserError
+from tasks.hub import HubModel
 from tasks.overlay import ROOT
 from tasks.store import Store
 from tasks.store.faults import StoreFault
+from tasks.team import base_model, model_folder
 
 LOCKS = ROOT / "infra" / "locks"
 SHARE = 0.8
@@ -150,10 +151,9 @@ def _plan(config: RunConfig) -> Check:
 
 def parameters(config: RunConfig) -> int | None:
     """Of the base model: by its files, else by its name (`Qwen2.5-VL-7B`); None where neither says."""
-    model = checked_model(config)
-    if isinstance(model, Path):
-        return sum(map(_weights, model.glob("*.safetensors")))
-    named = re.search(r"(\d+(?:\.\d+)?)B\b", str(model), re.IGNORECASE)
+    if (folder := model_folder(config.model)) is not None:
+        return sum(map(_weights, folder.glob("*.safetensors")))
+    named = re.search(r"(\d+(?:\.\d+)?)B\b", config.model, re.IGNORECASE)
     return int(float(named[1]) * 1e9) if named else None
 
 
@@ -183,11 +183,12 @@ def _store(store: Store) -> Check:
 
 
 def _model(config: RunConfig) -> Check:
-    model = checked_model(config)
-    if isinstance(model, Path):
-        size = sum(file.stat().st_size for file in model.glob("*.safetensors"))
-        return Check("model", "pass", f"{model}, {size / 1e6:.0f} MB")
-    return Check("model", "warn", f"{model} is a hub name: it is downloaded when it is first used")
+    model = base_model(config.model)
+    if isinstance(model, HubModel) and not model.is_here():
+        return Check("model", "warn", f"{model} is downloaded when it is first used")
+    folder = model if isinstance(model, Path) else model.folder()
+    size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    return Check("model", "pass", f"{model}, {size / 1e6:.0f} MB")
 
 
 def _corpus(config: RunConfig, store: Store) -> Check:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from flows.cli_work import working
 from tasks.benchmarks import open_benchmark
 from tasks.config import load_config
-from tasks.engines.model_folder import check_model
 from tasks.store import Store
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ def evaluate(model: str, benchmark: str, config: str, overrides: Sequence[str]) 
     with working("evaluate"):
         from flows.benchmark import score_model, scorecard, team_named
 
-        check_model(str(team_named(model, settings, store).model))
+        team_named(model, settings, store)
         return scorecard(model, benchmark, score_model(settings, model, benchmark, store.url))
 
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.cli_runs import refuse_if_not_writable
 from flows.cli_work import working
 from flows.console import say
-from tasks.config import RunConfig, load_config
-from tasks.engines.model_folder import check_model
+from tasks.config import load_config
 from tasks.reporting.facts import Band
 from tasks.standing import standing
 from tasks.store import Artifact, Place, Store
@@ -28,7 +26,7 @@ def iterate(
     settings, store = load_config(config, overrides), Store.from_environment()
     refuse_if_not_writable(store, "set ACTIVE_ZERO_STORE to a folder or address that can be")
     Place.round(store, run, 1)  # refuses a name that cannot be one
-    checked_model(settings)
+    base_model(settings.model)
     if force_from is not None:
         from flows.force import round_to_force
 
@@ -42,13 +40,6 @@ def iterate(
     for one in played:
         for line in ending(one):
             say(line)
-
-
-def checked_model(settings: RunConfig) -> Path | str:
-    """The base model. UserError where it is neither a hub name nor a folder with all that a model needs."""
-    model = base_model(settings.model)
-    check_model(str(model))
-    return model
 
 
 def ending(played: Round) -> list[str]:

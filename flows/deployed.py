@@ -15,7 +15,6 @@ from flows.corpus import build, info, runner, source
 from flows.form import Location, Override, Text
 from flows.process import take_charge
 from tasks.config import DEFAULT, load_config
-from tasks.engines.model_folder import check_model
 from tasks.store import Store
 
 
@@ -51,7 +50,7 @@ def score(model: Text, benchmark: Text, config: Text = DEFAULT, overrides: tuple
     """
     take_charge()
     settings, store = load_config(config, overrides), Store.from_environment()
-    check_model(str(team_named(model, settings, store).model))
+    team_named(model, settings, store)
     rows = score_model.fn(settings, model, benchmark, store.url)
     whole = scorecard(model, benchmark, rows)
     parts = {**whole.by_category, f"all of {benchmark}": card(rows)}

@@ -248,7 +248,8 @@ class RunConfig(Settings):
     """Everything that a run computes with."""
 
     model: str = Field(min_length=1)
-    """Base model of all three roles: a folder (from here or from the repository's root) or a hub name."""
+    """Base model of all three roles: a folder (from here or from the repository's root), or a name on the Hugging Face
+    hub: `owner/model`, or `owner/model@revision` to stay with one commit."""
     seed: int = Field(7, ge=0)
     """All sampling derives from it."""
     engine: EngineConfig

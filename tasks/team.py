@@ -18,8 +18,10 @@ from pydantic import BaseModel, ConfigDict
 
 from tasks.config import Draw, Looks, Prompts, RunConfig
 from tasks.engines import EngineConfig
+from tasks.engines.model_folder import check_model
 from tasks.engines.request import Adapter, Completion, Engine, Request
 from tasks.errors import UserError
+from tasks.hub import HubModel, hub_model
 from tasks.overlay import ROOT
 from tasks.parts import sampled
 from tasks.progress import track
@@ -41,8 +43,8 @@ class Team(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
-    model: Path | str
-    """A local folder (in fingerprints by its contents) or a hub name."""
+    model: Path | HubModel
+    """A local folder (in fingerprints by its contents) or a hub's repository at one commit."""
     engine: EngineConfig
     prompts: Prompts
     searcher: Artifact[Step] | None = None
@@ -217,25 +219,33 @@ class Cast:
         return wording
 
 
-def weights_of(base: Path | str, trained: Artifact[Step] | None) -> Weights:
+def weights_of(base: Path | HubModel, trained: Artifact[Step] | None) -> Weights:
     """What a training stage left: an adapter, or a whole model. Adapters are named after their contents, since engines
-    cache by (name, path)."""
-    if trained is None:
-        return Weights(str(base), None)
-    if any(file.name.startswith("model/") for file in trained.manifest.files):
+    cache by (name, path). A base model of the hub is downloaded here if it is not on this disk yet."""
+    if trained is not None and any(file.name.startswith("model/") for file in trained.manifest.files):
         return Weights(str(trained.folder("model")), None)
+    model = str(base if isinstance(base, Path) else base.folder())
+    if trained is None:
+        return Weights(model, None)
     name = f"{trained.manifest.stage}-{trained.manifest.contents[:12]}"
-    return Weights(str(base), Adapter(name, trained.folder("adapter")))
+    return Weights(model, Adapter(name, trained.folder("adapter")))
 
 
-def base_model(name: str) -> Path | str:
-    """A folder from here or from the repository's root, else a hub name (`owner/name`). UserError if neither."""
-    for folder in (Path(name), ROOT / name):
-        if (folder / "config.json").is_file():
-            return folder.resolve()
-    if name.count("/") == 1 and not Path(name).exists() and not name.startswith((".", "/", "~")):
-        return name
+def base_model(name: str) -> Path | HubModel:
+    """A folder from here or from the repository's root, else a hub name (`owner/model`, `owner/model@revision`).
+    UserError if neither, if the folder lacks a part of a model, or if the hub does not say which commit is meant."""
+    if (folder := model_folder(name)) is not None:
+        check_model(folder)
+        return folder
+    if not Path(name).exists() and (found := hub_model(name)) is not None:
+        return found
     raise UserError(f"model {name} is neither a folder with a config.json nor a hub name such as owner/model")
+
+
+def model_folder(name: str) -> Path | None:
+    """The folder of that name, from here or from the repository's root; None where there is no model in it."""
+    folders = (Path(name), ROOT / name)
+    return next((folder.resolve() for folder in folders if (folder / "config.json").is_file()), None)
 
 
 def seed_of(*parts: object) -> int:

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from tasks.engines.request import Adapter
 from tasks.errors import UserError
 
-HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 PROCESSOR = ("processor_config.json", "preprocessor_config.json")
 
 
-def check_model(model: str) -> None:
-    """UserError if `model` is neither a hub name nor a folder with a configuration, weights and a processor."""
-    folder = Path(model)
+def check_model(folder: Path) -> None:
+    """UserError if this is no folder with a configuration, weights, a processor and a tokenizer."""
     if not folder.is_dir():
-        if HUB_NAME.fullmatch(model) and not folder.parent.is_dir():
-            return
-        raise UserError(f"no model folder at {model}: give a folder saved by save_pretrained, or a hub name")
+        raise UserError(f"no model folder at {folder}: give a folder saved by save_pretrained")
     missing = [
         what
         for what, found in {

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -47,8 +48,8 @@ class Transformers(BaseModel):
     """Pictures whose features are kept, in each process."""
 
     def open(self, model: str) -> Engine:
-        """Load the model at `model` (a folder or a hub name). UserError if something is missing there."""
-        check_model(model)
+        """Load the model at `model` (a folder). UserError if something is missing there."""
+        check_model(Path(model))
         if self.workers == 1:
             return TorchEngine(self, model)
         from tasks.engines.workers import WorkerEngine

@@ -14,6 +14,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -56,8 +57,8 @@ class VLLM(BaseModel):
     """No CUDA graphs: a faster start, slower decoding."""
 
     def open(self, model: str) -> Engine:
-        """Load the model at `model` (a folder or a hub name). UserError if something is missing there, or vLLM is."""
-        check_model(model)
+        """Load the model at `model` (a folder). UserError if something is missing there, or vLLM is."""
+        check_model(Path(model))
         return VLLMEngine(self, model)
 
 

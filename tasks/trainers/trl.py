@@ -170,7 +170,7 @@ class TRL(BaseModel):
         """
         if not examples:
             raise UserError("there is nothing to train on: the stage before kept no example; loosen its filter.")
-        check_model(model)
+        check_model(Path(model))
         if start is not None:
             check_adapter(start)
         with _quiet(), _threads(self.threads), tempfile.TemporaryDirectory() as folder:
