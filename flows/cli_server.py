@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import tomllib
 import urllib.error
@@ -96,30 +97,42 @@ def server() -> Iterator[Callable[[], None]]:
             yield lambda: None
     else:
         url = local_url(free_port())
-        with _chosen(url), temporary(url) as process:
-            yield lambda: wait_for(url, process)
+        with _chosen(url), temporary(url) as ready:
+            yield ready
 
 
 @contextmanager
-def temporary(url: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A server without pages. It leaves with this process, however that one ends."""
+def temporary(url: str) -> Iterator[Callable[[], None]]:
+    """A server without pages; gives what waits until it answers. It leaves with this process, however that one ends."""
     port = str(urlsplit(url).port)
     arguments = ["-m", "uvicorn", "--factory", "prefect.server.api.server:create_app", "--log-level", "error"]
     environment = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
-    process = started([sys.executable, *arguments, "--host", HOST, "--port", port, "--lifespan", "on"], environment)
-    try:
-        yield process
-    finally:
-        end(process)
+    command = [sys.executable, *arguments, "--host", HOST, "--port", port, "--lifespan", "on"]
+    with tempfile.TemporaryFile() as said:
+        process = started(command, environment, said.fileno())
+
+        def ready() -> None:
+            try:
+                wait_for(url, process)
+            except RuntimeError as error:
+                said.seek(0)
+                raise RuntimeError(
+                    f"{error}: {(said.read().decode().splitlines() or ['it said nothing'])[-1]}"
+                ) from None
+
+        try:
+            yield ready
+        finally:
+            end(process)
 
 
 def started(
     command: list[str], environment: Mapping[str, str], output: int = subprocess.DEVNULL
 ) -> subprocess.Popen[bytes]:
-    """A process that leaves with this one, and which Ctrl-C does not reach."""
-    return subprocess.Popen(
-        bound(command), env={**os.environ, **environment}, start_new_session=True, stdout=output, stderr=output
-    )
+    """A process that leaves with this one, and which Ctrl-C does not reach. It imports nothing from the folder that a
+    person happens to be in: a file of theirs may be called as one of a library's."""
+    whole = {**os.environ, "PYTHONSAFEPATH": "1", **environment}
+    return subprocess.Popen(bound(command), env=whole, start_new_session=True, stdout=output, stderr=output)
 
 
 def wait_for(url: str, process: subprocess.Popen[bytes] | None = None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ import pytest
 
 from flows.cli_deploy import server_url
 from flows.cli_doctor_prefect import checks
-from flows.cli_server import free_port, local_url, version_at
+from flows.cli_server import free_port, local_url, started, temporary, version_at
 from flows.cli_work import prepare
 from tasks.errors import UserError
 
@@ -123,3 +124,20 @@ def test_commands_and_what_they_start_ask_no_proxy_for_loopback_either(monkeypat
     prepare()
     prepare()  # as in a command that a command starts
     assert os.environ["no_proxy"] == os.environ["NO_PROXY"] == "intern,127.0.0.1,localhost,::1"
+
+
+def test_a_file_of_the_users_that_is_called_as_a_librarys_module_is_not_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "datetime.py").write_text("raise SystemExit('imported')")
+    monkeypatch.chdir(tmp_path)
+    assert started([sys.executable, "-m", "calendar"], {}).wait(60) == 0
+
+
+def test_a_server_that_does_not_start_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREFECT_API_DATABASE_CONNECTION_URL", "nonsense")
+    with (
+        temporary(local_url(free_port())) as ready,
+        pytest.raises(RuntimeError, match=r"ended with exit code 1: .*Could not parse"),
+    ):
+        ready()

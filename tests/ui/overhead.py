@@ -17,7 +17,7 @@ import time
 
 import typer
 
-from flows.cli_server import free_port, local_url, temporary, wait_for
+from flows.cli_server import free_port, local_url, temporary
 from flows.cli_work import prepare, working
 from tasks.config import DEFAULT, load_config
 from tasks.shelf import Shelf
@@ -37,8 +37,8 @@ def main(config: str = DEFAULT) -> None:
         os.environ |= home
         Shelf.stock(Store.from_environment(), load_config(config))  # the corpus is made once, not by each round
         url = local_url(free_port())
-        with temporary(url) as process:
-            wait_for(url, process)
+        with temporary(url) as ready:
+            ready()
             with_server = {"PREFECT_API_URL": url}
             measured("running server", config, "served", with_server)
             for _ in range(REPLAYS):
