@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 import tomllib
@@ -105,9 +106,20 @@ def server() -> Iterator[Callable[[], None]]:
 def temporary(url: str) -> Iterator[Callable[[], None]]:
     """A server without pages; gives what waits until it answers. It leaves with this process, however that one ends."""
     port = str(urlsplit(url).port)
-    arguments = ["-m", "uvicorn", "--factory", "prefect.server.api.server:create_app", "--log-level", "error"]
+    # uvicorn would look for modules in the present folder first: see `started`
+    arguments = [
+        "-m",
+        "uvicorn",
+        "--app-dir",
+        sysconfig.get_path("purelib"),
+        "--log-level",
+        "error",
+        "--lifespan",
+        "on",
+    ]
     environment = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
-    command = [sys.executable, *arguments, "--host", HOST, "--port", port, "--lifespan", "on"]
+    application = ["--factory", "prefect.server.api.server:create_app", "--host", HOST, "--port", port]
+    command = [sys.executable, *arguments, *application]
     with tempfile.TemporaryFile() as said:
         process = started(command, environment, said.fileno())
 

@@ -134,7 +134,9 @@ def test_a_file_of_the_users_that_is_called_as_a_librarys_module_is_not_imported
     assert started([sys.executable, "-m", "calendar"], {}).wait(60) == 0
 
 
-def test_a_server_that_does_not_start_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_does_not_start_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "h2.py").write_text("raise SystemExit('imported')")
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PREFECT_API_DATABASE_CONNECTION_URL", "nonsense")
     with (
         temporary(local_url(free_port())) as ready,
