@@ -7,8 +7,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
+from pydantic import JsonValue
+
 from tasks.config import RunConfig
 from tasks.errors import UserError
+from tasks.hub import HubModel
 from tasks.identity import value_of
 from tasks.records import Decision, Step, Verdict
 from tasks.store import Artifact, DamagedArtifact, Place, Store
@@ -75,8 +78,9 @@ def team_of(config: RunConfig, store: Store, run: str, origin: int) -> Team:
         return team
     place = Place.round(store, run, origin)
     trained = {role: _trained(place, stage) for role, stage in TRAINED.items()}
-    if any(_base_of(artifact) != value_of(team.model) for artifact in trained.values()):
-        raise UserError(f"run {run!r} was played from another base model than {config.model}: give another --run.")
+    others = [base for base in map(_base_of, trained.values()) if base != value_of(team.model)]
+    if others:
+        raise UserError(f"run {run!r} was played from another base model than {config.model}: {_advice(others[0])}")
     return team.having(**trained)
 
 
@@ -113,7 +117,14 @@ def _trained(place: Place, stage: str) -> Artifact[Step]:
     return artifact
 
 
-def _base_of(artifact: Artifact[Step]) -> object:
+def _base_of(artifact: Artifact[Step]) -> JsonValue:
     """The base model that a training stage names in its identity."""
     team = artifact.manifest.identity["team"]
     return team["model"] if isinstance(team, dict) else None
+
+
+def _advice(base: JsonValue) -> str:
+    """A model of the hub can be had again as it was, by its commit; of a folder only the contents' digest is known."""
+    if isinstance(base, dict):
+        return f"go on with --set model={HubModel.model_validate(base)}, or give another --run."
+    return "give another --run."
