@@ -34,6 +34,9 @@ PASSING_CODES = {"RequestTimeout", "BadDigest", "IncompleteBody", "XAmzContentSH
 ANSWERS = (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError)
 """Exceptions that tell what is there: answers of a store that works."""
 
+NO_LINKS = "a disk without hard links, or no right to write: set ACTIVE_ZERO_STORE to another disk, or an S3 server"
+"""A commit is a link, since that is made for one of all who try; FAT and some network disks have none."""
+
 _counting = threading.Lock()
 _repeated = 0
 
@@ -111,6 +114,8 @@ def advice(error: BaseException) -> str:
         errno.EFBIG: "the file is larger than this file system or process may write",
         errno.EROFS: "the store is read-only: make it writable, or set ACTIVE_ZERO_STORE",
         errno.EACCES: "no right to write there: change it, or set ACTIVE_ZERO_STORE",
+        errno.EPERM: NO_LINKS,
+        errno.EOPNOTSUPP: NO_LINKS,
     }
     hint = known.get(error.errno or 0) if isinstance(error, OSError) else None
     return f"{told} ({hint})" if hint else told
