@@ -15,11 +15,10 @@ from tasks.benchmarks.metrics import own_figures, own_means
 from tasks.config import RunConfig
 from tasks.errors import UserError
 from tasks.evaluate import examine, judged
-from tasks.promote import clusters_of
 from tasks.records import Score
 from tasks.reporting.facts import replies_of
 from tasks.standing import standing, team_of
-from tasks.statistics import Interval, mean_interval, wilson_of
+from tasks.statistics import Interval, clusters_of, mean_interval, wilson_of
 from tasks.store import Store
 from tasks.team import Team, seed_of
 

@@ -18,7 +18,7 @@ from tasks.corpora.duplicates import SAME_SHADE, SURE, Prints, prints_of
 from tasks.progress import track
 from tasks.prompt import Picture
 from tasks.records import Row, Score
-from tasks.statistics import Interval, wilson_of
+from tasks.statistics import Interval, clusters_of, wilson_of
 
 if TYPE_CHECKING:
     from tasks.retrieval.library import Library
@@ -133,11 +133,10 @@ def served(library: Library) -> list[str]:
 
 def _part(scores: Sequence[Score]) -> Part:
     right = [score.greedy_correct for score in scores]
-    clusters = [score.cluster or score.id for score in scores]
     return Part(
         items=len(scores),
         greedy=float(np.mean(right)) if scores else 0.0,
-        interval=wilson_of(right, clusters),
+        interval=wilson_of(right, clusters_of(scores)),
         mean=float(np.mean([score.sample_accuracy for score in scores])) if scores else 0.0,
     )
 

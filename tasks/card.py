@@ -132,15 +132,15 @@ def _right(answer: str | None, truth: str) -> bool:
     return answer is not None and equal(answer, truth).equal
 
 
-def right_domain_found(clip: Clip, queries: int, pictures: int, k: int = 5) -> float:
-    """Per cent of held-out captions for which one of the first k pictures of a fresh long-tailed corpus is of the
+def right_domain_found(clip: Clip, queries: int, pictures: int) -> float:
+    """Per cent of held-out captions for which one of the first five pictures of a fresh long-tailed corpus is of the
     caption's domain."""
     embedder, rng = clip.open(), Random("clip card")
     asked = [item.scene for item in items("heldout", queries)]
     texts = embedder.embed_texts([rng.choice(scene.captions()) for scene in asked])
     shelf = list(draw_corpus(pictures, seed=1, trivial=0.6, seeds=VALIDATION))
     vectors = embedder.embed_images(scene.image() for scene in shelf).astype(np.float32)
-    nearest = np.argsort(-(texts @ vectors.T), axis=1)[:, :k]
+    nearest = np.argsort(-(texts @ vectors.T), axis=1)[:, :5]
     found = [any(shelf[i].domain == scene.domain for i in row) for scene, row in zip(asked, nearest, strict=True)]
     return 100 * float(np.mean(found))
 

@@ -21,15 +21,12 @@ import pyarrow as pa
 from pydantic import JsonValue
 
 from tasks.errors import UserError
-from tasks.identity import digest
+from tasks.identity import SAME_SETTINGS, digest
 from tasks.records import Row
 from tasks.store import Artifact, Manifest, Place, stage_order
 from tasks.store.manifest import ARTIFACT, artifacts_in
 
 R = TypeVar("R", bound=Row)
-
-SAME_SETTINGS = "same input, other contents"
-"""How `identity.differences` calls an input that is played again with the settings that it had."""
 
 
 class NotPlayed(UserError):

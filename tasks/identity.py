@@ -37,6 +37,9 @@ from pydantic.fields import FieldInfo
 
 from tasks.errors import UserError
 
+SAME_SETTINGS = "same input, other contents"
+"""How `differences` calls an input that is played again with the settings that it had."""
+
 
 class Execution:
     """Marks a field or argument, as `Annotated[int, Execution]`, that says where or how fast, not what."""
@@ -124,7 +127,7 @@ def _change(name: str, before: Mapping[str, JsonValue], after: Mapping[str, Json
     old, new = before.get(name), after.get(name)
     if isinstance(old, str) and isinstance(new, str) and old.startswith("artifact:") and new.startswith("artifact:"):
         same_settings = old.partition("@")[0] == new.partition("@")[0]
-        return f"{name}: same input, other contents" if same_settings else f"{name}: other input"
+        return f"{name}: {SAME_SETTINGS}" if same_settings else f"{name}: other input"
     if isinstance(old, str) and isinstance(new, str) and old.startswith("sha256:") and new.startswith("sha256:"):
         return f"{name}: other contents"
     return f"{name}: {_shown(name, before)} -> {_shown(name, after)}"

@@ -16,17 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.config import ProbeConfig
-from tasks.grading import vote
-from tasks.prompt import Picture
-from tasks.records import Estimate, Reject
+from tasks.records import Estimate
 from tasks.retrieval.library import Library
 from tasks.rewards import difficulty
 from tasks.roles import questioner
 from tasks.roles.searcher import Domain
 from tasks.shelf import Shelf
 from tasks.stage import stage
+from tasks.statistics import bootstrap_interval
 from tasks.store import Output, Place
-from tasks.team import Cast, Posed, Team, seed_of
+from tasks.team import Cast, Team, agreements_on, seed_of
 
 
 def estimate(domain: str, agreements: Sequence[float | None], weight: float, resamples: int, seed: int) -> Estimate:
@@ -50,15 +49,6 @@ def difficulties_of(agreements: Sequence[float | None]) -> NDArray[np.float64]:
     return difficulty([0.0 if agreement is None else agreement for agreement in agreements], "paper")
 
 
-def bootstrap_interval(values: NDArray[np.float64], resamples: int, seed: int) -> tuple[float, float]:
-    """95 % percentile interval of the mean; (0, 1), which is to say nothing, where there are no values."""
-    if not len(values):
-        return 0.0, 1.0
-    drawn = np.random.default_rng(seed).choice(values, (resamples, len(values)))
-    low, high = np.percentile(drawn.mean(axis=1), (2.5, 97.5))
-    return float(low), float(high)
-
-
 def weights(difficulties: Sequence[float], smoothing: float) -> list[float]:
     """smoothing / D + (1 - smoothing) d / sum(d): shares that sum to 1; even where nothing is difficult."""
     values = np.asarray(difficulties, dtype=np.float64)
@@ -77,26 +67,17 @@ def frontier(agreements: Mapping[str, Sequence[float | None]], config: ProbeConf
     ]
 
 
-def agreements_on(cast: Cast, pictures: Sequence[Picture], config: ProbeConfig) -> list[float | None]:
-    """How far the Solver agrees with itself on one question about each picture; None where none could be asked."""
-    drafts = [questioner.parse(text) for (text,) in cast.ask(pictures, 1, config.draw)]
-    posed = [
-        None if isinstance(draft, Reject) else Posed(picture, draft.text, draft.kind)
-        for picture, draft in zip(pictures, drafts, strict=True)
-    ]
-    answers = iter(cast.answer([one for one in posed if one], config.answers, config.draw))
-    return [None if one is None else vote(next(answers)).agreement for one in posed]
-
-
 def probe(
     cast: Cast, library: Library, domains: Sequence[Domain], config: ProbeConfig
 ) -> dict[str, list[float | None]]:
-    """Agreements by domain; all domains are asked about in one batch."""
+    """Agreements by domain, on one question about each picture; all domains are asked about in one batch."""
     found = library.search([domain.words for domain in domains], config.pictures)
     owners = [domain.name for domain, hits in zip(domains, found, strict=True) for _ in hits]
     pictures = library.pictures([hit.key for hits in found for hit in hits])
+    drafts = [questioner.parse(text) for (text,) in cast.ask(pictures, 1, config.draw)]
+    measured = agreements_on(pictures, drafts, lambda posed: cast.answer(posed, config.answers, config.draw))
     agreements: dict[str, list[float | None]] = {domain.name: [] for domain in domains}
-    for owner, agreement in zip(owners, agreements_on(cast, pictures, config), strict=True):
+    for owner, agreement in zip(owners, measured, strict=True):
         agreements[owner].append(agreement)
     return agreements
 

@@ -21,7 +21,7 @@ from tasks.config import PromoteConfig
 from tasks.errors import UserError
 from tasks.records import Decision, Score
 from tasks.stage import stage
-from tasks.statistics import Gain, McNemar, gain, mcnemar
+from tasks.statistics import Gain, McNemar, clusters_of, gain, mcnemar
 from tasks.store import Artifact, Output, Place
 
 
@@ -73,11 +73,6 @@ def compare(pairs: Sequence[tuple[Score, Score]], resamples: int, seed: int) -> 
         greedy=gain([s.greedy_correct for s in old], [s.greedy_correct for s in new], resamples, seed, clusters),
         test=mcnemar([s.greedy_correct for s in old], [s.greedy_correct for s in new]),
     )
-
-
-def clusters_of(scores: Sequence[Score]) -> list[str]:
-    """What each item is drawn with; itself where it stands alone."""
-    return [f"item {row.id}" if row.cluster is None else f"cluster {row.cluster}" for row in scores]
 
 
 def compare_all(before: Sequence[Score], after: Sequence[Score], resamples: int, seed: int) -> dict[str, Comparison]:

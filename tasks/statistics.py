@@ -15,6 +15,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.records import Score
+
 Interval = tuple[float, float]
 Judge = Literal["estimate", "lower end"]
 Clusters = Sequence[Hashable]
@@ -22,6 +24,11 @@ Clusters = Sequence[Hashable]
 
 Z = 1.96
 """Of a 95 % interval."""
+
+
+def clusters_of(scores: Sequence[Score]) -> list[str]:
+    """What each item is drawn with; itself where it stands alone."""
+    return [f"item {row.id}" if row.cluster is None else f"cluster {row.cluster}" for row in scores]
 
 
 def wilson(successes: float, trials: float) -> Interval:
@@ -73,6 +80,15 @@ def mean_interval(values: Sequence[float], clusters: Clusters | None = None) -> 
     mean = float(np.mean(values))
     half = float(t.ppf(0.975, groups - 1)) * standard_error(values, clusters)
     return max(0.0, mean - half), min(1.0, mean + half)
+
+
+def bootstrap_interval(values: NDArray[np.float64], resamples: int, seed: int) -> Interval:
+    """95 % percentile interval of the mean; (0, 1), which is to say nothing, where there are no values."""
+    if not len(values):
+        return 0.0, 1.0
+    drawn = np.random.default_rng(seed).choice(values, (resamples, len(values)))
+    low, high = np.percentile(drawn.mean(axis=1), (2.5, 97.5))
+    return float(low), float(high)
 
 
 @dataclass(frozen=True)

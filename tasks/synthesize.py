@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from tasks.config import SynthesizeConfig
+from tasks.gates import normal
 from tasks.records import Find, Question, Reject
 from tasks.roles import questioner
 from tasks.roles.questioner import Draft
@@ -50,11 +51,6 @@ def read_question(find: Find, number: int, text: str) -> Question:
             return row.model_copy(update={"reason": reason})
         case Draft(question, kind, answer, thought):
             return row.model_copy(update={"kind": kind, "text": question, "answer": answer, "thought": thought})
-
-
-def normal(text: str) -> str:
-    """A question without the differences that do not count: case, white space."""
-    return " ".join(text.casefold().split())
 
 
 @stage("5-synthesize", Question, gpu=True)

@@ -8,7 +8,7 @@ is most of what a round samples (METHOD.md: about 85 % of the sequences).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,7 @@ from tasks.engines import EngineConfig
 from tasks.engines.model_folder import check_model
 from tasks.engines.request import Adapter, Completion, Engine, Request
 from tasks.errors import UserError
+from tasks.grading import vote
 from tasks.hub import HubModel, hub_model
 from tasks.overlay import ROOT
 from tasks.parts import sampled
@@ -28,6 +29,7 @@ from tasks.progress import track
 from tasks.prompt import Picture, Prompt
 from tasks.records import AnswerKind, Answers, Reject, Step
 from tasks.roles import questioner, searcher, solver
+from tasks.roles.questioner import Draft
 from tasks.roles.searcher import Domain
 from tasks.roles.wording import Wording
 from tasks.sequential import Settled
@@ -217,6 +219,21 @@ class Cast:
     def _wording(self, role: Role) -> Wording:
         wording: Wording = getattr(self.team.prompts, role)
         return wording
+
+
+def agreements_on(
+    pictures: Sequence[Picture],
+    drafts: Sequence[Draft | Reject],
+    answered: Callable[[Sequence[Posed]], Sequence[Answers]],
+) -> list[float | None]:
+    """How far the Solver's answers to each draft agree, 0..1; None where there is no question."""
+    posed = [
+        Posed(picture, draft.text, draft.kind)
+        for picture, draft in zip(pictures, drafts, strict=True)
+        if isinstance(draft, Draft)
+    ]
+    answers = iter(answered(posed))
+    return [vote(next(answers)).agreement if isinstance(draft, Draft) else None for draft in drafts]
 
 
 def weights_of(base: Path | HubModel, trained: Artifact[Step] | None) -> Weights:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from tasks.config import RewardConfig
 from tasks.filter import curriculum
-from tasks.grading import equal, vote
+from tasks.grading import equal
 from tasks.parts import StoredCheckpoints
 from tasks.probe import difficulties_of
 from tasks.progress import Progress, track
@@ -45,7 +45,7 @@ from tasks.sequential import decides_reward
 from tasks.shelf import Shelf
 from tasks.stage import drafts, stage, workspace
 from tasks.store import Artifact, Output, Place
-from tasks.team import Cast, Posed, Role, Team, seed_of, weights_of
+from tasks.team import Cast, Role, Team, agreements_on, seed_of, weights_of
 from tasks.trainers import TrainerConfig
 from tasks.trainers.example import Example, Reward, RewardFunction, Rollout
 
@@ -86,7 +86,7 @@ class PaySearcher:
         distinct = list(dict.fromkeys(key for key in keys if key is not None))
         pictures = self.library.pictures(distinct)
         drafts = [questioner.parse(text) for (text,) in self.cast.ask(pictures, 1, self.config.question_draw)]
-        measured = dict(zip(distinct, agreements_on(self.cast, pictures, drafts, self.config), strict=True))
+        measured = dict(zip(distinct, paid_agreements(self.cast, pictures, drafts, self.config), strict=True))
         return [None if key is None else measured[key] for key in keys]
 
     def _embeddings(self, keys: Sequence[str | None]) -> NDArray[np.float32]:
@@ -111,7 +111,7 @@ class PayQuestioner:
         """One reward a rollout."""
         drafts = [questioner.parse(rollout.text) for rollout in rollouts]
         pictures = [shown(rollout.example) for rollout in rollouts]
-        agreements = agreements_on(self.cast, pictures, drafts, self.config)
+        agreements = paid_agreements(self.cast, pictures, drafts, self.config)
         formats = [questioner.well_formed(rollout.text) for rollout in rollouts]
         asked = [draft.text if isinstance(draft, Draft) else "" for draft in drafts]
         shares = text_shares(asked, preset=self.config.preset)
@@ -148,18 +148,16 @@ class PaySolver:
         return not isinstance(answer, Reject) and equal(answer, self.labels[rollout.example.id]).equal
 
 
-def agreements_on(
+def paid_agreements(
     cast: Cast, pictures: Sequence[Picture], drafts: Sequence[Draft | Reject], config: RewardConfig
 ) -> list[float | None]:
-    """How far the frozen Solver agrees with itself on each draft; None where there is no question."""
-    posed = [
-        Posed(picture, draft.text, draft.kind)
-        for picture, draft in zip(pictures, drafts, strict=True)
-        if isinstance(draft, Draft)
-    ]
+    """How far the frozen Solver agrees with itself on each draft, from as many answers as decide the reward."""
     enough = decides_reward(config.answers, config.preset, config.looks.tolerance if config.looks else 0.0)
-    answers = iter(cast.answer_until(posed, config.answers, config.answer_draw, config.looks, enough))
-    return [vote(next(answers)).agreement if isinstance(draft, Draft) else None for draft in drafts]
+    return agreements_on(
+        pictures,
+        drafts,
+        lambda posed: cast.answer_until(posed, config.answers, config.answer_draw, config.looks, enough),
+    )
 
 
 def rewards(

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tasks.errors import UserError
+from tasks.errors import UserError, first_line
 
 REFERENCE = 64
 """A picture of at most so many characters is the index of another row (VLMEvalKit's rule)."""
@@ -104,4 +104,4 @@ def _batches(file: Path, read: Any) -> Iterator[dict[str, Any]]:
         for batch in read():
             yield from batch.to_pylist()
     except (OSError, pa.ArrowException) as error:
-        raise UserError(f"benchmark {file} cannot be read ({str(error).splitlines()[0]}): fetch it again.") from None
+        raise UserError(f"benchmark {file} cannot be read ({first_line(error)}): fetch it again.") from None

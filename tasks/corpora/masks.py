@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.corpora.groups import MOST_BITS, first_alike
 from tasks.corpora.sample import DUPLICATE
-from tasks.errors import UserError
+from tasks.errors import UserError, first_line
 from tasks.identity import Execution, digest
 
 if TYPE_CHECKING:
@@ -167,5 +167,5 @@ def _entries(url: str) -> list[str]:
         with fsspec.open(url, "rt", encoding="utf-8") as file:
             lines = [line.partition("#")[0].strip() for line in file]
     except (OSError, ValueError) as error:
-        raise UserError(f"the blocklist {url} cannot be read: {str(error) or type(error).__name__}.") from None
+        raise UserError(f"the blocklist {url} cannot be read: {first_line(error)}.") from None
     return [line for line in lines if line]

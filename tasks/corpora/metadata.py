@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from tasks.errors import first_line
+
 ALIASES: Mapping[str, tuple[str, ...]] = {
     "key": ("key", "__key__"),
     "caption": ("caption", "text", "alt", "alt_text"),
@@ -59,7 +61,7 @@ def read_parquet(path: Path) -> dict[str, Facts]:
         wanted = [theirs[alias] for aliases in ALIASES.values() for alias in aliases if alias in theirs]
         rows = pq.read_table(path, columns=wanted).to_pylist()
     except (pa.ArrowException, OSError) as error:
-        raise DamagedMetadata(str(error).splitlines()[0][:120]) from None
+        raise DamagedMetadata(first_line(error)[:120]) from None
     if not theirs.keys() & set(ALIASES["key"]):
         raise DamagedMetadata("no column `key` to join on")
     return {str(one["key"]): one for one in map(facts_of, rows) if "key" in one}

@@ -49,27 +49,19 @@ Progress = Callable[[int], None]
 
 
 def sample(
-    model: Any,
-    processor: Any,
-    requests: Sequence[Request],
-    *,
-    rows: int = ROWS,
-    vision: VisionCache | None = None,
-    on_done: Progress | None = None,
+    model: Any, processor: Any, requests: Sequence[Request], *, vision: VisionCache | None = None
 ) -> list[list[Sample]]:
     """`requests[i].n` samples each, in order, from the model as it stands (`Request.adapter` is not looked at).
 
     `model` is a Qwen2_5_VLForConditionalGeneration or a PeftModel around one; it is read, never changed. `vision` keeps
-    image features between calls: pass one only while the vision tower does not change. `on_done(k)` after k more
-    completions.
+    image features between calls: pass one only while the vision tower does not change.
     """
     import torch
 
     with torch.inference_mode():
         plain = model.get_base_model() if hasattr(model, "get_base_model") else model
         encoded = encode(plain, processor, requests, vision or VisionCache())
-        decoder = Decoder(model)
-        return decode(decoder, plain, encoded, requests, rows=rows, on_done=on_done)
+        return decode(Decoder(model), plain, encoded, requests)
 
 
 def encode(model: Any, processor: Any, requests: Sequence[Request], vision: VisionCache) -> list[Encoded]:
@@ -89,7 +81,10 @@ def decode(
     rows: int = ROWS,
     on_done: Progress | None = None,
 ) -> list[list[Sample]]:
-    """Samples of encoded requests. `model` gives M-RoPE positions and the end tokens; the weights are the decoder's."""
+    """Samples of encoded requests. `model` gives M-RoPE positions and the end tokens; the weights are the decoder's.
+
+    `on_done(k)` after k more completions.
+    """
     results: list[list[Sample]] = [[] for _ in requests]
     for wave in waves(requests, [len(one.ids) for one in encoded], rows):
         members = [requests[index] for index in wave]

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from tasks.device import device_of
 from tasks.engines.inputs import load_processor
 from tasks.engines.model_folder import check_adapter, check_model
 from tasks.engines.request import Adapter, Completion, Engine, Request
-from tasks.errors import UserError
+from tasks.errors import UserError, first_line
 from tasks.identity import Execution
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class TorchEngine:
 
         torch.set_num_threads(config.threads)
         self._config = config
-        self._model, self._processor = load(model, _device(config), config.dtype)
+        self._model, self._processor = load(model, device_of(config.device), config.dtype)
         self._vision = VisionCache(config.pictures)
         self._decoders: OrderedDict[Adapter | None, Decoder] = OrderedDict()
 
@@ -149,16 +150,8 @@ def load(model: str, device: str, dtype: str) -> tuple[Any, Any]:
         )
         processor = load_processor(model)
     except OSError as error:
-        raise UserError(f"cannot load the model {model}: {str(error).splitlines()[0]}") from error
+        raise UserError(f"cannot load the model {model}: {first_line(error)}") from error
     return loaded.to(device).eval().requires_grad_(False), processor
-
-
-def _device(config: Transformers) -> str:
-    import torch
-
-    if config.device != "auto":
-        return config.device
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _refuse_vision(adapted: Any, adapter: Adapter) -> None:

@@ -22,11 +22,6 @@ class Verdict(NamedTuple):
         """So that `if equal(a, b)` means what it says: a tuple of two would always be true."""
         return self.equal
 
-    @property
-    def undecided(self) -> bool:
-        """Whether it counts as not equal only because the algebra refused it, overran or broke off."""
-        return self.reason.startswith("algebra: ") and self.reason.partition(": ")[2] not in ("equal", "different")
-
 
 _SAME = Verdict(True, "same form")
 _ALIKE = Verdict(True, "alike")

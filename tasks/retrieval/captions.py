@@ -21,10 +21,6 @@ class Captions:
     def __init__(self, captions: Iterable[tuple[int, str]]) -> None:
         self._rows = sqlite3.connect(":memory:", check_same_thread=False)
         self._rows.execute("create virtual table captions using fts5(caption, content='', tokenize='porter unicode61')")
-        self.add(captions)
-
-    def add(self, captions: Iterable[tuple[int, str]]) -> None:
-        """Further captions, by numbers that are not there yet."""
         self._rows.executemany("insert into captions(rowid, caption) values (?, ?)", captions)
 
     def search(self, text: str, most: int) -> list[int]:

@@ -31,7 +31,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.cache import cache_folder
-from tasks.errors import UserError
+from tasks.device import device_of
+from tasks.errors import UserError, first_line
 from tasks.identity import Execution, digest, file_sha256
 from tasks.store.files import Files
 
@@ -235,11 +236,11 @@ def _opened(config: Clip) -> Embedder:
     name = _name(config.model)
     try:
         model = open_clip.create_model(
-            name, config.pretrained, device=_device(config.device), require_pretrained=True, pretrained_text=False
+            name, config.pretrained, device=device_of(config.device), require_pretrained=True, pretrained_text=False
         )
         tokenizer = open_clip.get_tokenizer(name)
     except (OSError, ValueError, RuntimeError) as error:
-        raise UserError(f"embedding model {config.model} cannot be loaded: {_first_line(error)}") from error
+        raise UserError(f"embedding model {config.model} cannot be loaded: {first_line(error)}") from error
     model.eval()
     lower = _keeps_case(tokenizer) and _is_siglip(name)
     settings = dict(model.visual.preprocess_cfg)
@@ -280,12 +281,6 @@ def _name(model: str) -> str:
     if not (folder / "open_clip_config.json").is_file():
         raise UserError(f"no embedding model in {folder}: open_clip_config.json and its weights belong there.")
     return f"{LOCAL}{folder}"
-
-
-def _device(name: str) -> str:
-    import torch
-
-    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
 
 
 def _weights_digest(model: torch.nn.Module) -> str:
@@ -356,7 +351,3 @@ def _batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
     source = iter(items)
     while batch := list(islice(source, size)):
         yield batch
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -66,7 +66,7 @@ class Equalizer:
             return cls(file["centre"], file["pictures"], file["queries"])
 
 
-def fit(pictures: Floats, texts: Floats, seed: int = 0) -> Equalizer:
+def fit(pictures: Floats, texts: Floats) -> Equalizer:
     """The change of axes for pictures [n, d] and queries such as the texts [m, d], of which there may be few or none.
 
     As far as texts are few, queries are taken to vary as pictures do.
@@ -81,7 +81,7 @@ def fit(pictures: Floats, texts: Floats, seed: int = 0) -> Equalizer:
     images, asked = (moment + _LEAST * np.trace(moment) / size * np.eye(size) for moment in (images, asked))
     half, inverse = _roots(images)
     metric = inverse @ _roots(half @ asked @ half)[0] @ inverse
-    rotation = np.linalg.qr(np.random.default_rng(seed).normal(size=(size, size)))[0]
+    rotation = np.linalg.qr(np.random.default_rng(0).normal(size=(size, size)))[0]
     ahead, back = (root @ rotation for root in _roots(metric))
     return Equalizer(centre.astype(np.float32), ahead.astype(np.float32), back.astype(np.float32))
 

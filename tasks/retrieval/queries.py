@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from tasks.errors import UserError
+from tasks.errors import UserError, first_line
 from tasks.identity import digest
 
 
@@ -37,8 +37,7 @@ def _queries(url: str) -> Iterator[str]:
             with one as file:
                 yield from _column(file) if one.path.endswith(".parquet") else _lines(file)
         except (OSError, ValueError, KeyError) as error:
-            told = str(error).partition("\n")[0] or type(error).__name__
-            raise UserError(f"retrieval.queries: {one.path} cannot be read: {told}.") from None
+            raise UserError(f"retrieval.queries: {one.path} cannot be read: {first_line(error)}.") from None
 
 
 def _lines(file: object) -> list[str]:

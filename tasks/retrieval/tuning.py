@@ -82,11 +82,6 @@ def measure(index: Index, queries: Floats, k: int = AT) -> Measured:
     return _measured((scores >= _bar(index, queries, k)).mean(axis=1).astype(np.float64))
 
 
-def recall(index: Index, queries: Floats, k: int) -> float:
-    """`measure`'s recall alone."""
-    return measure(index, queries, k).recall
-
-
 def tune(index: Index, queries: Floats, target: float, most: int) -> Setting:
     """The setting that reads least among those that surely reach the target, else the one that reads most.
 

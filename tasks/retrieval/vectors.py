@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tasks.device import device_of
+
 if TYPE_CHECKING:
     import numpy as np
     import torch
@@ -158,8 +160,9 @@ def device_for(wanted: str, vectors: Vectors) -> str:
     """`auto` takes a GPU that has room for all vectors and a third more, else the CPU."""
     import torch
 
-    if wanted != "auto" or not torch.cuda.is_available():
-        return "cpu" if wanted == "auto" else wanted
+    device = device_of(wanted)
+    if wanted != "auto" or device == "cpu":
+        return device
     free, _ = torch.cuda.mem_get_info()
     return "cuda" if 2 * len(vectors) * vectors.dimensions * 4 / 3 < free else "cpu"
 

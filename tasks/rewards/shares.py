@@ -36,16 +36,10 @@ def text_shares(texts: Sequence[str], groups: Sequence[Hashable] | None = None, 
     return _shares(sizes, group)
 
 
-def memory_shares(
-    texts: Sequence[str],
-    earlier: Sequence[str],
-    groups: Sequence[Hashable] | None = None,
-    earlier_groups: Sequence[Hashable] | None = None,
-    preset: Preset = "repo",
-) -> FloatArray:
-    """What share of all that was asked before in its group is like each text: 0..1, float64 [texts].
+def memory_shares(texts: Sequence[str], earlier: Sequence[str], preset: Preset = "repo") -> FloatArray:
+    """What share of all that was asked before is like each text: 0..1, float64 [texts].
 
-        memory share(i) = |{m in E(i): 1 - BLEU(i, m) < 0.5}| / |E(i)|,  E(i) = the earlier texts of i's group,
+        memory share(i) = |{m in E: 1 - BLEU(i, m) < 0.5}| / |E|,  E = the earlier texts,
 
     and 0 where nothing was asked before. It weighs a text's mode in earlier rounds as the text share weighs it in the
     batch, so that it can be added to that penalty: shares inside one batch alone let modes take turns. An addition of
@@ -53,15 +47,10 @@ def memory_shares(
     """
     if not len(earlier) or not len(texts):
         return np.zeros(len(texts))
-    if (groups is None) != (earlier_groups is None):
-        raise ValueError("give groups for both the texts and the earlier ones, or for neither")
-    both = None if groups is None or earlier_groups is None else [*groups, *earlier_groups]
-    group = _group_numbers(both, len(texts) + len(earlier))
-    table = count_ngrams([*texts, *earlier], group, clip=preset != "repo")
+    table = count_ngrams([*texts, *earlier], _group_numbers(None, len(texts) + len(earlier)), clip=preset != "repo")
     first, second = close_pairs(table, TEXT_THRESHOLD, between=len(texts))
     alike = np.bincount(first[second >= len(texts)], minlength=len(texts))
-    asked = np.bincount(group[len(texts) :], minlength=int(group.max()) + 1)[group[: len(texts)]]
-    shares: FloatArray = alike / np.maximum(asked, 1)
+    shares: FloatArray = alike / len(earlier)
     return shares
 
 

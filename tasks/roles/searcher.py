@@ -39,10 +39,9 @@ class SearcherWording(Wording):
 
 @dataclass(frozen=True)
 class Query:
-    """What the Searcher looks for, and the kind of picture it says that it wants."""
+    """What the Searcher looks for."""
 
     text: str
-    kind: str
 
 
 def prompt(wording: SearcherWording, domain: Domain) -> Prompt:
@@ -58,7 +57,7 @@ def parse(text: str) -> Query | Reject:
         case [""]:
             return Reject(reason="empty query")
         case [query]:
-            return Query(text=query, kind=next(iter(contents("type", text)), ""))
+            return Query(query)
         case _:
             return Reject(reason="several queries")
 

@@ -30,9 +30,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from tasks.device import device_of
 from tasks.engines.model_folder import check_adapter, check_model
 from tasks.engines.request import Adapter, Sampling
-from tasks.errors import UserError
+from tasks.errors import UserError, first_line
 from tasks.identity import Execution
 from tasks.records import Step
 from tasks.trainers.checkpoints import Checkpoints
@@ -293,7 +294,7 @@ class TRL(BaseModel):
 
         if self.device == "cuda" and not torch.cuda.is_available():
             raise UserError("trainer.device is cuda, but there is no GPU: set it to cpu or auto.")
-        return "cuda" if self.device != "cpu" and torch.cuda.is_available() else "cpu"
+        return device_of(self.device)
 
 
 _SCHEDULES = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine"}
@@ -317,7 +318,7 @@ def _adapted(base: Any, lora: LoRA, start: Adapter | None, seed: int) -> Any:
     try:
         return get_peft_model(base, settings)
     except ValueError as error:
-        raise UserError(f"trainer.lora.targets ({lora.targets}) fits no layer: {_line(error)}") from error
+        raise UserError(f"trainer.lora.targets ({lora.targets}) fits no layer: {first_line(error)}") from error
 
 
 def _check_shape(lora: LoRA, start: Adapter) -> None:
@@ -363,10 +364,6 @@ def _write(trainer: GRPO, model: str, out: Path) -> None:
     weights = get_peft_model_state_dict(policy, adapter_name="default", save_embedding_layers=False)
     save_file({name: tensor.contiguous().cpu() for name, tensor in weights.items()}, out / "adapter_model.safetensors")
     settings.save_pretrained(str(out))
-
-
-def _line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 @contextmanager

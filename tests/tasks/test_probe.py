@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.config import ProbeConfig
-from tasks.probe import bootstrap_interval, frontier, weights
+from tasks.probe import frontier, weights
 
 shares = st.lists(st.floats(0, 1), min_size=1, max_size=61)
 
@@ -45,15 +44,6 @@ def test_a_domain_at_the_frontier_outweighs_mastered_and_hopeless_ones() -> None
 def test_a_picture_that_cannot_be_asked_about_lowers_the_difficulty() -> None:
     half = frontier({"a": [0.5, None]}, ProbeConfig(), seed=0)[0]
     assert (half.difficulty, half.agreement) == (0.5, 0.5)
-
-
-def test_the_interval_holds_the_mean_and_narrows_with_more_questions() -> None:
-    rng = np.random.default_rng(0)
-    few, many = rng.random(10), rng.random(1000)
-    (low, high), (lower, higher) = bootstrap_interval(few, 1000, 0), bootstrap_interval(many, 1000, 0)
-    assert low < few.mean() < high
-    assert lower < many.mean() < higher
-    assert higher - lower < high - low
 
 
 def test_a_domain_without_pictures_says_nothing() -> None:

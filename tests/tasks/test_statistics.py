@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from tasks.statistics import gain, holm, mcnemar, mean_interval, standard_error, wilson, wilson_of
+from tasks.statistics import bootstrap_interval, gain, holm, mcnemar, mean_interval, standard_error, wilson, wilson_of
 
 shares = st.lists(st.floats(0, 1), min_size=2, max_size=40)
 bits = st.lists(st.booleans(), min_size=1, max_size=60)
@@ -113,3 +113,12 @@ def test_drawing_clusters_widens_the_interval_of_items_that_go_together() -> Non
     assert together.high - together.low > 4 * (alone.high - alone.low)
     error = 100 * standard_error(shift.tolist(), clusters)
     assert together.high - together.low == pytest.approx(2 * 1.96 * error, rel=0.15)
+
+
+def test_the_bootstrap_holds_the_mean_and_narrows_with_more_values() -> None:
+    rng = np.random.default_rng(0)
+    few, many = rng.random(10), rng.random(1000)
+    (low, high), (lower, higher) = bootstrap_interval(few, 1000, 0), bootstrap_interval(many, 1000, 0)
+    assert low < few.mean() < high
+    assert lower < many.mean() < higher
+    assert higher - lower < high - low

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tasks.retrieval.codes import Codes, Quantizer, Scheme, Setting
 from tasks.retrieval.equalize import fit
 from tasks.retrieval.index import IVF, Auto, Exact, Index, Scan, choose
-from tasks.retrieval.tuning import Texts, measure, recall, tune
+from tasks.retrieval.tuning import Texts, measure, tune
 from tasks.retrieval.vectors import Vectors
 from tests.fixtures.gap import gapped
 
@@ -101,17 +101,17 @@ def test_a_change_of_axes_fitted_to_texts_finds_more_for_texts(scheme: Scheme) -
     pictures, texts = gapped(8000, 1200, 64)
     plain = coded(pictures, np.empty((0, 64), np.float32), 1, Setting(rerank=4), scheme)
     fitted = coded(pictures, texts[200:], 1, Setting(rerank=4), scheme)
-    assert recall(fitted, texts[:200], 5) > recall(plain, texts[:200], 5) + 0.02
+    assert measure(fitted, texts[:200]).recall > measure(plain, texts[:200]).recall + 0.02
 
 
 def test_more_probes_and_more_candidates_recall_more_and_exact_recalls_all() -> None:
     vectors, texts = gapped(4000, 200, 32)
     found = [
-        recall(coded(vectors, texts[100:], 40, Setting(probes=probes, rerank=rerank)), texts[:100], 5)
+        measure(coded(vectors, texts[100:], 40, Setting(probes=probes, rerank=rerank)), texts[:100]).recall
         for probes, rerank in ((1, 50), (40, 1), (40, 50))
     ]
     assert max(found[:2]) < 0.9 < 0.99 < found[2]
-    assert recall(exact(vectors), texts, 5) == 1
+    assert measure(exact(vectors), texts).recall == 1
 
 
 @pytest.mark.parametrize("lists", [1, 40])
@@ -134,7 +134,7 @@ def test_what_cannot_be_reached_is_tuned_to_the_widest() -> None:
 
 def test_recall_counts_equal_scores_as_equal() -> None:
     vectors = np.repeat(points(50), 4, axis=0)
-    assert recall(exact(vectors), vectors[::9].astype(np.float32), 3) == 1
+    assert measure(exact(vectors), vectors[::9].astype(np.float32), 3).recall == 1
 
 
 def test_a_text_is_always_in_the_same_part_and_parts_do_not_overlap() -> None:

@@ -42,7 +42,7 @@ def test_a_template_that_does_not_parse_is_refused() -> None:
     "text", ["<type>a</type><query>red  bars</query>", " <type> a </type>\n<query>\nred bars </query> "]
 )
 def test_white_space_around_a_querys_tags_is_of_no_account(text: str) -> None:
-    assert searcher.parse(text) == Query(text="red bars", kind="a")
+    assert searcher.parse(text) == Query("red bars")
     assert searcher.well_formed(text)
 
 
@@ -61,7 +61,7 @@ def test_unusable_queries_are_rejected_with_a_reason(text: str, reason: str) -> 
 
 
 def test_a_query_without_its_type_is_usable_but_not_well_formed() -> None:
-    assert searcher.parse("<query>bars</query>") == Query(text="bars", kind="")
+    assert searcher.parse("<query>bars</query>") == Query("bars")
     assert not searcher.well_formed("<query>bars</query>")
 
 
