@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from flows.cli_runs import refuse_if_not_writable
 from flows.cli_work import working
 from tasks.config import load_config
-from tasks.store import Place, Store
+from tasks.store import Store
 
 if TYPE_CHECKING:
     from tasks.retrieval.filters import Filter
@@ -21,10 +21,7 @@ def build(shards: str, out: str, config: str, overrides: Sequence[str]) -> None:
     with working("corpus-build"):
         from flows import corpus
 
-        source = corpus.source(shards, settings.corpus.source)
-        source.listing()
-        flow = corpus.build.with_options(task_runner=corpus.runner(settings.runner))
-        flow(out, source, settings.retrieval, settings.corpus.at_once)
+        corpus.build_from(shards, out, settings)
 
 
 def add(shards: str, uri: str, prefix: str, overrides: Sequence[str] = ()) -> bool:
@@ -72,10 +69,3 @@ def image(uri: str, key: str) -> bytes:
     from flows import corpus
 
     return corpus.image(uri, key)
-
-
-def place_of(store: Store, at: str) -> Place:
-    """Where a run's `corpus.at` leads: a name below the store's `corpora/`, or an address of its own."""
-    from tasks.index import corpus_place
-
-    return corpus_place(at) if "/" in at else Place(store, f"corpora/{at}")

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from flows.cli_corpus import place_of
 from flows.cli_runs import existing_store, verdicts
 from flows.console import note, say_table
 from tasks.errors import UserError
@@ -63,7 +62,7 @@ def parquet(rows: Sequence[Verdict]) -> bytes:
 def html(title: str, rows: Sequence[Verdict], store: Store, config: str, overrides: Sequence[str]) -> bytes:
     """The page, with pictures from the corpus that the settings name. Canaries have none there."""
     from tasks.config import load_config
-    from tasks.index import open_library
+    from tasks.index import open_library, place_of
     from tasks.reporting.page import page
 
     rows = [row for row in rows if row.target is None]

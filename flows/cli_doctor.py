@@ -14,12 +14,12 @@ from pathlib import Path
 
 from flows import cli_doctor_prefect
 from flows.check import Check
-from flows.cli_corpus import place_of
 from tasks.benchmarks import open_benchmark
 from tasks.config import RunConfig
 from tasks.corpora import CorpusConfig, World
 from tasks.errors import UserError
 from tasks.hub import HubModel
+from tasks.index import place_of
 from tasks.overlay import ROOT
 from tasks.store import Store
 from tasks.store.faults import StoreFault

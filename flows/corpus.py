@@ -19,6 +19,7 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from pydantic import BaseModel, ConfigDict
 
 from tasks.addresses import Address
+from tasks.config import RunConfig
 from tasks.corpora import Corpus, CorpusConfig, Folder, Laion
 from tasks.corpora.decode import EXTENSIONS
 from tasks.corpora.sample import Sample, reasons
@@ -69,6 +70,14 @@ def build(uri: Address, corpus: CorpusConfig, library: LibraryConfig, at_once: i
     """Shards, then rows and embeddings shard by shard, then the index. What is complete already is reused."""
     with _equipped(library.clip.device):
         return build_corpus(corpus_place(uri), corpus, library, at_once)
+
+
+def build_from(shards: str, uri: str, settings: RunConfig) -> None:
+    """`build` as a run's settings say. UserError before any work where there is nothing to build from."""
+    pictures = source(shards, settings.corpus.source)
+    pictures.listing()
+    flow_of_shards = build.with_options(task_runner=runner(settings.runner))
+    flow_of_shards(uri, pictures, settings.retrieval, settings.corpus.at_once)
 
 
 @flow(name="corpus-add", persist_result=False)

@@ -11,7 +11,7 @@ from prefect import flow
 from prefect.artifacts import create_table_artifact
 
 from flows.benchmark import card, score_model, scorecard, team_named
-from flows.corpus import build, info, runner, source
+from flows.corpus import build_from, info
 from flows.form import Location, Override, Text
 from flows.process import take_charge
 from tasks.config import DEFAULT, load_config
@@ -29,11 +29,7 @@ def build_corpus(shards: Location, out: Location, config: Text = DEFAULT, overri
         overrides: Settings such as retrieval.index.kind=exact.
     """
     take_charge()
-    settings = load_config(config, overrides)
-    pictures = source(shards, settings.corpus.source)
-    pictures.listing()
-    flow_of_shards = build.with_options(task_runner=runner(settings.runner))
-    flow_of_shards(out, pictures, settings.retrieval, settings.corpus.at_once)
+    build_from(shards, out, load_config(config, overrides))
     told = [{"what": name, "value": str(value)} for name, value in info(out).model_dump(mode="json").items()]
     create_table_artifact(key=_key(f"corpus-{out}"), table=told, description=f"Corpus at `{out}`")
 

@@ -123,14 +123,6 @@ def split_scores(scores: Sequence[Score], touched: frozenset[str]) -> Split:
     )
 
 
-def served(library: Library) -> list[str]:
-    """Keys of the pictures that can be found."""
-    import pyarrow.compute as pc
-
-    keys: list[str] = library.samples.filter(pc.is_null(library.samples["reason"]))["key"].to_pylist()
-    return keys
-
-
 def _part(scores: Sequence[Score]) -> Part:
     right = [score.greedy_correct for score in scores]
     return Part(
@@ -142,7 +134,7 @@ def _part(scores: Sequence[Score]) -> Part:
 
 
 def _read(library: Library) -> Iterator[Picture]:
-    keys = served(library)
+    keys = library.findable("key").to_pylist()
     with track(len(keys), "pictures") as progress:
         for start in range(0, len(keys), AT_ONCE):
             for picture in library.pictures(keys[start : start + AT_ONCE]):

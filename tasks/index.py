@@ -221,6 +221,11 @@ def corpus_place(uri: str) -> Place:
     return Place(Store(parent), name)
 
 
+def place_of(store: Store, at: str) -> Place:
+    """Where a run's `corpus.at` leads: a name below the store's `corpora/`, or an address of its own."""
+    return corpus_place(at) if "/" in at else Place(store, f"corpora/{at}")
+
+
 def part_of(place: Place, shard: str) -> Place:
     """Where a shard's part lies. A name that the store does not take is spelled out and told apart by a digest."""
     plain = re.sub(r"[^a-z0-9._-]+", "-", shard.lower()).lstrip("._-")

@@ -21,10 +21,10 @@ from tasks.grading import equal
 from tasks.promote import Comparison, compare_all
 from tasks.records import Decision, Estimate, Find, Question, Score, Step, Verdict
 from tasks.reporting import chart, text
-from tasks.reporting.facts import Band, Change, Facts, replies_of
+from tasks.reporting.facts import Band, Change, Facts, reach_of, replies_of
 from tasks.reporting.page import page
 from tasks.retrieval.library import Library
-from tasks.search import pool, reach
+from tasks.search import pool
 from tasks.shelf import Shelf
 from tasks.stage import stage, workspace
 from tasks.statistics import Gain, holm
@@ -126,7 +126,7 @@ def world_urls(library: Library) -> list[str]:
     """Addresses of the corpus's pictures that can be found, where they are of the world."""
     import pyarrow.compute as pc
 
-    usable = library.samples.filter(pc.is_null(library.samples["reason"]))["url"]
+    usable = library.findable("url")
     urls: list[str] = usable.filter(pc.starts_with(usable, "world://")).to_pylist()
     return urls
 
@@ -192,7 +192,7 @@ def report_round(
         steps={"searcher": searcher.read(), "questioner": questioner.read(), "solver": solver.read()},
         rejects={one.manifest.stage: rejected(one) for one in (finds, questions, verdicts)},
         seconds={one.manifest.stage: one.manifest.seconds for one in played},
-        reach=reach(found, len(library)),
+        reach=reach_of(found, len(library)),
     )
     return Output(bands, {"kept": len(curriculum(judged))}, written(facts, library))
 

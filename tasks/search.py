@@ -15,7 +15,6 @@ import numpy as np
 
 from tasks.config import SearchConfig
 from tasks.records import Estimate, Find, Reject
-from tasks.reporting.facts import Reach
 from tasks.retrieval.library import Hit, Library
 from tasks.roles import searcher
 from tasks.roles.searcher import Domain
@@ -61,30 +60,6 @@ def finds(sought: Sequence[Sought], hits: Sequence[Sequence[Hit]]) -> list[Find]
 def pool(rows: Iterable[Find]) -> list[Find]:
     """The finds that count: one for each picture."""
     return [row for row in rows if row.reason is None]
-
-
-def reach(rows: Sequence[Find], findable: int) -> list[Reach]:
-    """How much of `findable` pictures the queries saw: all together, then by domain."""
-    seen = [row for row in rows if row.key is not None]
-    domains = sorted({row.domain for row in seen})
-    return [
-        _reach(domain, [row.key for row in seen if domain in ("", row.domain)], findable) for domain in ["", *domains]
-    ]
-
-
-def _reach(domain: str, keys: Sequence[str | None], findable: int) -> Reach:
-    counts = np.array(list(Counter(keys).values()), np.float64)
-    shares = counts / counts.sum()
-    effective = float(np.exp(-(shares * np.log(shares)).sum())) if len(counts) else 0.0
-    return Reach(domain, len(keys), len(counts), effective, len(counts) / findable if findable else 0.0)
-
-
-def findable(library: Library) -> list[str]:
-    """Keys of all pictures that can be found."""
-    samples = library.samples
-    return [
-        key for key, reason in zip(*samples.select(["key", "reason"]).to_pydict().values(), strict=True) if not reason
-    ]
 
 
 def search(library: Library, sought: Sequence[Sought], top_k: int) -> list[Find]:
@@ -143,5 +118,5 @@ def search_images(
     library = shelf.open()
     rows = search(library, sought, config.top_k)
     if config.passive:
-        rows = at_random(rows, findable(library), seed_of(seed, "passive"))
+        rows = at_random(rows, library.findable("key").to_pylist(), seed_of(seed, "passive"))
     return Output(rows, Counter(row.reason or "kept" for row in rows))

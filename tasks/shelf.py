@@ -9,9 +9,9 @@ from pydantic import BaseModel, ConfigDict
 from tasks.config import RunConfig
 from tasks.corpora.sample import Sample
 from tasks.errors import UserError
-from tasks.index import build_corpus, corpus_place, open_library
+from tasks.index import build_corpus, corpus_place, open_library, place_of
 from tasks.retrieval.library import Library, LibraryConfig
-from tasks.store import Artifact, Place, Store
+from tasks.store import Artifact, Store
 
 
 class Shelf(BaseModel):
@@ -26,7 +26,7 @@ class Shelf(BaseModel):
     def stock(cls, store: Store, config: RunConfig) -> Self:
         """The corpus that the run names, built or brought up to date where it says of what."""
         corpus, retrieval = config.corpus, config.retrieval
-        place = Place(store, f"corpora/{corpus.at}") if "/" not in corpus.at else corpus_place(corpus.at)
+        place = place_of(store, corpus.at)
         if corpus.source is not None:
             return cls(index=build_corpus(place, corpus.source, retrieval, corpus.at_once), retrieval=retrieval)
         index = place.find("index", Sample)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from tasks.records import Decision, Estimate, Row, Score, Step, Verdict
+import numpy as np
+
+from tasks.records import Decision, Estimate, Find, Row, Score, Step, Verdict
 from tasks.statistics import wilson
 
 
@@ -109,6 +112,22 @@ class Reach:
     """exp of the entropy of what was retrieved: so many pictures, found equally often, would be as diverse."""
     share: float
     """Of the pictures that can be found, 0..1."""
+
+
+def reach_of(rows: Sequence[Find], findable: int) -> list[Reach]:
+    """How much of `findable` pictures the queries saw: all together, then by domain."""
+    seen = [row for row in rows if row.key is not None]
+    domains = sorted({row.domain for row in seen})
+    return [
+        _reach(domain, [row.key for row in seen if domain in ("", row.domain)], findable) for domain in ["", *domains]
+    ]
+
+
+def _reach(domain: str, keys: Sequence[str | None], findable: int) -> Reach:
+    counts = np.array(list(Counter(keys).values()), np.float64)
+    shares = counts / counts.sum()
+    effective = float(np.exp(-(shares * np.log(shares)).sum())) if len(counts) else 0.0
+    return Reach(domain, len(keys), len(counts), effective, len(counts) / findable if findable else 0.0)
 
 
 @dataclass(frozen=True)

@@ -127,6 +127,12 @@ class Library:
         """The row of a picture that is served. UserError with the reason where it is not, or where there is none."""
         return self.rows.sample(key)
 
+    def findable(self, column: str) -> pa.ChunkedArray:
+        """A column of `samples`, of the pictures that can be found."""
+        import pyarrow.compute as pc
+
+        return self.samples[column].filter(pc.is_null(self.samples["reason"]))
+
     def _fused(self, text: str, vector: Floats, k: int, allowed: Flags | None) -> list[tuple[int, float]]:
         """Up to k (number, cosine) in the order of both rankings together."""
         import numpy as np

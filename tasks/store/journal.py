@@ -108,7 +108,7 @@ class Journal:
 
     def head(self) -> Head:
         """The last entry. One that is damaged is skipped and named: what it said counts as not said."""
-        stats = sorted((stat for stat in self.files.listing(self.folder)[0] if _is_entry(stat)), key=_position)
+        stats = self._stats()
         for stat in reversed(stats):
             if entry := self._read(stat):
                 return Head(_position(stats[-1]), entry)
@@ -116,8 +116,7 @@ class Journal:
 
     def entries(self) -> list[Entry]:
         """All that can be read, in order."""
-        stats = sorted((stat for stat in self.files.listing(self.folder)[0] if _is_entry(stat)), key=_position)
-        return [entry for stat in stats if (entry := self._read(stat))]
+        return [entry for stat in self._stats() if (entry := self._read(stat))]
 
     def commit(self, stage: str, head: Head) -> Commit | None:
         """The commit that stands for a stage. A damaged one counts as none."""
@@ -149,6 +148,10 @@ class Journal:
     def heartbeat(self, epoch: int) -> str:
         """Where the owner of an epoch shows that he lives."""
         return f"{self.folder}/heartbeat-{epoch:08d}.json"
+
+    def _stats(self) -> list[Stat]:
+        """Of the entries' files, in order."""
+        return sorted((stat for stat in self.files.listing(self.folder)[0] if _is_entry(stat)), key=_position)
 
     def _read(self, stat: Stat) -> Entry | None:
         try:

@@ -4,14 +4,15 @@ import io
 from pathlib import Path
 from random import Random
 
+import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
 from tasks.prompt import Picture
-from tasks.records import Decision, Estimate, Score, Step, Verdict
+from tasks.records import Decision, Estimate, Find, Score, Step, Verdict
 from tasks.report import SHOWN, changes, excerpt, label_accuracy
 from tasks.reporting import chart, text
-from tasks.reporting.facts import Band, Facts, replies_of, total
+from tasks.reporting.facts import Band, Facts, reach_of, replies_of, total
 from tasks.reporting.page import LARGEST, data_address, page
 from tasks.world import DOMAINS, scene_at
 
@@ -201,6 +202,27 @@ def test_a_round_whose_questions_the_oracle_cannot_answer_is_told_from_one_witho
     assert told_of_labels(strange, urls) == "labels: the oracle answers none of 3 kept questions"
     assert told_of_labels(verdicts, dict.fromkeys(urls)) == "labels: no oracle for this corpus"
     assert told_of_labels([verdict(1, "1", reason="too easy", target="1")], {}) == "labels: no question was kept"
+
+
+def found(domain: str, *keys: str | None) -> list[Find]:
+    return [Find(domain=domain, query="bars", key=key, rank=1, score=0.5, reason=None) for key in keys]
+
+
+def test_reach_tells_a_collapsed_searcher_from_one_that_looks_around() -> None:
+    wide, narrow = (reach_of(found("a", *keys), 100)[0] for keys in ("abcdefgh", "aaaaaaab"))
+    assert (wide.retrieved, wide.distinct, wide.share) == (8, 8, 0.08)
+    assert wide.effective == pytest.approx(8)
+    assert narrow.distinct == 2 and narrow.effective < 1.5
+    assert reach_of([], 100)[0].effective == 0
+
+
+def test_reach_by_domain_leaves_out_unusable_queries() -> None:
+    rows = [*found("a", "1", "2"), *found("b", None, "1")]
+    assert [(one.domain, one.retrieved, one.distinct) for one in reach_of(rows, 10)] == [
+        ("", 3, 2),
+        ("a", 2, 2),
+        ("b", 1, 1),
+    ]
 
 
 def test_canaries_are_no_questions_of_the_round() -> None:

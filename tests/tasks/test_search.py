@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.records import Find, Reject
+from tasks.records import Reject
 from tasks.retrieval.library import Hit
-from tasks.search import apportion, at_random, finds, pool, reach, read_query
+from tasks.search import apportion, at_random, finds, pool, read_query
 
 BARS = "<type>chart</type><query>bars</query>"
 
@@ -53,24 +53,3 @@ def test_the_passive_pool_is_as_large_and_has_no_picture_twice() -> None:
 @pytest.mark.parametrize("hits", [[], [Hit("0/0", 0.1)]])
 def test_picture_zero_counts_like_any_other(hits: list[Hit]) -> None:
     assert len(pool(finds([read_query("a", BARS)], [hits]))) == len(hits)
-
-
-def test_reach_tells_a_collapsed_searcher_from_one_that_looks_around() -> None:
-    def searched(keys: list[str]) -> list[Find]:
-        return finds([read_query("a", BARS)] * len(keys), [[Hit(key, 0.5)] for key in keys])
-
-    wide, narrow = (reach(searched(keys), 100)[0] for keys in (list("abcdefgh"), ["a"] * 7 + ["b"]))
-    assert (wide.retrieved, wide.distinct, wide.share) == (8, 8, 0.08)
-    assert wide.effective == pytest.approx(8)
-    assert narrow.distinct == 2 and narrow.effective < 1.5
-    assert reach([], 100)[0].effective == 0
-
-
-def test_reach_by_domain_leaves_out_unusable_queries() -> None:
-    sought = [read_query("a", BARS), read_query("b", "no tags"), read_query("b", BARS)]
-    rows = finds(sought, [[Hit("1", 0.5), Hit("2", 0.4)], [], [Hit("1", 0.6)]])
-    assert [(one.domain, one.retrieved, one.distinct) for one in reach(rows, 10)] == [
-        ("", 3, 2),
-        ("a", 2, 2),
-        ("b", 1, 1),
-    ]
