@@ -15,7 +15,6 @@ from tasks.store import Place
 if TYPE_CHECKING:
     from tasks.records import Score
 
-EVALUATED = "8-evaluate"
 COLUMNS = ("key", "picture", "bits", "residual", "cosine")
 
 
@@ -76,11 +75,12 @@ def summary(found: Found) -> list[str]:
 def _scores(run: str, number: int | None, benchmark: str) -> list[Score]:
     """The run's scores on the benchmark. UserError where it has none."""
     from flows.cli_runs import existing_store
+    from tasks.evaluate import evaluate_solver
     from tasks.records import Score
 
     store = existing_store()
     for one in reversed(store.rounds(run)) if number is None else (number,):
-        artifact = Place.round(store, run, one).find(EVALUATED, Score)
+        artifact = Place.round(store, run, one).find(evaluate_solver.name, Score)
         rows = [] if artifact is None else [row for row in artifact.read() if row.benchmark == benchmark]
         if rows:
             return rows

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, TaskID
 
-STAGES = 10
-"""Stages of a round; a stage's name begins with its number."""
 QUIET_SECONDS = 30.0
 """Between two lines about progress where nobody watches."""
 
@@ -62,9 +60,11 @@ class Bars:
 def named(snapshot: Snapshot) -> str:
     """`stage 6 of 10  filter` for a stage of a round, else what it is, indented under what it belongs to."""
     what, depth = snapshot.path[-1], len(snapshot.path) - 1
-    numbered = re.fullmatch(r"(\d+)-(.+)", what)
-    text = f"stage {numbered[1]} of {STAGES}  {numbered[2]}" if numbered else what
-    return "  " * depth + text
+    if numbered := re.fullmatch(r"(\d+)-(.+)", what):
+        from flows.force import STAGES  # imported already where a round is played
+
+        what = f"stage {numbered[1]} of {len(STAGES)}  {numbered[2]}"
+    return "  " * depth + what
 
 
 def figures(snapshot: Snapshot) -> str:

@@ -13,8 +13,6 @@ from tasks.store import Manifest, Place, Store
 if TYPE_CHECKING:
     from tasks.records import Verdict
 
-FILTERED = "6-filter"
-
 
 def existing_store() -> Store:
     """The store that is meant. UserError where nothing is there, for nothing shall be made by looking."""
@@ -58,11 +56,12 @@ def stages(store: Store, run: str, number: int | None = None, stage: str | None 
 def verdicts(store: Store, run: str, number: int | None) -> tuple[int, list[Verdict]]:
     """A round's number and judged questions; without a number, the last round that has them."""
     from tasks.records import Verdict
+    from tasks.standing import TAUGHT
 
     place = Place.round(store, run, _last_filtered(store, run) if number is None else _known(store, run, number))
-    artifact = place.find(FILTERED, Verdict)
+    artifact = place.find(TAUGHT, Verdict)
     if artifact is None:
-        raise UserError(f"{place.uri(FILTERED)} is not complete: play on with `active-zero iterate --run {run}`.")
+        raise UserError(f"{place.uri(TAUGHT)} is not complete: play on with `active-zero iterate --run {run}`.")
     return int(place.prefix.rpartition("-")[2]), artifact.read()
 
 
@@ -145,4 +144,6 @@ def _last_filtered(store: Store, run: str) -> int:
 
 
 def _filtered(store: Store, run: str, numbers: Sequence[int]) -> Iterator[int]:
-    return (number for number in numbers if Place.round(store, run, number).manifest(FILTERED) is not None)
+    from tasks.standing import TAUGHT
+
+    return (number for number in numbers if Place.round(store, run, number).manifest(TAUGHT) is not None)

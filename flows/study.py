@@ -25,6 +25,7 @@ from rich.table import Table
 
 from tasks.config import DEFAULT, load_config
 from tasks.errors import UserError
+from tasks.evaluate import evaluate_solver
 from tasks.records import Score
 from tasks.standing import standing
 from tasks.statistics import Gain, gain
@@ -87,7 +88,7 @@ def play(trial: Trial, config: str, rounds: int, overrides: Sequence[str]) -> No
 
 def scores(trial: Trial, number: int, benchmark: str) -> dict[str, Score]:
     """The rows of one benchmark after round `number` (0: the base), by item."""
-    found = Place.round(Store.from_environment(), trial.run, number).find("8-evaluate", Score)
+    found = Place.round(Store.from_environment(), trial.run, number).find(evaluate_solver.name, Score)
     if found is None:
         raise UserError(f"run {trial.run} has no scores of round {number}: play the study again.")
     return {row.id: row for row in found.read() if row.benchmark == benchmark}

@@ -11,20 +11,24 @@ from pydantic import JsonValue
 
 from tasks.config import RunConfig
 from tasks.errors import UserError
+from tasks.filter import filter_questions
 from tasks.hub import HubModel
 from tasks.identity import value_of
+from tasks.promote import promote
 from tasks.records import Decision, Step, Verdict
+from tasks.report import report_round
 from tasks.store import Artifact, DamagedArtifact, Place, Store
 from tasks.team import Role, Team
+from tasks.train import train_questioner, train_searcher, train_solver
 
 log = logging.getLogger(__name__)
 
 TRAINED: dict[Role, str] = {
-    "searcher": "2-train-searcher",
-    "questioner": "4-train-questioner",
-    "solver": "7-train-solver",
+    "searcher": train_searcher.name,
+    "questioner": train_questioner.name,
+    "solver": train_solver.name,
 }
-TAUGHT, DECIDED, LAST = "6-filter", "9-promote", "10-report"
+TAUGHT, DECIDED, LAST = filter_questions.name, promote.name, report_round.name
 
 
 @dataclass(frozen=True)

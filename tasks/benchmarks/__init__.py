@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import Annotated
 
 from pydantic import Field
 
@@ -20,14 +20,11 @@ from tasks.benchmarks.published import TWELVE
 from tasks.benchmarks.table import Table
 from tasks.benchmarks.world import World
 from tasks.errors import UserError
-from tasks.world.heldout import Split
+from tasks.world.heldout import ITEMS
 
 BenchmarkConfig = Annotated[World | Table, Field(discriminator="kind")]
 
-ITEMS: dict[Split, int] = {"heldout": 2496, "validation": 1248, "canary": 1248}
-"""How many items of the world are used. Twice as many are reported as decide: a change of greedy answers is small
-beside its noise."""
-NAMED: dict[str, World] = {f"world:{split}": World(split=split, count=ITEMS[split]) for split in get_args(Split)}
+NAMED: dict[str, World] = {f"world:{split}": World(split=split, count=count) for split, count in ITEMS.items()}
 PUBLISHED: dict[str, Definition] = {one.name: one for one in TWELVE}
 FOLDER = "ACTIVE_ZERO_BENCHMARKS"
 FILES = (".tsv", ".parquet")

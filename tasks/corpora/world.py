@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -11,6 +11,7 @@ from tasks.corpora.decode import Limits
 from tasks.corpora.laion import Laion
 from tasks.corpora.masks import Masks
 from tasks.progress import track
+from tasks.world.heldout import ITEMS, fingerprints, items
 
 
 class World(BaseModel):
@@ -27,8 +28,8 @@ class World(BaseModel):
     """Pictures a shard."""
     trivial: float = Field(default=0.6, ge=0, lt=1)
     """Share of plain scenes, which teach nothing."""
-    held_out: int = Field(default=2496, ge=0)
-    """The pictures of so many items of each benchmark split are kept out, by hash."""
+    held_out: int = Field(default=max(ITEMS.values()), ge=0)
+    """The pictures of so many items of each benchmark split are kept out, by hash; all of them, if nothing is set."""
     limits: Limits = Limits()
     """What is decoded at all."""
     masks: Masks = Masks()
@@ -36,10 +37,9 @@ class World(BaseModel):
 
     def render(self, folder: Path) -> None:
         """Write the shards (tar, parquet, stats) into a folder."""
-        from tasks.world.heldout import Split, fingerprints, items
         from tasks.world.shards import write_shards
 
-        exclude = fingerprints([item for split in get_args(Split) for item in items(split, self.held_out)])
+        exclude = fingerprints([item for split in ITEMS for item in items(split, self.held_out)])
         with track(self.pictures, "rendered") as progress:
             write_shards(
                 folder, self.pictures, self.seed, self.per_shard, self.trivial, exclude, on_picture=progress.advance

@@ -34,6 +34,7 @@ from tasks.cache import cache_folder
 from tasks.device import device_of
 from tasks.errors import UserError, first_line
 from tasks.identity import Execution, digest, file_sha256
+from tasks.overlay import ROOT
 from tasks.store.files import Files
 
 if TYPE_CHECKING:
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
     from PIL import Image
 
 LOCAL = "local-dir:"
-ROOT = Path(__file__).parents[2]
 Item = TypeVar("Item")
 
 

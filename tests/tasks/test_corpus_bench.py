@@ -28,10 +28,11 @@ from tasks.corpora.sample import Location, Sample
 from tasks.corpora.table import Rows
 from tasks.corpora.tar import members
 from tasks.index import add_to_corpus, build_corpus, embed
+from tasks.overlay import ROOT
 from tasks.prompt import upright_rgb
 from tasks.records import to_table
 from tasks.retrieval import LibraryConfig
-from tasks.retrieval.clip import ROOT, Clip, Preprocess
+from tasks.retrieval.clip import Clip, Preprocess
 from tasks.store import Place, Store
 from tests.fixtures.shards import tar_bytes
 from tests.fixtures.tiny_clip import write_tiny_clip
