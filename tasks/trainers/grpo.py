@@ -3,7 +3,8 @@
 TRL keeps what it is good at: the clipped loss and its KL term, the reference adapter, optimiser, schedule, clipping of
 gradients, checkpoints. Exchanged, because they cost most of a step on one core or are missing:
 
-- rollouts come from the engines' decoder (transformers' generate took most of a step), rewards from one call a step;
+- rollouts come from the engines' decoder (transformers' generate took most of a step) or from an engine beside it,
+  rewards from one call a step;
 - groups that teach nothing are left out of the batch (DAPO's filter, absent in TRL);
 - log-probabilities come from `packing`: a prompt is computed once for its rollouts, padding is sorted away, and
   micro-batches are filled by tokens, not by a fixed number of rows.
@@ -42,11 +43,15 @@ from tasks.engines.inputs import VisionCache
 from tasks.engines.request import Request, Sampling
 from tasks.records import Step
 from tasks.trainers.advantages import Scale, advantages, has_spread, informative
+from tasks.trainers.beside import Beside
 from tasks.trainers.checkpoints import Checkpoints
 from tasks.trainers.example import Example, Reward, RewardFunction, Rollout
 from tasks.trainers.packing import Context, Pack, Row, context, pack, score
 
 log = logging.getLogger(__name__)
+
+CORRECTION = 2.0
+"""Bound on the ratio of the trained model's probability of a token to that of the engine beside it."""
 
 
 class Diverged(ArithmeticError):
@@ -131,11 +136,13 @@ class GRPO(GRPOTrainer):
         reward: RewardFunction,
         on_step: Callable[[Step], None] | None,
         checkpoints: Checkpoints | None,
+        beside: Beside | None,
         **arguments: Any,
     ) -> None:
         super().__init__(reward_funcs=_never, **arguments)
         self._layout, self._examples = layout, examples
         self._reward, self._on_step, self._checkpoints = reward, on_step, checkpoints
+        self._beside = beside
         self._vision = VisionCache()
         self._pending: list[Update] = []
         self._measured: dict[str, Any] = {}
@@ -222,25 +229,9 @@ class GRPO(GRPOTrainer):
 
     def _sample(self, requests: Sequence[Request], prompts: Sequence[Context]) -> list[list[Sample]]:
         """Samples by the policy as it now stands."""
-        if self.use_vllm:
-            return self._sample_by_vllm(requests, prompts)
+        if self._beside is not None:
+            return self._beside.sample(self.policy, requests, prompts)
         return sample(self.policy, self.processing_class, requests, vision=self._vision)
-
-    def _sample_by_vllm(self, requests: Sequence[Request], prompts: Sequence[Context]) -> list[list[Sample]]:
-        """The same by TRL's vLLM, which takes every prompt as often as it is to be answered. Not verified yet."""
-        n = self._layout.rollouts
-        self.vllm_generation.sync_weights()  # type: ignore[no-untyped-call]
-        images = [[request.picture.image] if request.picture else None for request in requests for _ in range(n)]
-        _, ids, logprobs, _ = self.vllm_generation.generate(
-            prompts=[prompt.ids.tolist() for prompt in prompts for _ in range(n)],
-            images=images if any(images) else None,
-            num_generations=n,
-        )
-        drawn = [
-            Sample(row, [math.nan if first is None else first for (first,) in logs], row[-1] in self.eos_token_ids)
-            for row, logs in zip(ids, logprobs, strict=True)
-        ]
-        return [drawn[i : i + n] for i in range(0, len(drawn), n)]
 
     def _rewards(
         self, examples: Sequence[Example], groups: Sequence[Sequence[Sample]]
@@ -284,7 +275,7 @@ class GRPO(GRPOTrainer):
     def _micro_batch(self, rows: Sequence[Sequence[Trajectory]]) -> MicroBatch:
         """With one update the old probabilities are the current ones; the model's own sampler has noted them."""
         batch = micro_batch(rows)
-        if self.use_vllm:
+        if self._beside is not None:
             return replace(batch, old=self._score(batch.pack))
         return batch if self._layout.updates == 1 else replace(batch, old=batch.sampled)
 
@@ -338,15 +329,11 @@ class GRPO(GRPOTrainer):
         }
         if batch.old is not None:
             inputs["old_per_token_logps"] = batch.old
-        if batch.old is not None and self.use_vllm:
-            inputs["importance_sampling_ratio"] = self._correction(batch.old - batch.sampled)
+        if batch.old is not None and self._beside is not None:
+            inputs["importance_sampling_ratio"] = correction(batch.old - batch.sampled)
         if self.beta:
             inputs["ref_per_token_logps"] = self._reference(batch.pack)
         return inputs
-
-    def _correction(self, difference: Tensor) -> Tensor:
-        """Truncated importance sampling, (N, C): what a sampler other than the model in training draws too often."""
-        return difference.nan_to_num(0.0).exp().clamp(max=self.vllm_importance_sampling_clip_max)
 
     def _reference(self, batch: Pack) -> Tensor:
         """Scores by the policy as the stage began: TRL's frozen copy of the first adapter, or of the whole model."""
@@ -384,6 +371,11 @@ class _Restored(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **parts: Any) -> None:
         set_peft_model_state_dict(parts["model"], self._weights, adapter_name="default")
+
+
+def correction(difference: Tensor) -> Tensor:
+    """Truncated importance sampling, (N, C): what a sampler other than the model in training draws too often."""
+    return difference.exp().clamp(max=CORRECTION)
 
 
 def prompts_of(examples: Sequence[Example], step: int, prompts: int, seed: int) -> list[Example]:

@@ -25,14 +25,16 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tasks.device import device_of
 from tasks.engines.model_folder import check_adapter, check_model
 from tasks.engines.request import Adapter, Sampling
+from tasks.engines.vllm import VLLM
 from tasks.errors import UserError, first_line
 from tasks.identity import Execution
 from tasks.records import Step
@@ -40,6 +42,7 @@ from tasks.trainers.checkpoints import Checkpoints
 from tasks.trainers.example import Example, RewardFunction
 
 if TYPE_CHECKING:
+    from tasks.trainers.beside import Beside
     from tasks.trainers.grpo import GRPO, Layout
 
 LANGUAGE_LINEARS = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
@@ -120,8 +123,9 @@ class TRL(BaseModel):
     """The adapter; null trains the whole language model and writes a whole model folder."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Arithmetic of the forward pass. Trained weights are float32 either way."""
-    use_vllm: bool = False
-    """Rollouts by TRL's vLLM inside this process, for large models on a GPU. Not verified yet."""
+    vllm: VLLM | None = None
+    """Rollouts by a vLLM beside the model in training, which serves the adapter as it is; null: by that model itself.
+    Seen on a CPU only."""
 
     device: Annotated[Literal["auto", "cpu", "cuda"], Execution] = "auto"
     """Where to train; auto takes a GPU where there is one."""
@@ -134,8 +138,6 @@ class TRL(BaseModel):
     9 short completions; attention within a row costs more than it saves beyond about 300. 1: no sharing."""
     gradient_checkpointing: Annotated[bool, Execution] = False
     """Recompute activations in the backward pass: less memory, a third more time."""
-    vllm_memory: Annotated[float, Field(gt=0, lt=1), Execution] = 0.3
-    """Share of the GPU's memory for vLLM."""
     save_steps: Annotated[int, Field(ge=1), Execution] = 5
     """Steps between checkpoints: so many a killed training loses at most."""
 
@@ -176,36 +178,56 @@ class TRL(BaseModel):
             check_adapter(start)
         with _quiet(), _threads(self.threads), tempfile.TemporaryDirectory() as folder:
             scratch = Path(folder)
-            trainer = self._trainer(model, start, examples, reward, scratch, seed, on_step, checkpoints)
-            start_weights = _trainable(trainer.policy)
-            trainer.go_on(scratch)
+            policy, processor = self._policy(model, start, seed)
+            write = partial(_write, processor, Path(model).name)
+            with self._engine_beside(model, write, scratch) as beside:
+                trainer = self._trainer(
+                    policy, processor, examples, reward, scratch, seed, on_step, checkpoints, beside
+                )
+                start_weights = _trainable(trainer.policy)
+                trainer.go_on(scratch)
             _interpolate(trainer.policy, start_weights, self.interpolation)
-            _write(trainer, Path(model).name, out)
+            trainer.check_finite()
+            write(trainer.policy, out)
             return trainer.steps
+
+    @contextmanager
+    def _engine_beside(self, model: str, write: Callable[[Any, Path], None], scratch: Path) -> Iterator[Beside | None]:
+        from tasks.trainers.beside import Beside
+
+        if self.vllm is None:
+            yield None
+            return
+        engine = self.vllm.open(model)
+        try:
+            yield Beside(engine, write, scratch)
+        finally:
+            engine.close()
 
     def _trainer(
         self,
-        model: str,
-        start: Adapter | None,
+        policy: Any,
+        processor: Any,
         examples: Sequence[Example],
         reward: RewardFunction,
         scratch: Path,
         seed: int,
         on_step: Callable[[Step], None] | None,
         checkpoints: Checkpoints | None,
+        beside: Beside | None,
     ) -> GRPO:
         from datasets import Dataset
         from transformers import PrinterCallback
 
         from tasks.trainers.grpo import GRPO
 
-        policy, processor = self._policy(model, start, seed)
         trainer = GRPO(
             layout=self._layout(seed),
             examples=examples,
             reward=reward,
             on_step=on_step,
             checkpoints=checkpoints,
+            beside=beside,
             model=policy,
             args=self._arguments(scratch, seed, self.steps_for(len(examples)), saving=checkpoints is not None),
             train_dataset=Dataset.from_dict({"prompt": [example.prompt.user for example in examples]}),
@@ -257,11 +279,6 @@ class TRL(BaseModel):
             delta=self.delta,
             loss_type=self.loss_type,
             scale_rewards="none",
-            use_vllm=self.use_vllm,
-            vllm_mode="colocate",
-            vllm_gpu_memory_utilization=self.vllm_memory,
-            vllm_importance_sampling_mode="token_truncate",
-            vllm_importance_sampling_clip_max=_CORRECTION,
             gradient_checkpointing=self.gradient_checkpointing,
             bf16=self.precision == "bfloat16",
             use_cpu=self._device() == "cpu",
@@ -298,9 +315,6 @@ class TRL(BaseModel):
 
 
 _SCHEDULES = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine"}
-
-_CORRECTION = 2.0
-"""Bound on the ratio of the trained model's probability of a token to vLLM's."""
 
 
 def _adapted(base: Any, lora: LoRA, start: Adapter | None, seed: int) -> Any:
@@ -347,10 +361,8 @@ def _interpolate(policy: Any, start: dict[str, Any], share: float) -> None:
             weight.data.lerp_(start[name], 1 - share)
 
 
-def _write(trainer: GRPO, model: str, out: Path) -> None:
-    """The trained weights, once they are known to be finite."""
-    policy, processor = trainer.policy, cast("Any", trainer.processing_class)
-    trainer.check_finite()
+def _write(processor: Any, model: str, policy: Any, out: Path) -> None:
+    """The trained weights: an adapter of the model of that name, or a whole model."""
     out.mkdir(parents=True, exist_ok=True)
     if not hasattr(policy, "peft_config"):
         policy.save_pretrained(out)

@@ -24,7 +24,8 @@ def trainer(model: Path, examples: list[Example], tmp_path: Path) -> Any:
         prompts=4, rollouts=4, max_tokens=6, updates=2, beta=0.5, device="cpu", lora=LoRA(rank=4), delta=1.5,
         epsilon_low=0.1, epsilon_high=0.3,
     )  # fmt: skip
-    trainer = config._trainer(str(model), None, examples, length, tmp_path, 1, None, None)
+    policy, processor = config._policy(str(model), None, seed=1)
+    trainer = config._trainer(policy, processor, examples, length, tmp_path, 1, None, None, None)
     trainer.current_gradient_accumulation_steps = 1  # set by the training loop
     return trainer
 
