@@ -46,7 +46,7 @@ class Card(BaseModel):
     timeouts: int
     """Answers that the grader gave up, counted as wrong."""
     judged: float | None
-    """Greedy accuracy by the judge, over the answers that it decided; None without a judge."""
+    """Greedy accuracy by the judge, over the items that it decided (no answer: wrong); None without a judge."""
     undecided: int
     """Answers on which the judge said neither yes nor no."""
 

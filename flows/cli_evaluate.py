@@ -1,4 +1,4 @@
-"""`active-zero evaluate` and `grade`."""
+"""`active-zero evaluate`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COLUMNS = ("category", "items", "greedy", "mean", "majority", "unparsed", "trunc
 
 
 def evaluate(model: str, benchmark: str, config: str, overrides: Sequence[str]) -> Scorecard:
-    """Score a model; what can be wrong with the names is found before anything starts."""
+    """Score a model; what can be wrong with the names is found before any item is answered."""
     settings, store = load_config(config, overrides), Store.from_environment()
     open_benchmark(benchmark).items()
     with working("evaluate"):

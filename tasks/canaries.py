@@ -1,6 +1,6 @@
 """Items whose answer is known, mixed unmarked into every labelling batch: how far can this round's labels be trusted?
 
-Self-play is taught by its own majority, and labels rot (METHOD.md: 79 -> 69 -> 63 % over three rounds of R-Zero). A
+Self-play is taught by its own majority, and labels rot (in R-Zero, 79 -> 69 -> 63 % are right over three rounds). A
 canary is put to the Solver like any question, in the same batch and by the same draw; its label is then compared with
 the known answer. Canaries stay in the filter's file with the reason `canary` and never train. What they say stands in
 every report, and a run ends when the labels that train are surely right less often than a floor.

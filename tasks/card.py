@@ -1,7 +1,9 @@
 """What the embedded base model can do, measured on pictures that it has never seen, and told on its model card.
 
 Measured before anything is trained on it: whether there is something to distil (majority above the mean sample), and
-whether labels in the filter's window are right often enough (METHOD.md: label accuracy decides the sign of a step).
+whether labels in the filter's window are right often enough. Their accuracy decides the sign of a step: on trial models
+of 1.3 M parameters, greedy fell from 46 to 38 % where 38 % of the labels were right, and the mean of samples rose from
+62.4 to 66.0 % where 65 % were.
 """
 
 from __future__ import annotations

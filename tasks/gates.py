@@ -2,8 +2,8 @@
 
 - *asked before*: a round whose team plays on has trained on the same question about the same picture.
 - *answer given away*: the label stands in the question itself, so answering it takes no picture.
-- *not grounded*: the Solver gives the label as well without the picture (the language priors of METHOD.md), measured by
-  the share of its blind answers that equal the label.
+- *not grounded*: the Solver gives the label as well without the picture, from what it knows of language alone,
+  measured by the share of its blind answers that equal the label.
 
 All are pure functions of texts; the filter asks the blind Solver.
 """

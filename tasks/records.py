@@ -64,33 +64,36 @@ def _arrow_type(annotation: Any) -> pa.DataType:
 
 
 class Estimate(Row):
-    """How often the Solver is right with itself in one domain, as measured by the probe."""
+    """How far the Solver agrees with itself in one domain, as measured by the probe."""
 
     domain: str
     questions: int
-    """Probe questions that got a majority answer or none: all that were asked in this domain."""
+    """Pictures that were probed, each with one question: also those about which nothing could be asked."""
     agreement: float
-    """Mean agreement, 0..1."""
+    """Mean over the questions that could be asked, 0..1; 0 where none could."""
     difficulty: float
-    """Mean of 1 - 2 |p - 1/2| over the questions: 1 at the frontier, 0 when always or never agreeing."""
+    """Mean of 1 - 2 |p - 1/2|: 1 at the frontier, 0 when always or never agreeing, or when nothing could be asked."""
     low: float
     high: float
     """95 % bootstrap interval of `difficulty`."""
     weight: float
-    """Share of the Searcher's prompts that this domain gets, smoothed towards uniform; sums to 1 over the rows."""
+    """Share of the Searcher's prompts and of the round's queries; smoothed towards even, sums to 1 over the rows."""
 
 
 class Find(Row):
-    """One picture that a query retrieved. The kept ones form the round's pool."""
+    """One picture that a query retrieved, or a query that retrieves none. The kept ones form the round's pool."""
 
     domain: str
     query: str
+    """As it was put to the corpus; where it was rejected, the Searcher's whole text."""
     key: str | None
     """Image key; None where the query itself was rejected."""
     rank: int
+    """From 1 within the query; 0 where nothing was ranked: a rejected query, a picture drawn at random."""
     score: float
+    """Cosine of the query's and the picture's vectors; 0 where nothing was ranked."""
     reason: str | None
-    """Why it is not in the pool: a query's `Reject` reason, `duplicate`, `masked: ...`."""
+    """Why it is not in the pool: the query's `Reject` reason, or `duplicate`, since another query fits it better."""
 
 
 class Question(Row):
@@ -120,11 +123,11 @@ class Verdict(Row):
     kind: AnswerKind
     text: str
     answers: tuple[str | None, ...]
-    """The m sampled answers; None where no answer could be parsed."""
+    """The sampled answers: m, or as many of them as settled it; None where no answer could be parsed."""
     label: str | None
     """The majority answer (pseudo-label); None on a tie or when nothing was parsed."""
     agreement: float
-    """Size of the majority group over m, 0..1."""
+    """Share of the largest group of equal answers in all that were sampled, 0..1."""
     reason: str | None
     """Why it does not train; None means kept.
 
@@ -152,7 +155,7 @@ class Step(Row):
     tokens: float
     """Mean completion length."""
     active: float
-    """Share of groups with a reward spread, 0..1: the only ones with a gradient."""
+    """Share of groups whose rewards differ, 0..1: the only ones with advantages."""
     parts: tuple[str, ...] = ()
     """What the rewards are made of, by name."""
     part_means: tuple[float, ...] = ()
@@ -185,9 +188,10 @@ class Score(Row):
     truncated: int = 0
     """Samples that were cut off."""
     timeouts: int = 0
-    """Comparisons of this item's answers that the grader gave up: they count as wrong."""
+    """Answers to this item that the grader gave up: they count as wrong."""
     judged: bool | None = None
-    """What the LLM judge says of the greedy answer; None where it was not asked, or did not say."""
+    """Whether the LLM judge finds the greedy answer right; False where there is none. None without a judge, or where it
+    said neither yes nor no."""
 
     def attribute(self, name: str) -> str:
         """The value of an attribute; empty where the item has none of that name."""

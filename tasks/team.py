@@ -2,7 +2,7 @@
 
 A `Team` is what a stage's identity is made of; `team.open()` loads it for the time of the work. All scoring by frozen
 players goes through `Cast`: it asks each distinct thing once, however many rollouts want to know, since frozen scoring
-is most of what a round samples (METHOD.md: about 85 % of the sequences).
+is most of what a round samples (by the published code's settings about 85 % of the sequences).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The micro world's own items: `heldout` is reported, `validation` decides on promotion."""
+"""The micro world's own items: `heldout` is reported, `validation` decides on promotion, `canary` tests the labels."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class World(BaseModel):
 
     kind: Literal["world"] = "world"
     split: heldout.Split
-    """Whose seeds the pictures are drawn from; no split shares a picture with a corpus."""
+    """Whose seeds the pictures are drawn from: no other split's, and no corpus's."""
     count: int = Field(1248, ge=1)
     """How many items. 1248 has each of the 16 domains 26 times at each of the 3 levels."""
 

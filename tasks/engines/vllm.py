@@ -40,7 +40,7 @@ class VLLM(BaseModel):
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "bfloat16"
     """Precision of weights and activations."""
     max_model_len: int = Field(8192, ge=16)
-    """Longest prompt and completion together, in tokens; METHOD: 4096 + 2048."""
+    """Longest prompt and completion together, in tokens; the published code: 4096 + 2048."""
     min_pixels: int | None = Field(None, ge=1)
     """Pictures are enlarged to at least this many pixels; None leaves the model's own limit."""
     max_pixels: int | None = Field(None, ge=1)

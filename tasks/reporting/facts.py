@@ -13,17 +13,18 @@ from tasks.statistics import wilson
 
 
 class Band(Row):
-    """How often the labels of kept questions with about one agreement are right, by the world's oracle."""
+    """How often the labels of kept questions, or of canaries, with about one agreement are right."""
 
     low: float
     high: float
-    """Agreements from `low` up to, but without, `high`."""
+    """Agreements from `low` up to, but without, `high`; the last band has those of 1 too."""
     questions: int
-    """Kept questions about pictures of the world."""
+    """Kept questions about pictures of the world; or canaries."""
     answerable: int
-    """Those that the oracle answers; the others lie outside its grammar, or the picture does not decide them."""
+    """Those that the world's oracle answers; the others lie outside its grammar, or the picture does not decide them.
+    All canaries: their answers are known."""
     right: int
-    """Those whose label is the oracle's answer."""
+    """Those whose label is the oracle's or the known answer."""
 
     @property
     def accuracy(self) -> float | None:
@@ -143,9 +144,9 @@ class Facts:
     replies: Replies
     """Of the new Solver, on all benchmarks."""
     bands: tuple[Band, ...]
-    """Empty where the corpus has no oracle."""
+    """Empty where the corpus has no oracle, or no question was kept."""
     canaries: tuple[Band, ...]
-    """Items with known answers that were labelled among the questions; those in the window."""
+    """Items with known answers that were labelled among the questions: those that would have trained as questions."""
     frontier: Sequence[Estimate]
     verdicts: Sequence[Verdict]
     domains: Mapping[str, Mapping[str, int]]

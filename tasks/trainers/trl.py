@@ -1,6 +1,6 @@
 """GRPO by TRL: examples and a reward function in, a trained adapter out.
 
-Settings are stated in full, none is left to TRL, because its defaults differ from the method's (METHOD and TRL 1.16):
+Settings are stated in full, none is left to TRL, because its defaults (TRL 1.16) differ from the method's:
 
 | | method (published code) | TRL's default | here |
 |---|---|---|---|
