@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from prefect import flow
@@ -102,7 +101,7 @@ def scorecard(model: str, benchmark: str, scores: Sequence[Score]) -> Scorecard:
 def card(scores: Sequence[Score]) -> Card:
     """Figures of some items."""
     clusters, replies = clusters_of(scores), replies_of(scores)
-    opinions = [row.judged for row in scores]
+    judged, undecided = by_judge([row.judged for row in scores])
     mean = [row.sample_accuracy for row in scores]
     greedy, majority = [row.greedy_correct for row in scores], [row.majority_correct for row in scores]
     return Card(
@@ -117,17 +116,15 @@ def card(scores: Sequence[Score]) -> Card:
         unparsed=100 * replies.unparsed / replies.asked,
         truncated=100 * replies.truncated / replies.asked,
         timeouts=replies.timeouts,
-        **by_judge(opinions),
+        judged=judged,
+        undecided=undecided,
     )
 
 
-def by_judge(opinions: Sequence[bool | None]) -> dict[str, Any]:
-    """The judge's figures. Without a judge every opinion is None, and so is its accuracy."""
+def by_judge(opinions: Sequence[bool | None]) -> tuple[float | None, int]:
+    """Accuracy by the judge in points, and how many items it left undecided; None and 0 without any opinion."""
     told = [one for one in opinions if one is not None]
-    return {
-        "judged": 100 * float(np.mean(told)) if told else None,
-        "undecided": len(opinions) - len(told) if told else 0,
-    }
+    return (100 * float(np.mean(told)), len(opinions) - len(told)) if told else (None, 0)
 
 
 def _points(interval: Interval) -> Interval:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import Annotated
 
 import numpy as np
 import typer
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
@@ -30,6 +31,9 @@ from tasks.records import Score
 from tasks.standing import standing
 from tasks.statistics import Gain, gain
 from tasks.store import Place, Store
+
+Figures = NDArray[np.float64]
+"""[items, 2]: share of right samples, and whether the greedy answer is right."""
 
 ARMS: dict[str, tuple[str, ...]] = {
     "active": (),
@@ -94,13 +98,20 @@ def scores(trial: Trial, number: int, benchmark: str) -> dict[str, Score]:
     return {row.id: row for row in found.read() if row.benchmark == benchmark}
 
 
-def changes(trial: Trial, number: int, benchmark: str) -> tuple[np.ndarray, np.ndarray]:
-    """float64 [items, 2] before and after: share of right samples, and right greedy answer."""
+def changes(trial: Trial, number: int, benchmark: str) -> tuple[Figures, Figures]:
+    """Before the first round and after round `number`, on the same items."""
     before, after = scores(trial, 0, benchmark), scores(trial, number, benchmark)
-    return tuple(
-        np.array([[row.sample_accuracy, row.greedy_correct] for row in (part[i] for i in before)])
-        for part in (before, after)
-    )  # type: ignore[return-value]
+    return _figures(before.values()), _figures(after[item] for item in before)
+
+
+def _figures(rows: Iterable[Score]) -> Figures:
+    return np.array([[row.sample_accuracy, row.greedy_correct] for row in rows], np.float64)
+
+
+def gains(before: Figures, after: Figures, seed: int) -> tuple[Gain, Gain]:
+    """Of the mean of samples, and of greedy."""
+    mean, greedy = (gain(before[:, i].tolist(), after[:, i].tolist(), 5000, seed) for i in (0, 1))
+    return mean, greedy
 
 
 def result(trial: Trial, benchmark: str) -> Result:
@@ -108,8 +119,7 @@ def result(trial: Trial, benchmark: str) -> Result:
     now = standing(Store.from_environment(), trial.run)
     before, after = changes(trial, now.origin, benchmark)
     promoted = sum(decision.promoted for _, decision in now.decisions)
-    mean, greedy = (gain(before[:, i].tolist(), after[:, i].tolist(), 5000, trial.seed) for i in (0, 1))
-    return Result(trial, promoted, mean, greedy)
+    return Result(trial, promoted, *gains(before, after, trial.seed))
 
 
 def pooled(trials: Sequence[Trial], benchmark: str) -> tuple[Gain, Gain]:
@@ -117,8 +127,7 @@ def pooled(trials: Sequence[Trial], benchmark: str) -> tuple[Gain, Gain]:
     store = Store.from_environment()
     pairs = [changes(trial, standing(store, trial.run).origin, benchmark) for trial in trials]
     before, after = (np.mean([pair[side] for pair in pairs], axis=0) for side in (0, 1))
-    mean, greedy = (gain(before[:, i].tolist(), after[:, i].tolist(), 5000, 0) for i in (0, 1))
-    return mean, greedy
+    return gains(before, after, seed=0)
 
 
 def table(arms: Sequence[str], seeds: Sequence[int], rounds: int, benchmark: str) -> Table:
@@ -138,25 +147,26 @@ def table(arms: Sequence[str], seeds: Sequence[int], rounds: int, benchmark: str
 
 
 def _cells(change: Gain) -> tuple[str, str]:
-    difference = change.after - change.before
-    return f"{change.before:.1f} -> {change.after:.1f}", f"{difference:+.1f} [{change.low:+.1f}, {change.high:+.1f}]"
+    return f"{change.before:.1f} -> {change.after:.1f}", f"{change.points:+.1f} [{change.low:+.1f}, {change.high:+.1f}]"
+
+
+def _gained(trial: Trial, number: int, benchmark: str) -> float:
+    """Points by which the mean of samples of round `number`'s Solver is above the base's."""
+    before, after = changes(trial, number, benchmark)
+    return 100 * float(after[:, 0].mean() - before[:, 0].mean())
 
 
 def plot(arms: Sequence[str], seeds: Sequence[int], rounds: int, benchmark: str, path: Path) -> None:
-    """Gain of the sampled mean by round, a line a trial; a rolled-back round is drawn hollow."""
+    """Gain of the sampled mean by round, a line a trial."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
     for color, arm in enumerate(arms):
         for trial in (Trial(arm, seed) for seed in seeds):
-            gains = [0.0] + [
-                float(100 * np.subtract(*reversed([x[:, 0].mean() for x in changes(trial, n, benchmark)])))
-                for n in range(1, rounds + 1)
-            ]
             axes.plot(
                 range(rounds + 1),
-                gains,
+                [0.0, *(_gained(trial, number, benchmark) for number in range(1, rounds + 1))],
                 marker="o",
                 color=f"C{color}",
                 alpha=0.7,

@@ -75,7 +75,7 @@ class Coding(BaseModel):
 def train_quantizer(
     place: Place,
     lists: int,
-    scheme: str,
+    scheme: Scheme,
     embedder: str,
     asked: Asked,
     parts: tuple[Artifact[Sample], ...],
@@ -86,7 +86,7 @@ def train_quantizer(
     vectors = vectors_of(parts)
     sample = _sampled(vectors, max(_SAMPLED, 64 * lists))
     texts = [*Texts.divided(asked.texts, RECALL_QUERIES).train, *_captions(parts).train]
-    quantizer = Quantizer.train(sample, clip.open().embed_texts(texts), lists, _scheme(scheme))
+    quantizer = Quantizer.train(sample, clip.open().embed_texts(texts), lists, scheme)
     quantizer.save(workspace() / "quantizer")
     row = Trained(vectors=len(sample), texts=len(texts), error=quantizer.error([sample]))
     return Output([row], {"lists": lists}, {"quantizer": workspace() / "quantizer"})
@@ -395,10 +395,6 @@ def _sampled(vectors: Vectors, most: int) -> NDArray[np.float16]:
 
 def _vectors_in(part: Artifact[Sample]) -> int:
     return part.counters.get("kept", 0)
-
-
-def _scheme(name: str) -> Scheme:
-    return "pq" if name == "pq" else "rabitq"
 
 
 def _shard(part: Artifact[Sample]) -> str:
