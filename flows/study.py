@@ -122,27 +122,33 @@ def result(trial: Trial, benchmark: str) -> Result:
     return Result(trial, promoted, *gains(before, after, trial.seed))
 
 
-def pooled(trials: Sequence[Trial], benchmark: str) -> tuple[Gain, Gain]:
-    """Mean over seeds, item by item, then the paired interval over items."""
+def pooled(trials: Sequence[Trial], benchmark: str) -> tuple[Figures, Figures]:
+    """Of the bases and of the standing teams: mean over seeds, item by item."""
     store = Store.from_environment()
     pairs = [changes(trial, standing(store, trial.run).origin, benchmark) for trial in trials]
     before, after = (np.mean([pair[side] for pair in pairs], axis=0) for side in (0, 1))
-    return gains(before, after, seed=0)
+    return before, after
 
 
 def table(arms: Sequence[str], seeds: Sequence[int], rounds: int, benchmark: str) -> Table:
-    """One row a trial and one an arm."""
+    """One row a trial, one an arm, and one that sets the first arm beside each other one."""
     shown = Table(title=f"{benchmark} after {rounds} rounds: points, with the 95 % paired interval of the change")
     for column in ("arm", "seed", "promoted", "mean of samples", "change", "greedy", "change"):
         shown.add_column(column, justify="left" if column == "arm" else "right")
+    ends: dict[str, Figures] = {}
     for arm in arms:
         trials = [Trial(arm, seed) for seed in seeds]
         for row in (result(trial, benchmark) for trial in trials):
             shown.add_row(
                 arm, str(row.trial.seed), f"{row.promoted} of {rounds}", *_cells(row.mean), *_cells(row.greedy)
             )
-        mean, greedy = pooled(trials, benchmark)
+        before, ends[arm] = pooled(trials, benchmark)
+        mean, greedy = gains(before, ends[arm], seed=0)
         shown.add_row(f"{arm}, all seeds", "", "", *_cells(mean), *_cells(greedy), style="bold", end_section=True)
+    first, *others = arms
+    for other in others:
+        mean, greedy = gains(ends[other], ends[first], seed=0)
+        shown.add_row(f"{other} -> {first}", "", "", *_cells(mean), *_cells(greedy))
     return shown
 
 
