@@ -15,6 +15,7 @@ from pathlib import Path
 from flows import cli_doctor_prefect
 from flows.check import Check
 from tasks.benchmarks import open_benchmark
+from tasks.coding import build_index
 from tasks.config import RunConfig
 from tasks.corpora import CorpusConfig, World
 from tasks.errors import UserError
@@ -195,7 +196,7 @@ def _corpus(config: RunConfig, store: Store) -> Check:
     """The index's fingerprint, and whether its files are what was committed."""
     place = place_of(store, config.corpus.at)
     where = f"{place.store.url}/{place.prefix}"
-    if (manifest := place.manifest("index")) is not None:
+    if (manifest := place.manifest(build_index.name)) is not None:
         place.verify(manifest)
         prints = f"index {manifest.fingerprint[:12]}, embedder {str(manifest.identity.get('embedder'))[:12]}"
         return Check("corpus", "pass", f"{where}, {manifest.rows} rows, {prints}, files whole")

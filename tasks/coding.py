@@ -198,7 +198,7 @@ class _Build:
 
     def _standing(self) -> tuple[Artifact[Trained], set[str]] | None:
         """What was trained on some of these parts, with these settings; and the identities of those parts."""
-        manifest = self.place.manifest("quantizer")
+        manifest = self.place.manifest(train_quantizer.name)
         if manifest is None:
             return None
         listed = {str(part) for part in _list(manifest.identity.get("parts"))}
@@ -231,8 +231,7 @@ class _Build:
         return (*order, *(name for name in self.parts if name not in order))
 
     def _earlier(self) -> Artifact[Sample] | None:
-        manifest = self.place.manifest("index")
-        found = None if manifest is None else self.place.find("index", Sample)
+        found = self.place.find(build_index.name, Sample)
         return found if found and any(file.name == CODES for file in found.manifest.files) else None
 
     def _index(self, quantizer: Artifact[Trained], order: tuple[str, ...]) -> Artifact[Sample]:
@@ -278,7 +277,7 @@ def open_index(
 def _opened_codes(place: Place, index: Artifact[Sample], parts: Mapping[str, Artifact[Sample]]) -> Codes | None:
     if not any(file.name == CODES for file in index.manifest.files):
         return None
-    quantizer = place.find("quantizer", Trained)
+    quantizer = place.find(train_quantizer.name, Trained)
     if quantizer is None or quantizer.identity != index.manifest.identity["quantizer"]:
         raise UserError(f"what {index.uri} was coded with is gone: build the corpus again.")
     coding, trained = _coding(index), Quantizer.open(quantizer.folder("quantizer"))

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import TypeAdapter
 
-from tasks.coding import VECTORS, index_parts, open_index, parts_in
+from tasks.coding import VECTORS, build_index, index_parts, open_index, parts_in
 from tasks.corpora import Corpus, CorpusConfig, Source, World
 from tasks.corpora.collection import Collection
 from tasks.corpora.decode import Limits, Read
@@ -209,7 +209,7 @@ def sources(place: Place) -> list[CorpusConfig]:
 
 def built_index(place: Place) -> Artifact[Sample]:
     """The corpus's index, verified. UserError where none is complete."""
-    index = place.find("index", Sample)
+    index = place.find(build_index.name, Sample)
     if index is None:
         raise _not_built(place)
     return index
@@ -243,7 +243,7 @@ def _rendered(place: Place, world: World) -> Corpus:
 
 
 def _catalog(place: Place) -> list[Catalog]:
-    catalog = place.find("catalog", Catalog)
+    catalog = place.find(write_catalog.name, Catalog)
     if catalog is None:
         raise _not_built(place)
     return catalog.read()
@@ -259,7 +259,7 @@ def _configured(source: Catalog) -> CorpusConfig:
 
 
 def _part(place: Place, shard: str) -> Artifact[Sample]:
-    part = part_of(place, shard).find("embeddings", Sample)
+    part = part_of(place, shard).find(embed_shard.name, Sample)
     if part is None:
         raise UserError(f"shard {shard} of {place.store.url}/{place.prefix} is gone: build the corpus again.")
     return part
@@ -272,7 +272,7 @@ def _without_known(place: Place, corpus: Corpus, known: Mapping[str, object]) ->
         if listed.name not in known:
             new.append(listed)
             continue
-        had = part_of(place, listed.name).find("shard", Shard)
+        had = part_of(place, listed.name).find(describe_shard.name, Shard)
         with corpus.shard(listed.name) as source:
             if had is None or had.read()[0].version != source.describe().version:
                 raise UserError(

@@ -8,8 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from tasks.config import RunConfig
 from tasks.corpora.sample import Sample
-from tasks.errors import UserError
-from tasks.index import build_corpus, corpus_place, open_library, place_of
+from tasks.index import build_corpus, built_index, corpus_place, open_library, place_of
 from tasks.retrieval.library import Library, LibraryConfig
 from tasks.store import Artifact, Store
 
@@ -24,17 +23,12 @@ class Shelf(BaseModel):
 
     @classmethod
     def stock(cls, store: Store, config: RunConfig) -> Self:
-        """The corpus that the run names, built or brought up to date where it says of what."""
+        """The corpus that the run names, built or brought up to date where it says of what. UserError where none is."""
         corpus, retrieval = config.corpus, config.retrieval
         place = place_of(store, corpus.at)
         if corpus.source is not None:
             return cls(index=build_corpus(place, corpus.source, retrieval, corpus.at_once), retrieval=retrieval)
-        index = place.find("index", Sample)
-        if index is None:
-            raise UserError(
-                f"no corpus at {place.store.url}/{place.prefix}: build one with `active-zero corpus build`."
-            )
-        return cls(index=index, retrieval=retrieval)
+        return cls(index=built_index(place), retrieval=retrieval)
 
     def open(self) -> Library:
         """The library of these pictures, also where the corpus has grown since. UserError where it is another now."""
