@@ -154,8 +154,10 @@ def parameters(config: RunConfig) -> int | None:
     """Of the base model: by its files, else by its name (`Qwen2.5-VL-7B`); None where neither says."""
     if (folder := model_folder(config.model)) is not None:
         return sum(map(_weights, folder.glob("*.safetensors")))
-    named = re.search(r"(\d+(?:\.\d+)?)B\b", config.model, re.IGNORECASE)
-    return int(float(named[1]) * 1e9) if named else None
+    if (named := re.search(r"(\d+(?:\.\d+)?)B\b", config.model, re.IGNORECASE)) is not None:
+        return int(float(named[1]) * 1e9)
+    base_model(config.model)  # UserError where there is none of that name
+    return None
 
 
 def _weights(file: Path) -> int:
