@@ -41,9 +41,9 @@ def play_round(config: RunConfig, run: str, number: int, store: str, approve: bo
     home, seed = Store(store), seed_of(config.seed, number)
     here, stood = Place.round(home, run, number), standing(home, run, before=number)
     origin, earlier = stood.origin, taught(home, run, stood)
-    team = team_of(config, home, run, origin)
     domains, train, pay, exams = config.domains, config.train, config.rewards, open_exams(config.evaluate)
     known = open_canaries(config.filter)
+    team = team_of(config, home, run, origin)
     shelf = Shelf.stock(home, config)
 
     frontier = probe_frontier(here, config.probe, team, shelf, domains, seed)
