@@ -107,19 +107,10 @@ def temporary(url: str) -> Iterator[Callable[[], None]]:
     """A server without pages; gives what waits until it answers. It leaves with this process, however that one ends."""
     port = str(urlsplit(url).port)
     # uvicorn would look for modules in the present folder first: see `started`
-    arguments = [
-        "-m",
-        "uvicorn",
-        "--app-dir",
-        sysconfig.get_path("purelib"),
-        "--log-level",
-        "error",
-        "--lifespan",
-        "on",
-    ]
+    program = ["-m", "uvicorn", "--app-dir", sysconfig.get_path("purelib")]
+    options = ["--host", HOST, "--port", port, "--lifespan", "on", "--log-level", "error"]
     environment = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
-    application = ["--factory", "prefect.server.api.server:create_app", "--host", HOST, "--port", port]
-    command = [sys.executable, *arguments, *application]
+    command = [sys.executable, *program, "--factory", "prefect.server.api.server:create_app", *options]
     with tempfile.TemporaryFile() as said:
         process = started(command, environment, said.fileno())
 
@@ -128,9 +119,8 @@ def temporary(url: str) -> Iterator[Callable[[], None]]:
                 wait_for(url, process)
             except RuntimeError as error:
                 said.seek(0)
-                raise RuntimeError(
-                    f"{error}: {(said.read().decode().splitlines() or ['it said nothing'])[-1]}"
-                ) from None
+                lines = said.read().decode(errors="replace").splitlines() or ["it said nothing"]
+                raise RuntimeError(f"{error}: {lines[-1]}") from None
 
         try:
             yield ready

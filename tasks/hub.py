@@ -7,6 +7,7 @@ branch or a tag.
 
 from __future__ import annotations
 
+import logging
 import re
 from functools import lru_cache
 from pathlib import Path
@@ -60,7 +61,7 @@ class HubModel(BaseModel):
 def hub_model(name: str) -> HubModel | None:
     """The model that `owner/model` or `owner/model@revision` stands for; None where the text is no such name.
 
-    Asked of the hub once a process; where the hub cannot be reached, what it last said holds, and that is logged.
+    Asked of the hub once a process; where the hub cannot be reached, what it last said holds, and its client says so.
     UserError where it knows no such model, or neither it nor this disk says which commit is meant.
     """
     import httpx
@@ -69,6 +70,7 @@ def hub_model(name: str) -> HubModel | None:
 
     if (named := NAME.fullmatch(name)) is None:
         return None
+    logging.getLogger("huggingface_hub.hf_api").setLevel(logging.WARNING)  # also where the client is told to be quiet
     try:
         revision = resolve_revision(named["repository"], revision=named["revision"])
     except (httpx.HTTPError, RevisionResolutionError, HFValidationError) as error:

@@ -38,7 +38,7 @@ class Beside:
         for prompt, ids in zip(prompts, found, strict=True):
             if prompt.ids.tolist() != ids:
                 told = f"a prompt of {len(prompt.ids)} tokens as one of {len(ids)}"
-                raise UserError(f"vLLM reads {told}: leave trainer.vllm.min_pixels and max_pixels out.")
+                raise UserError(f"vLLM reads {told}: leave min_pixels and max_pixels of train.<role>.vllm out.")
         shutil.rmtree(folder)
         self._steps += 1
         return samples

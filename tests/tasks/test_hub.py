@@ -58,6 +58,16 @@ def test_its_files_are_downloaded_once_and_no_pickle_among_them(hub: SmallHub) -
     assert hub.served == []
 
 
+def test_a_commit_that_the_hub_could_not_be_asked_for_is_said_also_where_its_client_is_told_to_be_quiet(
+    hub: SmallHub,
+) -> None:
+    asked(COMMIT, REPOSITORY)
+    quiet = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HUB_VERBOSITY": "error"}
+    done = subprocess.run([sys.executable, "-c", COMMIT, REPOSITORY], env=quiet, capture_output=True, text=True)
+    assert done.stdout.split() == [hub.commit]
+    assert f"Using cached commit hash for '{REPOSITORY}'" in done.stderr
+
+
 def test_a_model_that_cannot_be_had_is_one_line_that_says_why(hub: SmallHub) -> None:
     (told,) = asked(COMMIT, "owner/other")
     assert told.startswith("model owner/other cannot be used: the hub has no such model, or it is private")
