@@ -9,17 +9,18 @@ import numpy as np
 from prefect import flow
 from pydantic import BaseModel, ConfigDict
 
+from flows.history import standing, team_of
 from tasks.benchmarks import open_benchmark
 from tasks.benchmarks.metrics import own_figures, own_means
+from tasks.benchmarks.statistics import Interval, clusters_of, mean_interval, wilson_of
 from tasks.config import RunConfig
-from tasks.errors import UserError
 from tasks.evaluate import examine, judged
+from tasks.players.team import Team
 from tasks.records import Score
 from tasks.reporting.facts import replies_of
-from tasks.standing import standing, team_of
-from tasks.statistics import Interval, clusters_of, mean_interval, wilson_of
+from tasks.settings.errors import UserError
+from tasks.settings.seeds import seed_of
 from tasks.store import Store
-from tasks.team import Team, seed_of
 
 
 class Card(BaseModel):

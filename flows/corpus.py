@@ -18,13 +18,11 @@ from prefect import flow
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from pydantic import BaseModel, ConfigDict
 
-from tasks.addresses import Address
 from tasks.config import RunConfig
 from tasks.corpora import Corpus, CorpusConfig, Folder, Laion
 from tasks.corpora.decode import EXTENSIONS
 from tasks.corpora.sample import Sample, reasons
-from tasks.errors import UserError
-from tasks.index import (
+from tasks.corpus import (
     AT_ONCE,
     add_to_corpus,
     build_corpus,
@@ -37,6 +35,8 @@ from tasks.index import (
 from tasks.retrieval import Hit, LibraryConfig
 from tasks.retrieval.filters import Filter
 from tasks.retrieval.library import Library
+from tasks.settings.addresses import Address
+from tasks.settings.errors import UserError
 from tasks.store import Artifact
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 
 from flows import round as one_round
-from tasks.errors import UserError
-from tasks.stage import Stage
-from tasks.standing import standing
+from flows.history import standing
+from tasks.execution.stage import Stage
+from tasks.settings.errors import UserError
 from tasks.store import Place, Store, stage_order
 
 log = logging.getLogger(__name__)

@@ -14,8 +14,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from tasks.overlay import ROOT
-from tasks.progress import track
+from tasks.execution.progress import track
+from tasks.settings.overlay import ROOT
 
 Part = Literal["vlm", "clip", "card"]
 PARTS: tuple[Part, ...] = ("vlm", "clip", "card")
@@ -23,7 +23,7 @@ PARTS: tuple[Part, ...] = ("vlm", "clip", "card")
 
 def train_vlm(folder: Path) -> None:
     """The vision-language model of all three roles."""
-    from tasks.pretrain import Pretraining, pretrain
+    from tasks.pretraining.vlm import Pretraining, pretrain
 
     recipe = Pretraining()
     _timed("vlm", recipe.steps, lambda on_step: pretrain(recipe, folder / "vlm", on_step))
@@ -31,7 +31,7 @@ def train_vlm(folder: Path) -> None:
 
 def train_clip(folder: Path) -> None:
     """The open_clip model that finds pictures by text."""
-    from tasks.pretrain_clip import ClipPretraining, pretrain_clip
+    from tasks.pretraining.clip import ClipPretraining, pretrain_clip
 
     recipe = ClipPretraining()
     _timed("clip", recipe.steps, lambda on_step: pretrain_clip(recipe, folder / "clip", on_step))
@@ -39,7 +39,7 @@ def train_clip(folder: Path) -> None:
 
 def write_card(folder: Path) -> None:
     """Measures both models and writes `README.md` beside them."""
-    from tasks.card import describe
+    from tasks.pretraining.card import describe
 
     (folder / "README.md").write_text(describe(folder))
 

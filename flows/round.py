@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 from prefect import flow
 
-from flows.process import await_approval
+from flows.history import standing, taught, team_of
 from tasks.config import RunConfig
+from tasks.corpus import Shelf
 from tasks.evaluate import evaluate_solver, open_exams
+from tasks.execution.flow_run import await_approval
 from tasks.filter import filter_questions, open_canaries
 from tasks.probe import probe_frontier
 from tasks.promote import promote
@@ -16,11 +18,9 @@ from tasks.records import Decision, Verdict
 from tasks.report import report_round
 from tasks.reporting.facts import Band
 from tasks.search import search_images
-from tasks.shelf import Shelf
-from tasks.standing import standing, taught, team_of
+from tasks.settings.seeds import seed_of
 from tasks.store import Artifact, Place, Store
 from tasks.synthesize import synthesize_questions
-from tasks.team import seed_of
 from tasks.train import train_questioner, train_searcher, train_solver
 
 

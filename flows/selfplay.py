@@ -6,13 +6,13 @@ from prefect import flow, get_run_logger
 from prefect.runtime import flow_run
 
 from flows.force import withdraw
-from flows.form import Override, Rounds, RunName, StageName, Text
-from flows.process import take_charge
+from flows.history import Standing, standing
 from flows.round import Round, play_round
-from flows.showcase import show_round
-from tasks.canaries import rotten
+from flows.server.artifacts import show_round
+from flows.server.parameters import Override, Rounds, RunName, StageName, Text
 from tasks.config import DEFAULT, RunConfig, load_config
-from tasks.standing import Standing, standing
+from tasks.execution.flow_run import take_charge
+from tasks.labelling.gold import rotten
 from tasks.store import Place, Store
 
 

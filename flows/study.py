@@ -24,12 +24,12 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from flows.history import standing
+from tasks.benchmarks.statistics import Gain, gain
 from tasks.config import DEFAULT, load_config
-from tasks.errors import UserError
 from tasks.evaluate import evaluate_solver
 from tasks.records import Score
-from tasks.standing import standing
-from tasks.statistics import Gain, gain
+from tasks.settings.errors import UserError
 from tasks.store import Place, Store
 
 Figures = NDArray[np.float64]

@@ -13,19 +13,19 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from tasks.addresses import Address, without_secrets
 from tasks.benchmarks.judge import JudgeConfig
+from tasks.benchmarks.statistics import Judge
 from tasks.corpora import CorpusConfig
 from tasks.engines import EngineConfig
 from tasks.engines.request import Sampling
-from tasks.identity import Execution
-from tasks.overlay import find, override, read, validated
 from tasks.retrieval.library import LibraryConfig
 from tasks.rewards import Preset
 from tasks.roles.questioner import QuestionerWording
 from tasks.roles.searcher import Domain, SearcherWording
 from tasks.roles.solver import SolverWording
-from tasks.statistics import Judge
+from tasks.settings.addresses import Address, without_secrets
+from tasks.settings.fingerprint import Execution
+from tasks.settings.overlay import find, override, read, validated
 from tasks.trainers import TrainerConfig
 
 DEFAULT = "embedded.yaml"
@@ -56,7 +56,7 @@ class Draw(Settings):
 
 
 class Looks(Settings):
-    """Sequential sampling: answers come a few at a time, until they settle the question (`tasks/sequential.py`)."""
+    """Sequential sampling: answers come a few at a time, until they settle the question (see `tasks.labelling`)."""
 
     first: Count = 4
     """Answers before the first look."""
@@ -156,7 +156,7 @@ class SynthesizeConfig(Settings):
 
 
 class GateConfig(Settings):
-    """What else a labelled question must pass before it trains (`tasks/gates.py`)."""
+    """What else a labelled question must pass before it trains (`tasks/labelling/leakage.py`)."""
 
     asked_before: bool = True
     """Drop what an earlier round of this team has trained on: the same question about the same picture."""
@@ -169,7 +169,7 @@ class GateConfig(Settings):
 
 
 class CanaryConfig(Settings):
-    """Items whose answer is known, mixed unmarked into every labelling batch (`tasks/canaries.py`)."""
+    """Items whose answer is known, mixed unmarked into every labelling batch (`tasks/labelling/gold.py`)."""
 
     source: str = "world:canary"
     """A benchmark, by name or file; none that decides or is reported."""

@@ -17,12 +17,14 @@ from tasks.benchmarks.answers import mark, read
 from tasks.benchmarks.judge import Case, JudgeConfig
 from tasks.config import Draw, EvaluateConfig
 from tasks.engines.request import Completion
+from tasks.execution.stage import stage
 from tasks.grading import vote
+from tasks.players.sampler import Cast, Posed
+from tasks.players.team import Team
 from tasks.records import Score
 from tasks.reporting.facts import replies_of
-from tasks.stage import stage
+from tasks.settings.seeds import seed_of
 from tasks.store import Output, Place
-from tasks.team import Cast, Posed, Team, seed_of
 
 GREEDY = Draw(temperature=0)
 

@@ -13,18 +13,21 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence, Set
 from random import Random
 
-from tasks import canaries, gates
 from tasks.benchmarks import BenchmarkConfig, Item, open_benchmark
 from tasks.config import FilterConfig, GateConfig
+from tasks.corpus import Shelf
+from tasks.execution.stage import stage
 from tasks.grading import vote
-from tasks.identity import digest
-from tasks.prompt import Picture
+from tasks.labelling import gold as canaries
+from tasks.labelling import leakage as gates
+from tasks.labelling.early_stopping import decides_keeping
+from tasks.players.sampler import Cast, Posed
+from tasks.players.team import Team
 from tasks.records import Answers, Question, Verdict
-from tasks.sequential import decides_keeping
-from tasks.shelf import Shelf
-from tasks.stage import stage
+from tasks.records.prompt import Picture
+from tasks.settings.fingerprint import digest
+from tasks.settings.seeds import seed_of
 from tasks.store import Artifact, Output, Place
-from tasks.team import Cast, Posed, Team, seed_of
 
 TOO_HARD, TOO_EASY, NO_MAJORITY, NO_ANSWER, OVER_QUOTA, NOT_TRUSTED = (
     "too hard",

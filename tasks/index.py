@@ -1,313 +1,427 @@
-"""Makes a corpus searchable: shards, then rows and embeddings shard by shard, then one index over all.
+"""One index over a corpus's parts: their rows under masks, codes where there are too many vectors, and its recall.
 
-    corpora/<name>/shards/                      the micro world's shards, where the corpus is rendered
-    corpora/<name>/parts/00012/shard/           what a shard is, by its contents
-    corpora/<name>/parts/00012/embeddings/      its rows and their float16 vectors
-    corpora/<name>/catalog/                     where the shards lie and how to open it all
-    corpora/<name>/quantizer/, index/           all rows, masked, and the index (`coding.py`)
+    corpora/<name>/quantizer/    what codes were trained on the first shards, where the index is none without
+    corpora/<name>/index/        all rows, masked; the codes, and how far a query looks into them
 
-A shard is fetched and read once: its pictures are decoded, checked and embedded in one stream. Vector i of a part
-belongs to its i-th row without a `reason`. Masks are laid over all rows afterwards; what they leave is in the index.
+Vector i of the index is the i-th of all parts' vectors, parts in the order of their names; `rows.npy` says which row it
+belongs to. The parts' own float16 files are what is searched and re-ranked: nothing is copied. Every vector is coded,
+also a masked one, so another mask codes nothing again.
+
+Shards that are added are coded with what the first were trained with. Codes are trained again when those of the added
+shards err more (`drift`), or when their captions find less than the target.
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import TypeAdapter
+from pydantic import BaseModel, ConfigDict
 
-from tasks.coding import VECTORS, build_index, index_parts, open_index, parts_in
-from tasks.corpora import Corpus, CorpusConfig, Source, World
-from tasks.corpora.collection import Collection
-from tasks.corpora.decode import Limits, Read
-from tasks.corpora.sample import Listed, Sample, Shard, reasons
-from tasks.errors import UserError
-from tasks.identity import Execution
-from tasks.mapped import mapped
-from tasks.progress import track
+from tasks.corpora.masks import Blocklist, Masks, grouped, masked
+from tasks.corpora.sample import Sample, reasons
+from tasks.execution.stage import stage, workspace
 from tasks.records import Row
-from tasks.retrieval.clip import Clip, Embedder
-from tasks.retrieval.library import Library, LibraryConfig
-from tasks.stage import stage, workspace
-from tasks.store import Artifact, Output, Place, Store
+from tasks.retrieval.clip import Clip
+from tasks.retrieval.codes import Codes, Quantizer, Scheme, Setting
+from tasks.retrieval.index import IVF, Chosen, Exact, Index, IndexConfig, Scan, choose
+from tasks.retrieval.library import LibraryConfig
+from tasks.retrieval.queries import Asked
+from tasks.retrieval.tuning import AT, Measured, RecallMissed, Texts, latency, measure, tune
+from tasks.retrieval.vectors import Vectors
+from tasks.settings.errors import UserError
+from tasks.settings.fingerprint import Execution, digest
+from tasks.store import Artifact, Output, Place
 
 if TYPE_CHECKING:
     import numpy as np
+    import pyarrow as pa
     from numpy.typing import NDArray
-    from PIL import Image
 
 log = logging.getLogger(__name__)
 
-AT_ONCE = 2
-"""Shards under way on one machine: one is fetched while another is embedded."""
-DAMAGED = "damaged shard"
-_NO_PICTURE = ("failed", "unfinished", DAMAGED, "damaged metadata")
+VECTORS = "embeddings.npy"
+ROWS = "rows.npy"
+CODES = "codes.faiss"
+SETTING = "setting.json"
+RECALL_QUERIES = 500
+_SAMPLED = 1 << 14
+_OPENING = 16
 
 
-class Catalog(Row):
-    """One source of a built corpus, and how it is opened again."""
+class Trained(Row):
+    """What codes were trained on, and how well they tell it."""
 
-    corpus: str
-    """Its `CorpusConfig` as JSON: where the shards lie."""
-    library: str
-    """The corpus's `LibraryConfig` as JSON."""
-    shards: tuple[str, ...]
-    """Names of the shards that come from there."""
+    vectors: int
+    texts: int
+    error: float
+    """Mean squared distance from the nearest list's centre, where all axes were changed."""
 
 
-def embed(reads: Iterable[Read], embedder: Embedder) -> tuple[list[Sample], NDArray[np.float16]]:
-    """All rows of a stream, and float16 [kept, d] of those without a reason, in their order."""
-    samples: list[Sample] = []
+class Coding(BaseModel):
+    """How an index's codes are read: attached to it."""
 
-    def images() -> Iterator[Image.Image]:
-        with track(None, "pictures") as progress:
-            for sample, image in reads:
-                samples.append(sample)
-                progress.advance()
-                if image is not None:
-                    yield image
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
-    vectors = embedder.embed_images(images())
-    return samples, vectors
+    setting: Setting
+    order: tuple[str, ...]
+    """Shards in the order in which they were coded."""
 
 
-@stage("shards", Shard)
-def render_shards(place: Place, world: World) -> Output[Shard]:
-    """The micro world's shards, kept in the store under `shards/`."""
-    folder = workspace() / "shards"
-    folder.mkdir()
-    world.render(folder)
-    corpus = world.rendered(folder)
-    return Output([corpus.shard(listed.name).describe() for listed in corpus.listing()], files={"shards": folder})
-
-
-@stage("shard", Shard)
-def describe_shard(place: Place, listed: Listed, *, source: Annotated[Source, Execution]) -> Output[Shard]:
-    """What a shard holds, so that it counts as the same wherever it lies. Read again only when its stamp changes."""
-    return Output([source.describe()])
-
-
-@stage("embeddings", Sample, version=2)
-def embed_shard(
+@stage("quantizer", Trained)
+def train_quantizer(
     place: Place,
-    shard: Shard,
-    limits: Limits,
+    lists: int,
+    scheme: Scheme,
     embedder: str,
+    asked: Asked,
+    parts: tuple[Artifact[Sample], ...],
     *,
-    source: Annotated[Source, Execution],
     clip: Annotated[Clip, Execution],
+) -> Output[Trained]:
+    """The change of axes and the lists' centres, from an even sample of the parts' vectors, captions and queries."""
+    vectors = vectors_of(parts)
+    sample = _sampled(vectors, max(_SAMPLED, 64 * lists))
+    texts = [*Texts.divided(asked.texts, RECALL_QUERIES).train, *_captions(parts).train]
+    quantizer = Quantizer.train(sample, clip.open().embed_texts(texts), lists, scheme)
+    quantizer.save(workspace() / "quantizer")
+    row = Trained(vectors=len(sample), texts=len(texts), error=quantizer.error([sample]))
+    return Output([row], {"lists": lists}, {"quantizer": workspace() / "quantizer"})
+
+
+@stage("index", Sample, version=3)
+def build_index(
+    place: Place,
+    config: Chosen,
+    masks: Masks,
+    blocked: Blocklist,
+    embedder: str,
+    asked: Asked,
+    parts: tuple[Artifact[Sample], ...],
+    quantizer: Artifact[Trained] | None,
+    order: tuple[str, ...],
+    *,
+    clip: Annotated[Clip, Execution],
+    earlier: Annotated[Artifact[Sample] | None, Execution] = None,
 ) -> Output[Sample]:
-    """One shard's rows and vectors. `embedder` is the fingerprint of the model that `clip` opens."""
+    """All parts' rows with masks laid over them, codes if there is a quantizer, and how well texts are answered.
+
+    `order` says in which the parts are coded; the codes of `earlier`, which has the first of them, are taken over.
+    RecallMissed where texts find less than `config.target`.
+    """
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    raw = pa.concat_tables(part.table() for part in parts)
+    table = masked(raw, masks, blocked)
+    counts = reasons(table["reason"].to_pylist())
+    rows = np.flatnonzero(pc.is_null(raw["reason"]).to_numpy())
+    served = pc.is_null(table["reason"]).to_numpy()[rows]
+    if not served.any():
+        raise UserError(f"no usable picture in this corpus: {counts}.")
+    vectors = vectors_of(parts)
+    table = grouped(table, vectors.picked(np.flatnonzero(served)), masks)
+    np.save(workspace() / ROWS, rows)
+    index, files = Index(vectors, served), {ROWS: workspace() / ROWS}
+    texts = _Queries.of(table, rows[served], asked, clip)
+    if not isinstance(config, Exact) and quantizer is not None:
+        index.codes = _coded(quantizer, parts, order, earlier)
+        setting = tune(index, texts.tune, config.target, config.rerank)
+        index.codes = index.codes.with_setting(setting)
+        coding = Coding(setting=setting, order=order)
+        (workspace() / SETTING).write_text(coding.model_dump_json())
+        index.codes.save(workspace() / CODES)
+        files |= {name: workspace() / name for name in (SETTING, CODES)}
+        counts |= {"lists": index.codes.lists, "probes": setting.probes, "rerank": setting.rerank}
+    counts |= {"near-duplicates": len(table) - table["group"].null_count, "dimensions": vectors.dimensions}
+    return Output(table, counts | _measured(index, texts, config), files)
+
+
+def index_parts(
+    place: Place, masks: Masks, library: LibraryConfig, parts: Mapping[str, Artifact[Sample]]
+) -> Artifact[Sample]:
+    """The index over parts in the order of their names, so that shards added later lie where a rebuild puts them."""
+    ordered = tuple(parts[name] for name in sorted(parts))
+    space = library.clip.space
+    config = choose(library.index, sum(map(_vectors_in, ordered)), space.dimensions)
+    asked = library.asked()
+    if isinstance(config, Exact):
+        return build_index(
+            place, config, masks, masks.blocked(), space.fingerprint, asked, ordered, None, (), clip=library.clip
+        )
+    build = _Build(place, config, masks, library.clip, asked, {name: parts[name] for name in sorted(parts)})
+    return build.with_standing() or build.trained_again()
+
+
+@dataclass(frozen=True)
+class _Build:
+    """An index of codes, with what was trained already or anew."""
+
+    place: Place
+    config: Scan | IVF
+    masks: Masks
+    clip: Clip
+    asked: Asked
+    parts: Mapping[str, Artifact[Sample]]
+
+    def with_standing(self) -> Artifact[Sample] | None:
+        """With the quantizer that is there; None where there is none, or where it no longer does."""
+        found = self._standing()
+        if found is None:
+            return None
+        quantizer, trained = found
+        added = {name: part for name, part in self.parts.items() if part.identity not in trained}
+        if self._drifted(quantizer, tuple(added.values())):
+            return None
+        order = (*(name for name in self.parts if name not in added), *added)
+        try:
+            return self._index(quantizer, self._earlier_order(quantizer) or order)
+        except RecallMissed as missed:
+            if not added:
+                raise
+            log.warning("codes are trained again: with those of the first shards %s", missed)
+            return None
+
+    def trained_again(self) -> Artifact[Sample]:
+        """With a quantizer trained on all parts."""
+        return self._index(self._train(tuple(self.parts.values())), tuple(self.parts))
+
+    def _train(self, parts: tuple[Artifact[Sample], ...]) -> Artifact[Trained]:
+        lists = self.config.lists_for(sum(map(_vectors_in, parts)))
+        return train_quantizer(
+            self.place, lists, self.config.codes, self.clip.space.fingerprint, self.asked, parts, clip=self.clip
+        )
+
+    def _standing(self) -> tuple[Artifact[Trained], set[str]] | None:
+        """What was trained on some of these parts, with these settings; and the identities of those parts."""
+        manifest = self.place.manifest(train_quantizer.name)
+        if manifest is None:
+            return None
+        listed = {str(part) for part in _list(manifest.identity.get("parts"))}
+        parts = tuple(part for part in self.parts.values() if part.identity in listed)
+        lists = self.config.lists_for(sum(map(_vectors_in, parts)))
+        wanted = train_quantizer.identity(
+            self.place, lists, self.config.codes, self.clip.space.fingerprint, self.asked, parts, clip=self.clip
+        )
+        if len(parts) != len(listed) or digest(wanted) != manifest.fingerprint:
+            return None
+        return self._train(parts), listed
+
+    def _drifted(self, quantizer: Artifact[Trained], added: tuple[Artifact[Sample], ...]) -> bool:
+        if not sum(map(_vectors_in, added)):
+            return False
+        opened, (row,) = Quantizer.open(quantizer.folder("quantizer")), quantizer.read()
+        growth = opened.error([_sampled(vectors_of(added), _SAMPLED)]) / row.error - 1
+        if growth > self.config.drift:
+            log.warning("codes are trained again: those of added shards err by %.0f %% more", 100 * growth)
+        return growth > self.config.drift
+
+    def _earlier_order(self, quantizer: Artifact[Trained]) -> tuple[str, ...] | None:
+        """The order of the index that is there, and what came since; None where its codes cannot be taken over."""
+        earlier = self._earlier()
+        if earlier is None or earlier.manifest.identity.get("quantizer") != quantizer.identity:
+            return None
+        order = _coding(earlier).order
+        if not set(order) <= set(self.parts) or not _same_parts(earlier, self.parts, order):
+            return None
+        return (*order, *(name for name in self.parts if name not in order))
+
+    def _earlier(self) -> Artifact[Sample] | None:
+        found = self.place.find(build_index.name, Sample)
+        return found if found and any(file.name == CODES for file in found.manifest.files) else None
+
+    def _index(self, quantizer: Artifact[Trained], order: tuple[str, ...]) -> Artifact[Sample]:
+        earlier = self._earlier() if self._earlier_order(quantizer) == order else None
+        return build_index(
+            self.place, self.config, self.masks, self.masks.blocked(), self.clip.space.fingerprint, self.asked,
+            tuple(self.parts.values()), quantizer, order, clip=self.clip, earlier=earlier,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Opened:
+    """An index, and the rows that it is about."""
+
+    table: pa.Table
+    index: Index
+    places: NDArray[np.int64]
+    """Row of each vector."""
+
+
+def open_index(
+    place: Place, index: Artifact[Sample], parts: Mapping[str, Artifact[Sample]], config: IndexConfig
+) -> Opened:
+    """The index, its vectors and codes mapped. UserError where a shard was embedded again since."""
+    import numpy as np
+    import pyarrow.compute as pc
+
+    if len(parts) != len(_made_of(index)) or not _same_parts(index, parts, tuple(parts)):
+        raise UserError(
+            f"shards of {index.uri.rpartition('/')[0]} were embedded again or replaced since its index was made: play"
+            " the round again, or build the corpus again."
+        )
+    table = index.table()
+    places = np.load(index.file(ROWS), mmap_mode="r")
+    served = pc.is_null(table["reason"]).to_numpy()[places]
+    vectors = vectors_of([parts[name] for name in sorted(parts)])
+    device = config.device if isinstance(config, Exact) else "auto"
+    return Opened(
+        table, Index(vectors, served, _opened_codes(place, index, parts), _groups(table, places), device), places
+    )
+
+
+def _opened_codes(place: Place, index: Artifact[Sample], parts: Mapping[str, Artifact[Sample]]) -> Codes | None:
+    if not any(file.name == CODES for file in index.manifest.files):
+        return None
+    quantizer = place.find(train_quantizer.name, Trained)
+    if quantizer is None or quantizer.identity != index.manifest.identity["quantizer"]:
+        raise UserError(f"what {index.uri} was coded with is gone: build the corpus again.")
+    coding, trained = _coding(index), Quantizer.open(quantizer.folder("quantizer"))
+    return Codes.open(trained, index.file(CODES), coding.setting).numbered(_numbers(parts, coding.order))
+
+
+def vectors_of(parts: Sequence[Artifact[Sample]]) -> Vectors:
+    """The parts' vectors as one array, mapped."""
+    with ThreadPoolExecutor(_OPENING) as pool:  # from an object store each is fetched
+        return Vectors.open(list(pool.map(lambda part: part.file(VECTORS), parts)))
+
+
+@dataclass(frozen=True)
+class _Queries:
+    """Embedded texts, by what they are for and where they come from."""
+
+    tune: NDArray[np.float32]
+    captions: NDArray[np.float32]
+    searcher: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, table: pa.Table, rows: NDArray[np.int64], asked: Asked, clip: Clip) -> _Queries:
+        captions = Texts.divided(_told(table["caption"].take(rows)), RECALL_QUERIES)
+        queries = Texts.divided(asked.texts, RECALL_QUERIES)
+        embed = clip.open().embed_texts
+        return cls(embed([*captions.tune, *queries.tune]), embed(captions.measure), embed(queries.measure))
+
+
+def _measured(index: Index, texts: _Queries, config: Exact | Scan | IVF) -> dict[str, int]:
+    """Recall in 1/10 000 and latency in microseconds, on each kind of queries: texts are what is asked."""
     import numpy as np
 
-    model = clip.open()
-    samples, vectors = embed(source.read(model.fit), model)
-    np.save(workspace() / VECTORS, vectors)
-    return Output(samples, reasons(sample.reason for sample in samples), {VECTORS: workspace() / VECTORS})
+    kept = np.flatnonzero(np.ones(len(index.vectors), bool) if index.served is None else index.served)
+    pictures = index.vectors.take(kept[:: max(1, len(kept) // RECALL_QUERIES)][:RECALL_QUERIES]).astype(np.float32)
+    kinds = {"text": texts.captions, "searcher": texts.searcher, "image": pictures}
+    found = {kind: measure(index, queries) for kind, queries in kinds.items() if len(queries)}
+    if not isinstance(config, Exact):
+        for kind in ("text", "searcher"):
+            _stop_below(config.target, kind, found.get(kind))
+    told = texts.captions if len(texts.captions) else pictures
+    counts = {f"{kind} recall@{AT} /10000": round(10_000 * one.recall) for kind, one in found.items()}
+    queries = {"recall queries": len(texts.captions) + len(texts.searcher)}
+    return counts | queries | {"latency us": round(1e6 * latency(index, told))}
 
 
-@stage("catalog", Catalog)
-def write_catalog(place: Place, sources: tuple[Catalog, ...]) -> Output[Catalog]:
-    """Notes where the shards lie. Apart from the index, whose identity is what is in the shards."""
-    return Output(sources)
-
-
-def build_corpus(
-    place: Place, config: CorpusConfig, library: LibraryConfig, at_once: int = AT_ONCE
-) -> Artifact[Sample]:
-    """Everything from shards to index at `place`; what is there already and has not changed is reused."""
-    corpus = _rendered(place, config) if isinstance(config, World) else config
-    parts = ingest(place, corpus, library.clip, at_once=at_once)
-    source = Catalog(corpus=config.model_dump_json(), library=library.model_dump_json(), shards=tuple(sorted(parts)))
-    write_catalog(place, (source,))
-    return index_parts(place, config.masks, library, parts)
-
-
-def add_to_corpus(place: Place, config: CorpusConfig, at_once: int = AT_ONCE) -> Artifact[Sample]:
-    """The corpus at `place` and the shards of another address, with the settings that it was built with.
-
-    Its own shards are not looked at again. UserError where a new one has the name of another one.
-    """
-    catalog = _catalog(place)
-    library = _settings(catalog)
-    first = _configured(catalog[0])
-    added = config.model_copy(update={"limits": first.limits, "masks": first.masks})
-    old = {name: _part(place, name) for source in catalog for name in source.shards}
-    corpus = _rendered(place, added) if isinstance(added, World) else added
-    new = _without_known(place, corpus, old)
-    parts = old | ingest(place, corpus, library.clip, new, at_once)
-    if new:
-        names = tuple(listed.name for listed in new)
-        source = Catalog(corpus=added.model_dump_json(), library=catalog[0].library, shards=names)
-        write_catalog(place, (*catalog, source))
-    return index_parts(place, first.masks, library, parts)
-
-
-def ingest(
-    place: Place, corpus: Corpus, clip: Clip, shards: Sequence[Listed] | None = None, at_once: int = AT_ONCE
-) -> dict[str, Artifact[Sample]]:
-    """Rows and vectors of a corpus's shards (all, or those given), each an artifact of its own, by their names.
-
-    In a flow run they are mapped tasks, `at_once` of them under way.
-    UserError with the list where too many shards are damaged or too many pictures broken.
-    """
-    listing = corpus.listing() if shards is None else shards
-    parts: dict[str, Artifact[Sample]] = {}
-    calls = [(place, corpus, listed, clip) for listed in listing]
-    with track(len(listing), "shards") as progress:
-        for listed, part in zip(listing, mapped(ingest_shard, calls, at_once, "shard {listed.name}"), strict=True):
-            parts[listed.name] = part
-            _stop_at_damage(parts, len(listing), corpus.limits)
-            progress.advance()
-    _stop_at_broken(parts, corpus.limits)
-    return parts
-
-
-def ingest_shard(place: Place, corpus: Corpus, listed: Listed, clip: Clip) -> Artifact[Sample]:
-    """One shard's rows and vectors, whatever else of the corpus there is."""
-    part = part_of(place, listed.name)
-    with corpus.shard(listed.name) as source:
-        (shard,) = describe_shard(part, listed, source=source).read()
-        found = embed_shard(part, shard, corpus.limits, clip.space.fingerprint, source=source, clip=clip)
-    if found.counters.get(DAMAGED):
-        log.warning("shard %s is damaged: %s", listed.name, _damage(found))
-    return found
-
-
-def open_library(place: Place, config: LibraryConfig | None = None, index: Artifact[Sample] | None = None) -> Library:
-    """The built corpus at `place`. `config` overrides how it is searched and where the model lies.
-
-    `index` is the one that stands, or one that stood before shards were added. UserError where nothing is built there,
-    where the index's shards are others now, and, with the first query, where the model is another one.
-    """
-    index, catalog = index or built_index(place), _catalog(place)
-    sources: dict[str, Corpus] = {}
-    for row in catalog:
-        source = _configured(row)
-        corpus = _rendered(place, source) if isinstance(source, World) else source
-        sources |= dict.fromkeys(row.shards, corpus)
-    settings = config or _settings(catalog)
-    parts = parts_in(index, {name: _part(place, name) for name in sources})
-    opened = open_index(place, index, parts, settings.index)
-    embedder = str(index.manifest.identity["embedder"])
-    return Library(settings, Collection(sources), opened.table, opened.index, opened.places, embedder)
-
-
-def library_config(place: Place) -> LibraryConfig:
-    """The settings that the corpus at `place` was built with. UserError where none is built."""
-    return _settings(_catalog(place))
-
-
-def sources(place: Place) -> list[CorpusConfig]:
-    """What the corpus at `place` was built from, and what was added. UserError where none is built."""
-    return [_configured(row) for row in _catalog(place)]
-
-
-def built_index(place: Place) -> Artifact[Sample]:
-    """The corpus's index, verified. UserError where none is complete."""
-    index = place.find(build_index.name, Sample)
-    if index is None:
-        raise _not_built(place)
-    return index
-
-
-def corpus_place(uri: str) -> Place:
-    """The place of a corpus by its address: `<store>/corpora/<name>`, or any other folder."""
-    parent, _, name = Store(uri).url.rpartition("/")
-    return Place(Store(parent), name)
-
-
-def place_of(store: Store, at: str) -> Place:
-    """Where a run's `corpus.at` leads: a name below the store's `corpora/`, or an address of its own."""
-    return corpus_place(at) if "/" in at else Place(store, f"corpora/{at}")
-
-
-def part_of(place: Place, shard: str) -> Place:
-    """Where a shard's part lies. A name that the store does not take is spelled out and told apart by a digest."""
-    plain = re.sub(r"[^a-z0-9._-]+", "-", shard.lower()).lstrip("._-")
-    name = plain if plain == shard else f"{plain or 'x'}-{hashlib.sha256(shard.encode()).hexdigest()[:8]}"
-    return Place(place.store, f"{place.prefix}/parts/{name}")
-
-
-def _not_built(place: Place) -> UserError:
-    uri = f"{place.store.url}/{place.prefix}"
-    return UserError(f"no built corpus at {uri}: `active-zero corpus build SHARDS --out {uri}` makes one.")
-
-
-def _rendered(place: Place, world: World) -> Corpus:
-    return world.rendered(render_shards(place, world).folder("shards"))
-
-
-def _catalog(place: Place) -> list[Catalog]:
-    catalog = place.find(write_catalog.name, Catalog)
-    if catalog is None:
-        raise _not_built(place)
-    return catalog.read()
-
-
-def _settings(catalog: Sequence[Catalog]) -> LibraryConfig:
-    return LibraryConfig.model_validate_json(catalog[0].library)
-
-
-def _configured(source: Catalog) -> CorpusConfig:
-    config: CorpusConfig = TypeAdapter(CorpusConfig).validate_json(source.corpus)
-    return config
-
-
-def _part(place: Place, shard: str) -> Artifact[Sample]:
-    part = part_of(place, shard).find(embed_shard.name, Sample)
-    if part is None:
-        raise UserError(f"shard {shard} of {place.store.url}/{place.prefix} is gone: build the corpus again.")
-    return part
-
-
-def _without_known(place: Place, corpus: Corpus, known: Mapping[str, object]) -> list[Listed]:
-    """The shards that the corpus does not have yet. UserError where one has the name of another."""
-    new = []
-    for listed in corpus.listing():
-        if listed.name not in known:
-            new.append(listed)
-            continue
-        had = part_of(place, listed.name).find(describe_shard.name, Shard)
-        with corpus.shard(listed.name) as source:
-            if had is None or had.read()[0].version != source.describe().version:
-                raise UserError(
-                    f"the corpus has another shard {listed.name} already: give the new ones a prefix (--prefix NAME-)."
-                )
-    return new
-
-
-def _stop_at_damage(parts: Mapping[str, Artifact[Sample]], shards: int, limits: Limits) -> None:
-    damaged = {name: part for name, part in parts.items() if part.counters.get(DAMAGED)}
-    if len(damaged) > limits.max_failures * shards:
-        listed = "; ".join(f"{name}: {_damage(part)}" for name, part in damaged.items())
-        raise UserError(
-            f"{len(damaged)} of {shards} shards are damaged, more than limits.max_failures ({limits.max_failures:g})"
-            f" allows: fetch them again or allow more. {listed}"
+def _stop_below(target: float, kind: str, found: Measured | None) -> None:
+    if found is not None and found.recall < target:
+        raise RecallMissed(
+            f"the index reaches a {kind} recall@{AT} of {found.recall:.3f} (of {found.queries} queries), less than its"
+            f" target of {target:g}: raise retrieval.index.rerank, or lower retrieval.index.target."
         )
 
 
-def _stop_at_broken(parts: Mapping[str, Artifact[Sample]], limits: Limits) -> None:
-    broken = {name: part.counters.get("broken", 0) for name, part in parts.items()}
-    pictures = {name: _pictures(part) for name, part in parts.items()}
-    if sum(broken.values()) > limits.max_failures * sum(pictures.values()):
-        listed = "; ".join(f"{name}: {broken[name]} of {pictures[name]}" for name in parts if broken[name])
-        raise UserError(
-            f"{sum(broken.values())} of {sum(pictures.values())} pictures are broken, more than limits.max_failures"
-            f" ({limits.max_failures:g}) allows: fetch them again or allow more. {listed}"
-        )
+def _coded(
+    quantizer: Artifact[Trained],
+    parts: Sequence[Artifact[Sample]],
+    order: Sequence[str],
+    earlier: Artifact[Sample] | None,
+) -> Codes:
+    """The parts' codes; those of an earlier index are taken over."""
+    opened = Quantizer.open(quantizer.folder("quantizer"))
+    codes = Codes.copy(opened, earlier.file(CODES)) if earlier else Codes.empty(opened)
+    known = len(_coding(earlier).order) if earlier else 0
+    named = {_shard(part): part for part in parts}
+    for name in order[known:]:
+        for _, block in vectors_of([named[name]]).blocks(_SAMPLED):
+            codes.add(block)
+    return codes.numbered(_numbers(named, order))
 
 
-def _pictures(part: Artifact[Sample]) -> int:
-    """Rows with a picture. Failed downloads are no failures here: of LAION's addresses half are dead."""
-    return sum(count for kind, count in part.counters.items() if kind not in _NO_PICTURE)
+def _numbers(parts: Mapping[str, Artifact[Sample]], order: Sequence[str]) -> NDArray[np.int64] | None:
+    """The number of each coded vector; None where shards were coded in the order of their names."""
+    import numpy as np
+
+    if list(order) == sorted(order):
+        return None
+    starts = dict(
+        zip(sorted(parts), np.cumsum([0, *(_vectors_in(parts[name]) for name in sorted(parts))]), strict=False)
+    )
+    numbers: NDArray[np.int64] = np.concatenate([starts[name] + np.arange(_vectors_in(parts[name])) for name in order])
+    return numbers
 
 
-def _damage(part: Artifact[Sample]) -> str:
-    """What is wrong with a damaged shard, in the words of its row."""
-    found = [str(reason) for reason in part.table()["reason"].to_pylist() if reason and reason.startswith(DAMAGED)]
-    return found[0].partition(": ")[2]
+def _groups(table: pa.Table, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Of each vector the row of the picture that it is nearly the same as: its own for most."""
+    import numpy as np
+    import pyarrow.compute as pc
+
+    found: NDArray[np.int64] = np.arange(len(table))
+    later = np.flatnonzero(pc.is_valid(table["group"]).to_numpy())
+    firsts = pc.index_in(table["group"].take(later), value_set=table["key"].combine_chunks())
+    found[later] = firsts.to_numpy()
+    return found[rows]
+
+
+def _captions(parts: Sequence[Artifact[Sample]]) -> Texts:
+    def all_captions() -> Iterator[str]:
+        for part in parts:
+            yield from _told(part.table()["caption"])
+
+    return Texts.divided(all_captions(), RECALL_QUERIES)
+
+
+def _told(captions: pa.ChunkedArray) -> list[str]:
+    return [caption for caption in captions.to_pylist() if caption]
+
+
+def _sampled(vectors: Vectors, most: int) -> NDArray[np.float16]:
+    """At most so many, evenly spread."""
+    import numpy as np
+
+    return vectors.take(np.arange(0, len(vectors), -(-len(vectors) // most)))
+
+
+def _vectors_in(part: Artifact[Sample]) -> int:
+    return part.counters.get("kept", 0)
+
+
+def _shard(part: Artifact[Sample]) -> str:
+    """A part's shard, by what went into it."""
+    shard: Any = part.manifest.identity["shard"]
+    return str(shard["name"])
+
+
+def _coding(index: Artifact[Sample]) -> Coding:
+    return Coding.model_validate_json(index.file(SETTING).read_text())
+
+
+def _same_parts(index: Artifact[Sample], parts: Mapping[str, Artifact[Sample]], names: Sequence[str]) -> bool:
+    """Whether the index was made of these very parts."""
+    made_of = set(_made_of(index))
+    return all(parts[name].identity in made_of for name in names)
+
+
+def parts_in(index: Artifact[Sample], parts: Mapping[str, Artifact[Sample]]) -> dict[str, Artifact[Sample]]:
+    """Those of the parts that the index was made of: shards may have been added since."""
+    made_of = set(_made_of(index))
+    return {name: part for name, part in parts.items() if part.identity in made_of}
+
+
+def _made_of(index: Artifact[Sample]) -> list[str]:
+    """Identities of its parts."""
+    return list(map(str, _list(index.manifest.identity.get("parts"))))
+
+
+def _list(value: object) -> list[object]:
+    return value if isinstance(value, list) else []

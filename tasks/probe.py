@@ -15,17 +15,19 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.benchmarks.statistics import bootstrap_interval
 from tasks.config import ProbeConfig
+from tasks.corpus import Shelf
+from tasks.execution.stage import stage
+from tasks.players.sampler import Cast, agreements_on
+from tasks.players.team import Team
 from tasks.records import Estimate
 from tasks.retrieval.library import Library
 from tasks.rewards import difficulty
 from tasks.roles import questioner
 from tasks.roles.searcher import Domain
-from tasks.shelf import Shelf
-from tasks.stage import stage
-from tasks.statistics import bootstrap_interval
+from tasks.settings.seeds import seed_of
 from tasks.store import Output, Place
-from tasks.team import Cast, Team, agreements_on, seed_of
 
 
 def estimate(domain: str, agreements: Sequence[float | None], weight: float, resamples: int, seed: int) -> Estimate:

@@ -17,11 +17,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tasks.benchmarks.statistics import Gain, McNemar, clusters_of, gain, mcnemar
 from tasks.config import PromoteConfig
-from tasks.errors import UserError
+from tasks.execution.stage import stage
 from tasks.records import Decision, Score
-from tasks.stage import stage
-from tasks.statistics import Gain, McNemar, clusters_of, gain, mcnemar
+from tasks.settings.errors import UserError
 from tasks.store import Artifact, Output, Place
 
 

@@ -14,10 +14,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from tasks import canaries
+from tasks.benchmarks.statistics import Gain, holm
 from tasks.config import FilterConfig, PromoteConfig
+from tasks.corpus import Shelf
+from tasks.execution.stage import stage, workspace
 from tasks.filter import curriculum
 from tasks.grading import equal
+from tasks.labelling import gold as canaries
 from tasks.promote import Comparison, compare_all
 from tasks.records import Decision, Estimate, Find, Question, Score, Step, Verdict
 from tasks.reporting import chart, text
@@ -25,9 +28,6 @@ from tasks.reporting.facts import Band, Change, Facts, reach_of, replies_of
 from tasks.reporting.page import page
 from tasks.retrieval.library import Library
 from tasks.search import pool
-from tasks.shelf import Shelf
-from tasks.stage import stage, workspace
-from tasks.statistics import Gain, holm
 from tasks.store import Artifact, Output, Place
 from tasks.world import oracle, parse_url
 

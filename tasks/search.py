@@ -14,14 +14,15 @@ from random import Random
 import numpy as np
 
 from tasks.config import SearchConfig
+from tasks.corpus import Shelf
+from tasks.execution.stage import stage
+from tasks.players.team import Team
 from tasks.records import Estimate, Find, Reject
 from tasks.retrieval.library import Hit, Library
 from tasks.roles import searcher
 from tasks.roles.searcher import Domain
-from tasks.shelf import Shelf
-from tasks.stage import stage
+from tasks.settings.seeds import seed_of
 from tasks.store import Artifact, Output, Place
-from tasks.team import Team, seed_of
 
 DUPLICATE = "duplicate"
 

@@ -9,15 +9,16 @@ from collections import Counter
 from collections.abc import Sequence
 
 from tasks.config import SynthesizeConfig
-from tasks.gates import normal
+from tasks.corpus import Shelf
+from tasks.execution.stage import stage
+from tasks.labelling.leakage import normal
+from tasks.players.team import Team
 from tasks.records import Find, Question, Reject
 from tasks.roles import questioner
 from tasks.roles.questioner import Draft
 from tasks.search import pool
-from tasks.shelf import Shelf
-from tasks.stage import stage
+from tasks.settings.seeds import seed_of
 from tasks.store import Artifact, Output, Place
-from tasks.team import Team, seed_of
 
 DUPLICATE = "duplicate"
 

@@ -21,13 +21,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.config import RewardConfig
+from tasks.corpus import Shelf
+from tasks.execution.progress import Progress, track
+from tasks.execution.stage import drafts, stage, workspace
 from tasks.filter import curriculum
 from tasks.grading import equal
-from tasks.parts import StoredCheckpoints
+from tasks.labelling.early_stopping import decides_reward
+from tasks.players.sampler import Cast, Role, agreements_on
+from tasks.players.team import Team
+from tasks.players.weights import weights_of
 from tasks.probe import difficulties_of
-from tasks.progress import Progress, track
-from tasks.prompt import Picture
 from tasks.records import Estimate, Find, Reject, Step, Verdict
+from tasks.records.prompt import Picture
 from tasks.retrieval.library import Hit, Library
 from tasks.rewards import (
     image_shares,
@@ -41,12 +46,10 @@ from tasks.roles import questioner, searcher, solver
 from tasks.roles.questioner import Draft
 from tasks.roles.searcher import Domain
 from tasks.search import apportion, pool
-from tasks.sequential import decides_reward
-from tasks.shelf import Shelf
-from tasks.stage import drafts, stage, workspace
+from tasks.settings.seeds import seed_of
 from tasks.store import Artifact, Output, Place
-from tasks.team import Cast, Role, Team, agreements_on, seed_of, weights_of
 from tasks.trainers import TrainerConfig
+from tasks.trainers.checkpoints import StoredCheckpoints
 from tasks.trainers.example import Example, Reward, RewardFunction, Rollout
 
 

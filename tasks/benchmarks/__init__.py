@@ -19,7 +19,7 @@ from tasks.benchmarks.item import Item
 from tasks.benchmarks.published import TWELVE
 from tasks.benchmarks.table import Table
 from tasks.benchmarks.world import World
-from tasks.errors import UserError
+from tasks.settings.errors import UserError
 from tasks.world.heldout import ITEMS
 
 BenchmarkConfig = Annotated[World | Table, Field(discriminator="kind")]

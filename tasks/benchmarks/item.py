@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from tasks.prompt import Picture
 from tasks.records import AnswerKind
+from tasks.records.prompt import Picture
 
 Form = Literal["open", "letter", "letters", "yes or no"]
 """What an answer looks like: words or a number, one option, all of several options, or a plain yes or no."""

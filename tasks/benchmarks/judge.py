@@ -21,8 +21,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from tasks.errors import UserError
-from tasks.identity import Execution, canonical
+from tasks.settings.errors import UserError
+from tasks.settings.fingerprint import Execution, canonical
 
 SYSTEM = (
     "You compare an answer with the right answer to a question. They agree if they mean the same; an answer that says "

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tasks.benchmarks.choices import literal
-from tasks.prompt import Picture
+from tasks.records.prompt import Picture
 
 LONGEST_PATH = 512
 """Characters of a cell that may be a path; a picture in base64 is longer."""

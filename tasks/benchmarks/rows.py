@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tasks.errors import UserError, first_line
+from tasks.settings.errors import UserError, first_line
 
 REFERENCE = 64
 """A picture of at most so many characters is the index of another row (VLMEvalKit's rule)."""

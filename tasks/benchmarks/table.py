@@ -17,9 +17,9 @@ from tasks.benchmarks.item import Form, Item
 from tasks.benchmarks.metrics import Metric
 from tasks.benchmarks.pictures import NoPicture, encoded, side_by_side
 from tasks.benchmarks.rows import TableRow, rows_of
-from tasks.errors import UserError
-from tasks.prompt import Picture
 from tasks.records import AnswerKind
+from tasks.records.prompt import Picture
+from tasks.settings.errors import UserError
 
 UNSEEN: Options = dict.fromkeys("ABCDEFGHIJ", "")
 """Options whose texts stand in the picture only."""

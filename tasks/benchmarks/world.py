@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.benchmarks.item import Item
 from tasks.benchmarks.metrics import Metric
-from tasks.prompt import Picture
+from tasks.records.prompt import Picture
 from tasks.world import heldout
 
 

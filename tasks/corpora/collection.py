@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from tasks.corpora import Corpus
 from tasks.corpora.readback import gone
 from tasks.corpora.sample import Location
-from tasks.prompt import Picture
+from tasks.records.prompt import Picture
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.corpora.duplicates import phash
 from tasks.corpora.sample import Sample
-from tasks.identity import Execution
-from tasks.prompt import upright_rgb
+from tasks.records.prompt import upright_rgb
+from tasks.settings.fingerprint import Execution
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from tasks.addresses import Address
 from tasks.corpora.decode import EXTENSIONS, Limits, Raw, Read, examine_all
 from tasks.corpora.masks import Masks
 from tasks.corpora.metadata import columns, read_json
 from tasks.corpora.readback import gone, verified
 from tasks.corpora.sample import Listed, Location, Sample, Shard
-from tasks.errors import UserError
-from tasks.identity import Execution, digest, file_sha256
-from tasks.prompt import Picture
+from tasks.records.prompt import Picture
+from tasks.settings.addresses import Address
+from tasks.settings.errors import UserError
+from tasks.settings.fingerprint import Execution, digest, file_sha256
 
 if TYPE_CHECKING:
     from tasks.corpora.decode import Prepare

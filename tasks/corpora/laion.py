@@ -17,16 +17,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from tasks.addresses import Address
 from tasks.corpora.decode import EXTENSIONS, Limits, Raw, Read, begins_like_a_picture, examine_all
 from tasks.corpora.masks import Masks
 from tasks.corpora.metadata import DamagedMetadata, Facts, columns, failure, read_json, read_parquet
 from tasks.corpora.readback import from_disk, from_store, gone
 from tasks.corpora.sample import Listed, Location, Sample, Shard
 from tasks.corpora.tar import DamagedShard, Member, members
-from tasks.errors import UserError
-from tasks.identity import Execution, digest, file_sha256
-from tasks.prompt import Picture
+from tasks.records.prompt import Picture
+from tasks.settings.addresses import Address
+from tasks.settings.errors import UserError
+from tasks.settings.fingerprint import Execution, digest, file_sha256
 from tasks.store.faults import persistently
 from tasks.store.files import open_filesystem
 

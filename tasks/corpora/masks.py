@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.corpora.groups import MOST_BITS, first_alike
 from tasks.corpora.sample import DUPLICATE
-from tasks.errors import UserError, first_line
-from tasks.identity import Execution, digest
+from tasks.settings.errors import UserError, first_line
+from tasks.settings.fingerprint import Execution, digest
 
 if TYPE_CHECKING:
     import numpy as np

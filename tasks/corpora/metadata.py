@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tasks.errors import first_line
+from tasks.settings.errors import first_line
 
 ALIASES: Mapping[str, tuple[str, ...]] = {
     "key": ("key", "__key__"),

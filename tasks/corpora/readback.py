@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from tasks.corpora.decode import check_of
 from tasks.corpora.sample import Location, StaleShard
 from tasks.corpora.tar import BLOCK
-from tasks.prompt import Picture
+from tasks.records.prompt import Picture
 from tasks.store.faults import passing, persistently
 
 NARROW = 4 << 10

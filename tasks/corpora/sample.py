@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from tasks.errors import UserError
 from tasks.records import Row
+from tasks.settings.errors import UserError
 
 DUPLICATE = "duplicate of"
 """How the reason of a row begins whose picture is also that of an earlier row: served by key, never found."""

@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from tasks.corpora.sample import DUPLICATE, Location, Sample
-from tasks.errors import UserError
+from tasks.settings.errors import UserError
 
 if TYPE_CHECKING:
     import numpy as np

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from tasks.corpora.decode import Limits
 from tasks.corpora.laion import Laion
 from tasks.corpora.masks import Masks
-from tasks.progress import track
+from tasks.execution.progress import track
 from tasks.world.heldout import ITEMS, fingerprints, items
 
 

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tasks.errors import UserError
+from tasks.settings.errors import UserError
 
 if TYPE_CHECKING:
     import torch

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tasks.prompt import Picture, Prompt
+from tasks.records.prompt import Picture, Prompt
 
 if TYPE_CHECKING:
     import torch

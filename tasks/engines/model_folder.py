@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tasks.engines.request import Adapter
-from tasks.errors import UserError
+from tasks.settings.errors import UserError
 
 PROCESSOR = ("processor_config.json", "preprocessor_config.json")
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from tasks.prompt import Picture, Prompt
+from tasks.records.prompt import Picture, Prompt
 
 
 @dataclass(frozen=True)
@@ -75,3 +75,11 @@ class Engine(Protocol):
     def close(self) -> None:
         """Free the model and its processes. A closed engine cannot be used again."""
         ...
+
+
+def by_adapter(requests: Sequence[Request]) -> dict[Adapter | None, list[int]]:
+    """Indices of the requests of each adapter."""
+    groups: dict[Adapter | None, list[int]] = {}
+    for index, request in enumerate(requests):
+        groups.setdefault(request.adapter, []).append(index)
+    return groups

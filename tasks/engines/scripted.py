@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from tasks.engines.request import Completion, Engine, Request
-from tasks.errors import UserError
+from tasks.settings.errors import UserError
 
 
 class Rule(BaseModel):

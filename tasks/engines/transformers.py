@@ -9,17 +9,18 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from tasks.device import device_of
 from tasks.engines.inputs import load_processor
 from tasks.engines.model_folder import check_adapter, check_model
-from tasks.engines.request import Adapter, Completion, Engine, Request
-from tasks.errors import UserError, first_line
-from tasks.identity import Execution
+from tasks.engines.request import Adapter, Completion, Engine, Request, by_adapter
+from tasks.execution.device import device_of
+from tasks.settings.errors import UserError, first_line
+from tasks.settings.fingerprint import Execution
 
 if TYPE_CHECKING:
     from tasks.engines.decode import Sample
@@ -55,7 +56,7 @@ class Transformers(BaseModel):
             return TorchEngine(self, model)
         from tasks.engines.workers import WorkerEngine
 
-        return WorkerEngine(self, model)
+        return WorkerEngine(partial(TorchEngine, self, model), self.workers, self.rows)
 
 
 class TorchEngine:
@@ -127,14 +128,6 @@ class TorchEngine:
             return Decoder(adapted)
         finally:
             self._model = adapted.unload()
-
-
-def by_adapter(requests: Sequence[Request]) -> dict[Adapter | None, list[int]]:
-    """Indices of the requests of each adapter."""
-    groups: dict[Adapter | None, list[int]] = {}
-    for index, request in enumerate(requests):
-        groups.setdefault(request.adapter, []).append(index)
-    return groups
 
 
 def load(model: str, device: str, dtype: str) -> tuple[Any, Any]:

@@ -21,8 +21,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.engines.model_folder import check_adapter, check_model
 from tasks.engines.request import Adapter, Completion, Request, Sampling
-from tasks.errors import UserError
-from tasks.identity import Execution
+from tasks.settings.errors import UserError
+from tasks.settings.fingerprint import Execution
 
 if TYPE_CHECKING:
     from vllm import LLM, SamplingParams

@@ -15,15 +15,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import ceil
 from multiprocessing.connection import Connection, wait
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from tasks.engines.request import Completion, Request
-from tasks.errors import UserError
-from tasks.orphans import leave_with_creator
-from tasks.prompt import Picture
-
-if TYPE_CHECKING:
-    from tasks.engines.transformers import Transformers
+from tasks.engines.request import Completion, Engine, Request, by_adapter
+from tasks.execution.processes import leave_with_creator
+from tasks.records.prompt import Picture
+from tasks.settings.errors import UserError
 
 PRELOAD = ["torch", "transformers.models.qwen2_5_vl.modeling_qwen2_5_vl", "peft", "tasks.engines.decode"]
 
@@ -33,13 +30,13 @@ class WorkerDied(RuntimeError):
 
 
 class WorkerEngine:
-    """An engine whose requests are split over processes."""
+    """An engine whose requests are split over processes, each with an engine of its own."""
 
-    def __init__(self, config: Transformers, model: str) -> None:
+    def __init__(self, open_engine: Callable[[], Engine], workers: int, rows: int) -> None:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(PRELOAD)
-        self._rows = config.rows
-        self._workers = [_Worker(context, number, config, model) for number in range(config.workers)]
+        self._rows = rows
+        self._workers = [_Worker(context, number, open_engine) for number in range(workers)]
         try:
             for worker in self._workers:
                 worker.receive()  # ready, or why not
@@ -81,7 +78,6 @@ class WorkerEngine:
     def _chunks(self, requests: Sequence[Request]) -> list[list[int]]:
         """Indices that go to a worker together: like requests, a wave at most, and enough chunks for all workers."""
         from tasks.engines.decode import waves
-        from tasks.engines.transformers import by_adapter
 
         total = sum(request.n for request in requests)
         rows = max(1, min(self._rows, ceil(total / len(self._workers))))
@@ -96,9 +92,9 @@ class WorkerEngine:
 class _Worker:
     """One process and the pipe to it."""
 
-    def __init__(self, context: Any, number: int, config: Transformers, model: str) -> None:
+    def __init__(self, context: Any, number: int, open_engine: Callable[[], Engine]) -> None:
         self.pipe, theirs = context.Pipe()
-        arguments = (theirs, config.model_copy(update={"workers": 1}), model)
+        arguments = (theirs, open_engine)
         self.process = context.Process(target=_serve, args=arguments, name=f"engine worker {number}", daemon=True)
         self.process.start()
         theirs.close()
@@ -151,15 +147,13 @@ def _portable(request: Request) -> Request:
     )
 
 
-def _serve(pipe: Connection, config: Transformers, model: str) -> None:
+def _serve(pipe: Connection, open_engine: Callable[[], Engine]) -> None:
     """A worker's life: load, say so, answer until the pipe ends."""
     import traceback
 
-    from tasks.engines.transformers import TorchEngine
-
     leave_with_creator()
     try:
-        engine = TorchEngine(config, model)
+        engine = open_engine()
         pipe.send(None)
         while True:
             pipe.send(engine.generate(pipe.recv()))

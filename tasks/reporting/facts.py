@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tasks.benchmarks.statistics import wilson
 from tasks.records import Decision, Estimate, Find, Row, Score, Step, Verdict
-from tasks.statistics import wilson
 
 
 class Band(Row):

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from tasks.prompt import Picture
 from tasks.records import Verdict
+from tasks.records.prompt import Picture
 
 LARGEST = 384
 """Longest side of a shown picture, in pixels; larger ones are scaled down."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from tasks.progress import duration
+from tasks.execution.progress import duration
 from tasks.reporting.facts import Band, Change, Facts, Reach, Replies, total
 
 CHART = "report.png"

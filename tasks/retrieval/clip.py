@@ -30,11 +30,11 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from tasks.cache import cache_folder
-from tasks.device import device_of
-from tasks.errors import UserError, first_line
-from tasks.identity import Execution, digest, file_sha256
-from tasks.overlay import ROOT
+from tasks.execution.device import device_of
+from tasks.settings.cache import cache_folder
+from tasks.settings.errors import UserError, first_line
+from tasks.settings.fingerprint import Execution, digest, file_sha256
+from tasks.settings.overlay import ROOT
 from tasks.store.files import Files
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from tasks.identity import Execution
 from tasks.retrieval.codes import Codes, Scheme
 from tasks.retrieval.vectors import Vectors, device_for
+from tasks.settings.fingerprint import Execution
 
 if TYPE_CHECKING:
     from tasks.retrieval.vectors import Flags, Floats, Numbers

@@ -11,14 +11,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.corpora.sample import Location, Sample
 from tasks.corpora.table import Rows
-from tasks.errors import UserError
-from tasks.identity import Execution
-from tasks.prompt import Picture
+from tasks.records.prompt import Picture
 from tasks.retrieval.captions import Captions, fused
 from tasks.retrieval.clip import Clip, Embedder
 from tasks.retrieval.filters import Filter
 from tasks.retrieval.index import Exact, Index, IndexConfig
 from tasks.retrieval.queries import Asked
+from tasks.settings.errors import UserError
+from tasks.settings.fingerprint import Execution
 
 if TYPE_CHECKING:
     import numpy as np

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from tasks.errors import UserError, first_line
-from tasks.identity import digest
+from tasks.settings.errors import UserError, first_line
+from tasks.settings.fingerprint import digest
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tasks.errors import UserError
 from tasks.retrieval.codes import Codes, Setting
 from tasks.retrieval.index import Index
+from tasks.settings.errors import UserError
 
 if TYPE_CHECKING:
     import numpy as np

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.device import device_of
+from tasks.execution.device import device_of
 
 if TYPE_CHECKING:
     import numpy as np

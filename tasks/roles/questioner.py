@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import get_args
 
-from tasks.prompt import Prompt
 from tasks.records import AnswerKind, Reject
+from tasks.records.prompt import Prompt
 from tasks.roles.tags import consists_of, contents
 from tasks.roles.wording import Wording
 

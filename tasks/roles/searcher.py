@@ -7,8 +7,8 @@ from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from tasks.prompt import Prompt
 from tasks.records import Reject
+from tasks.records.prompt import Prompt
 from tasks.roles.tags import consists_of, contents
 from tasks.roles.wording import Wording
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import ClassVar
 
 from tasks.grading import extract_answer
-from tasks.prompt import Prompt
 from tasks.records import AnswerKind, Reject
+from tasks.records.prompt import Prompt
 from tasks.roles.wording import Wording
 
 

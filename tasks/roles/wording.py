@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from tasks.prompt import Prompt
+from tasks.records.prompt import Prompt
 
 if TYPE_CHECKING:
     from jinja2 import Template

@@ -21,10 +21,10 @@ from typing import Generic, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks.cache import cache_folder
-from tasks.errors import UserError
-from tasks.identity import digest, file_sha256
 from tasks.records import Row
+from tasks.settings.cache import cache_folder
+from tasks.settings.errors import UserError
+from tasks.settings.fingerprint import digest, file_sha256
 from tasks.store.files import Files
 from tasks.store.manifest import ARTIFACT, Manifest, StoredFile
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from tasks.identity import file_sha256
+from tasks.settings.fingerprint import file_sha256
 from tasks.store.faults import StoreFault
 from tasks.store.files import Files
 

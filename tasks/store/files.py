@@ -25,8 +25,8 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 
-from tasks.errors import UserError
-from tasks.identity import file_sha256
+from tasks.settings.errors import UserError
+from tasks.settings.fingerprint import file_sha256
 from tasks.store.faults import StoreFault, deadline, persistently, status_of
 
 T = TypeVar("T")

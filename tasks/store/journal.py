@@ -27,7 +27,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from tasks.identity import digest
+from tasks.settings.fingerprint import digest
 from tasks.store.files import Files, Stat
 from tasks.store.manifest import MANIFEST
 from tasks.store.owner import Owner

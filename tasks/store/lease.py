@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
-from tasks.errors import UserError
+from tasks.settings.errors import UserError
 from tasks.store.faults import StoreFault
 from tasks.store.journal import Commit, Entry, Event, Head, Journal, entry_after
 from tasks.store.manifest import Manifest

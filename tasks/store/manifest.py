@@ -11,7 +11,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, JsonValue, computed_field
 
-from tasks.identity import digest
+from tasks.settings.fingerprint import digest
 
 MANIFEST = "manifest.json"
 SOFTWARE = (

@@ -18,10 +18,10 @@ import fsspec
 import pyarrow.parquet as pq
 from pydantic import JsonValue
 
-from tasks.addresses import without_secrets
-from tasks.errors import UserError
-from tasks.identity import digest
 from tasks.records import Row, to_table
+from tasks.settings.addresses import without_secrets
+from tasks.settings.errors import UserError
+from tasks.settings.fingerprint import digest
 from tasks.store.artifact import Artifact, Output, StaleArtifact
 from tasks.store.drafts import DRAFTS, Drafts
 from tasks.store.files import Files, open_filesystem

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.engines.request import Adapter, Request
-from tasks.errors import UserError
+from tasks.settings.errors import UserError
 from tasks.trainers.packing import Context
 
 if TYPE_CHECKING:

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import tarfile
+import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+
+from tasks.store.drafts import Drafts
+
+CHECKPOINT = "checkpoint-"
 
 
 class Checkpoints(Protocol):
@@ -16,3 +23,34 @@ class Checkpoints(Protocol):
     def keep(self, checkpoint: Path) -> None:
         """Keep a checkpoint's folder. Once this returns, `restore` gives this one or a later one."""
         ...
+
+
+@dataclass(frozen=True)
+class StoredCheckpoints:
+    """A training's checkpoints as drafts of its stage."""
+
+    drafts: Drafts
+
+    def restore(self, folder: Path) -> None:
+        """Unpack the last whole checkpoint into the folder; nothing where there is none."""
+        for name in reversed(self._names()):
+            with tempfile.TemporaryDirectory() as temporary:
+                local = Path(temporary) / name
+                if self.drafts.fetch(name, local):
+                    with tarfile.open(local) as archive:
+                        archive.extractall(folder, filter="data")
+                    return
+
+    def keep(self, checkpoint: Path) -> None:
+        """Store a checkpoint's folder (`checkpoint-<updates>`), and remove the ones before it."""
+        earlier = self._names()
+        name = f"{CHECKPOINT}{int(checkpoint.name.removeprefix(CHECKPOINT)):08d}.tar"
+        with tempfile.TemporaryDirectory() as temporary:
+            local = Path(temporary) / name
+            with tarfile.open(local, "w") as archive:
+                archive.add(checkpoint, checkpoint.name)
+            self.drafts.keep(name, local)
+        self.drafts.discard(*(other for other in earlier if other != name))
+
+    def _names(self) -> list[str]:
+        return [name for name in self.drafts.names if name.startswith(CHECKPOINT)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from tasks.prompt import Picture, Prompt
+from tasks.records.prompt import Picture, Prompt
 
 
 @dataclass(frozen=True)

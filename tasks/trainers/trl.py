@@ -31,13 +31,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from tasks.device import device_of
 from tasks.engines.model_folder import check_adapter, check_model
 from tasks.engines.request import Adapter, Sampling
 from tasks.engines.vllm import VLLM
-from tasks.errors import UserError, first_line
-from tasks.identity import Execution
+from tasks.execution.device import device_of
 from tasks.records import Step
+from tasks.settings.errors import UserError, first_line
+from tasks.settings.fingerprint import Execution
 from tasks.trainers.checkpoints import Checkpoints
 from tasks.trainers.example import Example, RewardFunction
 

@@ -6,7 +6,7 @@ import open_clip  # noqa: F401  # what a child needs is imported before it is fo
 import pandas  # noqa: F401
 
 from tasks.corpora import Laion
-from tasks.index import add_to_corpus, build_corpus
+from tasks.corpus import add_to_corpus, build_corpus
 from tasks.retrieval import LibraryConfig
 from tasks.retrieval.clip import Clip
 from tasks.store import Place, Store

@@ -6,8 +6,8 @@ from random import Random
 
 from pydantic import BaseModel, ConfigDict
 
+from tasks.execution.stage import stage, workspace
 from tasks.records import Row
-from tasks.stage import stage, workspace
 from tasks.store import Artifact, Output, Place, Store
 
 

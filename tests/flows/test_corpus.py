@@ -8,10 +8,10 @@ import pytest
 
 from flows import corpus
 from tasks.corpora import Folder, Laion
-from tasks.errors import UserError
 from tasks.retrieval import LibraryConfig
 from tasks.retrieval.clip import Clip
 from tasks.retrieval.filters import Filter
+from tasks.settings.errors import UserError
 from tests.fixtures.shards import ordinary_shards, picture, sample, write_shard
 from tests.fixtures.tiny_clip import write_tiny_clip
 

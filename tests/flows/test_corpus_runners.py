@@ -12,10 +12,10 @@ from uuid import UUID
 import pytest
 
 from flows import corpus
-from tasks.errors import UserError
-from tasks.index import corpus_place, part_of
+from tasks.corpus import corpus_place, part_of
 from tasks.retrieval import LibraryConfig
 from tasks.retrieval.clip import Clip
+from tasks.settings.errors import UserError
 from tasks.store import Manifest
 from tests.fixtures.shards import ordinary_shards, write_shard
 from tests.fixtures.tiny_clip import write_tiny_clip

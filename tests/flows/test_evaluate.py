@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from flows.benchmark import card, scorecard
-from flows.cli import command
-from flows.cli_evaluate import notes, table
+from flows.cli.evaluate import notes, table
+from flows.cli.main import command
 from tasks.benchmarks import World
 from tasks.records import Score
 from tests.fixtures.benchmark_layouts import TSV, write_tsv

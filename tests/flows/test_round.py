@@ -15,12 +15,12 @@ from prefect import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
 from flows.force import withdraw
+from flows.history import standing, team_of
 from flows.round import play_round
 from flows.selfplay import play_rounds
 from tasks.config import RunConfig, load_config
-from tasks.errors import UserError
-from tasks.forecast import NotPlayed, forecasting
-from tasks.standing import standing, team_of
+from tasks.execution.dry_run import NotPlayed, forecasting
+from tasks.settings.errors import UserError
 from tasks.store import Place, Store
 from tests.fixtures.tiny_clip import write_tiny_clip
 from tests.fixtures.tiny_vlm import write_tiny_vlm

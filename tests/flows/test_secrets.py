@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.cli import USER, command
+from flows.cli.main import USER, command
 from tests.fixtures.shards import ordinary_shards
 from tests.fixtures.small_s3 import small_s3
 from tests.fixtures.tiny_clip import write_tiny_clip
@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 PLAY = """
 import logging, os, sys
 from tasks.records import Row
-from tasks.stage import stage, workspace
+from tasks.execution.stage import stage, workspace
 from tasks.store import Output, Place, Store, StoreFault
 
 class Told(Row):
@@ -78,7 +78,8 @@ def test_a_key_in_the_environment_is_in_no_part_of_a_corpus_and_no_log(
 ) -> None:
     from rich.console import Console
 
-    from flows import cli_work, corpus
+    from flows import corpus
+    from flows.cli import runtime as cli_work
     from tasks.retrieval import LibraryConfig
 
     for name in SECRETS:
@@ -133,8 +134,8 @@ def test_a_store_whose_address_holds_a_secret_is_refused(
 
 
 def test_flows_refuse_them_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    from flows import deployed
-    from tasks.errors import UserError
+    from flows.server import deployments as deployed
+    from tasks.settings.errors import UserError
     from tasks.store import Store
 
     with pytest.raises(UserError, match="in the environment"):

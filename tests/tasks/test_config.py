@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tasks.config import RunConfig, load_config
-from tasks.errors import UserError
-from tasks.overlay import CONFIGS, keys, merge, override
+from tasks.settings.errors import UserError
+from tasks.settings.overlay import CONFIGS, keys, merge, override
 from tasks.world import DOMAINS
 
 PROFILES = ["embedded", "qwen2.5-vl-3b", "qwen2.5-vl-7b", "paper"]

@@ -14,7 +14,7 @@ import pytest
 
 from tasks.config import load_config
 from tasks.corpora import Laion
-from tasks.index import add_to_corpus, build_corpus, corpus_place, open_library
+from tasks.corpus import add_to_corpus, build_corpus, corpus_place, open_library
 from tasks.retrieval import LibraryConfig
 from tasks.retrieval.clip import Clip
 from tasks.store import Manifest, Store

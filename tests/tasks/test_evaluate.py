@@ -20,11 +20,11 @@ from tasks.config import EvaluateConfig, load_config
 from tasks.engines import Scripted
 from tasks.engines.request import Completion
 from tasks.engines.scripted import Rule
-from tasks.errors import UserError
 from tasks.evaluate import counts, examine, judged, open_exams, score
-from tasks.prompt import Picture
+from tasks.players.team import Team
 from tasks.records import Score
-from tasks.team import Team
+from tasks.records.prompt import Picture
+from tasks.settings.errors import UserError
 
 ITEM = Item("7", "clocks", "what time ?", "short_answer", "3:30", Picture("7", b""))
 COLOURS = replace(ITEM, form="letter", target="B", options=(("A", "a blue car"), ("B", "a red car"), ("C", "none")))
@@ -226,7 +226,7 @@ def test_without_a_judge_there_is_no_opinion() -> None:
 
 
 def test_a_judge_is_set_like_any_setting_and_where_it_answers_is_no_identity(tmp_path: Path) -> None:
-    from tasks.identity import identity_of
+    from tasks.settings.fingerprint import identity_of
 
     config = load_config("embedded", ["evaluate.judge.model=m-1", "evaluate.judge.url=http://localhost:1/v1"])
     assert config.evaluate.judge is not None

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tasks.config import PromoteConfig
-from tasks.errors import UserError
 from tasks.promote import compare_all, decide
 from tasks.records import Score
+from tasks.settings.errors import UserError
 
 GATE = "world:validation"
 

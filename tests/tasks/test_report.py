@@ -8,8 +8,8 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from tasks.prompt import Picture
 from tasks.records import Decision, Estimate, Find, Score, Step, Verdict
+from tasks.records.prompt import Picture
 from tasks.report import SHOWN, changes, excerpt, label_accuracy
 from tasks.reporting import chart, text
 from tasks.reporting.facts import Band, Facts, reach_of, replies_of, total

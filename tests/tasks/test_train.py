@@ -10,16 +10,18 @@ import pytest
 
 from tasks.config import Prompts, RewardConfig, load_config
 from tasks.corpora import World
+from tasks.corpus import build_corpus, corpus_place, open_library
 from tasks.engines import Scripted
 from tasks.engines.request import Completion, Engine, Request
 from tasks.engines.scripted import Rule
-from tasks.index import build_corpus, corpus_place, open_library
-from tasks.prompt import Picture, Prompt
+from tasks.players.sampler import Cast, Engines, Posed
+from tasks.players.team import Team
+from tasks.players.weights import weights_of
 from tasks.records import Estimate, Verdict
+from tasks.records.prompt import Picture, Prompt
 from tasks.retrieval import Library, LibraryConfig
 from tasks.retrieval.clip import Clip
 from tasks.roles.searcher import Domain
-from tasks.team import Cast, Engines, Posed, Team
 from tasks.train import PayQuestioner, PaySearcher, PaySolver, searcher_examples, solver_examples
 from tasks.trainers.example import Example, Rollout
 from tests.fixtures.tiny_clip import write_tiny_clip
@@ -79,7 +81,7 @@ class Only(Engines):
 
 @pytest.fixture
 def cast(team: Team, engine: Recording) -> Cast:
-    return Cast(team, Only(engine), seed=0)
+    return Cast(team.prompts, lambda role: weights_of(team.model, getattr(team, role)), Only(engine), seed=0)
 
 
 @pytest.fixture(scope="module")
@@ -221,8 +223,8 @@ def test_what_one_stage_measured_is_not_measured_again_on_the_same_samples(team:
 
 
 def test_a_folder_that_is_no_model_is_the_users_mistake(tmp_path: Path) -> None:
-    from tasks.errors import UserError
-    from tasks.team import base_model
+    from tasks.players.weights import base_model
+    from tasks.settings.errors import UserError
 
     with pytest.raises(UserError, match="neither a folder"):
         base_model(str(tmp_path))

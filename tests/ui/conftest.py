@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 import pytest
 
-from flows.cli_server import free_port
+from flows.server.server import free_port
 from tests.fixtures.tiny_round import write_tiny_config
 
 ROOT = Path(__file__).parents[2]

@@ -17,10 +17,10 @@ import time
 
 import typer
 
-from flows.cli_server import free_port, local_url, temporary
-from flows.cli_work import prepare, working
+from flows.cli.runtime import prepare, working
+from flows.server.server import free_port, local_url, temporary
 from tasks.config import DEFAULT, load_config
-from tasks.shelf import Shelf
+from tasks.corpus import Shelf
 from tasks.store import Store
 
 COMMAND = ["-m", "flows.cli"]

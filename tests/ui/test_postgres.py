@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.cli_server import end, free_port, local_url, started, version_at, wait_for
+from flows.server.server import end, free_port, local_url, started, version_at, wait_for
 from tests.ui.conftest import ROOT
 
 pytestmark = [pytest.mark.ui, pytest.mark.timeout(600)]

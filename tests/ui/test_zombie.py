@@ -10,8 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flows.cli_deploy import HEARTBEAT, POOL, ZOMBIES
-from flows.cli_server import end, free_port, local_url, started, wait_for
+from flows.server.deploy import HEARTBEAT, POOL, ZOMBIES
+from flows.server.server import end, free_port, local_url, started, wait_for
 from tests.fixtures.tiny_round import write_tiny_config
 from tests.ui.conftest import House, environment_in, until
 

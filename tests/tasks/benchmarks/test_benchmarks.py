@@ -10,8 +10,8 @@ import pytest
 
 from tasks.benchmarks import PUBLISHED, Item, Table, World, open_benchmark
 from tasks.benchmarks.published import TWELVE
-from tasks.errors import UserError
-from tasks.identity import digest
+from tasks.settings.errors import UserError
+from tasks.settings.fingerprint import digest
 from tasks.world import oracle
 from tasks.world.heldout import items as world_items
 from tests.fixtures.benchmark_layouts import BLUE, PARQUET, RED, TSV, png, write_parquet, write_tsv

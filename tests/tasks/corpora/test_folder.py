@@ -9,8 +9,8 @@ import pytest
 from tasks.corpora import Folder
 from tasks.corpora.sample import Location, Sample, StaleShard
 from tasks.corpora.table import Rows
-from tasks.errors import UserError
 from tasks.records import to_table
+from tasks.settings.errors import UserError
 from tests.fixtures.shards import picture
 
 

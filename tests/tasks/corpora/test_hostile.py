@@ -14,7 +14,7 @@ from PIL import Image
 
 from tasks.corpora import Laion
 from tasks.corpora.sample import Sample, kind_of
-from tasks.index import build_corpus, built_index, corpus_place, open_library
+from tasks.corpus import build_corpus, built_index, corpus_place, open_library
 from tasks.retrieval import Library, LibraryConfig
 from tasks.retrieval.clip import Clip
 from tasks.store import Artifact

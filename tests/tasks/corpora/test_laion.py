@@ -13,8 +13,8 @@ from tasks.corpora import Laion
 from tasks.corpora.decode import Limits
 from tasks.corpora.sample import Sample, Shard, StaleShard
 from tasks.corpora.table import Rows
-from tasks.errors import UserError
 from tasks.records import to_table
+from tasks.settings.errors import UserError
 from tests.fixtures.shards import bomb, ordinary_shards, picture, sample, tar_bytes, write_parquet, write_shard
 
 REPEATED = "duplicate key: an earlier picture has it"

@@ -10,9 +10,9 @@ import pytest
 
 from tasks.corpora.masks import Blocklist, Masks, masked
 from tasks.corpora.sample import Sample
-from tasks.errors import UserError
-from tasks.identity import identity_of
 from tasks.records import to_table
+from tasks.settings.errors import UserError
+from tasks.settings.fingerprint import identity_of
 
 
 def rows(*values: dict[str, Any]) -> pa.Table:

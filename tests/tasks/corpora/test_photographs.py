@@ -12,7 +12,7 @@ import sklearn.datasets
 from PIL import Image
 
 from tasks.corpora import Folder, Laion
-from tasks.index import build_corpus, open_library
+from tasks.corpus import build_corpus, open_library
 from tasks.retrieval import Library, LibraryConfig
 from tasks.store import Place, Store
 from tests.fixtures.shards import write_shard

@@ -13,7 +13,7 @@ from tasks.engines.decode import Sample, decode, encode, sample, waves
 from tasks.engines.decoder import Decoder
 from tasks.engines.inputs import VisionCache, messages
 from tasks.engines.request import Adapter, Request, Sampling
-from tasks.prompt import Picture, Prompt
+from tasks.records.prompt import Picture, Prompt
 
 GREEDY = Sampling(24, temperature=0)
 TEXTS = ("How many?", "Which bar is the tallest? And what is the sum of all?", "5", "Is it red or is it blue?")

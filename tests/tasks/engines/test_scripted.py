@@ -10,8 +10,8 @@ from pydantic import TypeAdapter, ValidationError
 from tasks.engines import EngineConfig, Scripted
 from tasks.engines.request import Adapter, Request, Sampling
 from tasks.engines.scripted import Rule
-from tasks.errors import UserError
-from tasks.prompt import Prompt
+from tasks.records.prompt import Prompt
+from tasks.settings.errors import UserError
 
 RULES = Scripted(
     rules=(

@@ -15,9 +15,9 @@ import pytest
 
 from tasks.engines import Transformers
 from tasks.engines.request import Adapter, Engine, Request, Sampling
-from tasks.errors import UserError
-from tasks.identity import identity_of
-from tasks.prompt import Picture, Prompt
+from tasks.records.prompt import Picture, Prompt
+from tasks.settings.errors import UserError
+from tasks.settings.fingerprint import identity_of
 
 
 @pytest.fixture(scope="module")

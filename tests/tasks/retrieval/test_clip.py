@@ -13,8 +13,8 @@ import pytest
 import torch
 from PIL import Image
 
-from tasks.errors import UserError
 from tasks.retrieval.clip import Clip, Preprocess, Remembered
+from tasks.settings.errors import UserError
 from tests.fixtures.shards import picture
 from tests.fixtures.tiny_clip import write_tiny_clip
 

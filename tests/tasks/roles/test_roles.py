@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from tasks.prompt import Prompt
 from tasks.records import Reject
+from tasks.records.prompt import Prompt
 from tasks.roles import questioner, searcher, solver
 from tasks.roles.questioner import Draft, QuestionerWording
 from tasks.roles.searcher import Domain, Query, SearcherWording

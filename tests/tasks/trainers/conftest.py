@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from tasks.prompt import Picture, Prompt
+from tasks.records.prompt import Picture, Prompt
 from tasks.trainers.example import Example
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"

@@ -11,12 +11,12 @@ from pydantic import ValidationError
 
 from tasks.engines.request import Adapter, Request, Sampling
 from tasks.engines.transformers import Transformers
-from tasks.errors import UserError
-from tasks.identity import identity_of
-from tasks.parts import StoredCheckpoints
 from tasks.records import Step
+from tasks.settings.errors import UserError
+from tasks.settings.fingerprint import identity_of
 from tasks.store import Place, Store
 from tasks.trainers import TRL, LoRA
+from tasks.trainers.checkpoints import StoredCheckpoints
 from tasks.trainers.example import Example, Reward, Rollout
 from tasks.trainers.grpo import Diverged, prompts_of
 

@@ -1,0 +1,1 @@
+"""The command line `active-zero`: one file a command."""

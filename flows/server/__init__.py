@@ -1,0 +1,1 @@
+"""The Prefect side: server, UI, deployments, forms, and artifacts for the UI."""

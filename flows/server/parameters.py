@@ -1,0 +1,19 @@
+"""What may be filled into a deployment's form. Shallow, so that the page shows each field and the server checks it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from flows.force import STAGES
+from tasks.settings.addresses import Address
+from tasks.store.place import NAME
+
+RunName = Annotated[str, Field(pattern=f"^{NAME}$", max_length=100)]
+Rounds = Annotated[int, Field(ge=1, le=1000)]
+Text = Annotated[str, Field(min_length=1)]
+Location = Annotated[Address, Field(min_length=1)]
+Override = Annotated[str, Field(pattern=r"^\s*\w+(\.\w+)*\s*=")]
+"""A setting by its dotted name: `filter.low=0.5`."""
+StageName = Annotated[str, Field(json_schema_extra={"enum": [*STAGES]})]

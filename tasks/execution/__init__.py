@@ -1,0 +1,1 @@
+"""How a stage runs: the `@stage` decorator, dry runs, progress, processes and devices."""

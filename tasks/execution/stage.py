@@ -1,0 +1,297 @@
+"""The one way a stage runs: found complete and reused, or played and committed.
+
+`@stage` turns a function that returns an `Output` into one that returns an `Artifact`. Inside a flow run it is a
+Prefect task; elsewhere (a test, a notebook) a plain call that starts no server. Prefect's retries, the Retry button and
+a restart after `kill -9` all come through here, and the store's manifest alone decides whether the work is done:
+Prefect's own result cache takes any read error for a miss, so it stays off.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import logging
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, get_type_hints
+
+from pydantic import JsonValue
+
+from tasks.execution.dry_run import Forecast, forecast
+from tasks.execution.progress import LogLines, listen, listening, track
+from tasks.records import Row
+from tasks.settings.fingerprint import differences, digest, marks_execution, value_of
+from tasks.store import Artifact, DamagedArtifact, Drafts, Output, Place
+from tasks.store.faults import passing, repeated
+
+if TYPE_CHECKING:
+    from prefect import Task
+
+P = ParamSpec("P")
+R = TypeVar("R", bound=Row)
+
+PAUSES = [10.0, 60.0]
+"""Seconds before a stage is tried again whose error may pass by itself."""
+GPU = "gpu"
+"""The server's limit on stages that use the GPU."""
+GPU_LEASE = 60.0
+"""Seconds after which the server gives a slot back whose holder is silent, since it was killed."""
+
+_workspace: ContextVar[Path] = ContextVar("workspace")
+_drafts: ContextVar[Drafts | None] = ContextVar("drafts", default=None)
+
+
+def stage(
+    name: str, row_type: type[R], version: int = 1, gpu: bool = False
+) -> Callable[[Callable[P, Output[R]]], Stage[P, R]]:
+    """Declare a stage. Raise `version` when its work changes so that older artifacts must not be reused.
+
+    With `gpu` its work runs on the GPU where there is one, and waits until no other run's stage does.
+    """
+    return lambda work: Stage(work, name, row_type, version, gpu)
+
+
+def workspace() -> Path:
+    """The temporary folder of the stage that is being played; removed once its output is committed."""
+    return _workspace.get()
+
+
+def drafts() -> Drafts | None:
+    """Where the stage that is being played keeps what it has so far; None outside a stage."""
+    return _drafts.get()
+
+
+@dataclass(frozen=True)
+class Played(Generic[R]):
+    """A stage's artifact, and whether it was there already."""
+
+    artifact: Artifact[R]
+    reused: bool
+
+
+@dataclass(frozen=True)
+class Standing(Generic[R]):
+    """What lies where a stage would put its artifact."""
+
+    artifact: Artifact[R] | None
+    """The one to reuse."""
+    reasons: list[str]
+    """Why one that is there cannot be reused."""
+
+
+class Stage(Generic[P, R]):
+    """A stage that can be called. `work` is the bare function."""
+
+    def __init__(
+        self, work: Callable[P, Output[R]], name: str, row_type: type[R], version: int, gpu: bool = False
+    ) -> None:
+        self.work = work
+        self.name = name
+        self.row_type = row_type
+        self.version = version
+        self.gpu = gpu
+        self._signature = inspect.signature(work)
+        self._identifying = _identifying_parameters(work)
+        functools.update_wrapper(self, work)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Artifact[R]:
+        """Play or reuse, as a task of the current flow run if there is one."""
+        if not in_flow_run():
+            return self.play(*args, **kwargs).artifact
+        state: Any = self.task(*args, **kwargs)  # called directly, a task hands on the state that it returned
+        artifact: Artifact[R] = state.data.result
+        return artifact
+
+    @functools.cached_property
+    def task(self) -> Task[P, Any]:
+        """The Prefect task, named after the stage and its place; tried again only after what passes by itself.
+
+        Built at the first use, since Prefect takes seconds to import.
+        """
+        from prefect import task
+        from prefect.cache_policies import NO_CACHE
+
+        def run(*args: P.args, **kwargs: P.kwargs) -> Any:
+            return _as_state(self.play(*args, **kwargs))
+
+        run_name: Any = self._run_name
+        decorate = task(
+            name=self.name,
+            task_run_name=run_name,
+            cache_policy=NO_CACHE,
+            persist_result=False,
+            retries=len(PAUSES),
+            retry_delay_seconds=PAUSES,
+            retry_condition_fn=_may_pass,
+        )
+        return decorate(functools.wraps(self.work)(run))
+
+    def _run_name(self, parameters: dict[str, Any]) -> str:
+        """`round-003/6-filter`: what a person sees of the stage's address."""
+        (place,) = [value for value in parameters.values() if isinstance(value, Place)]
+        return f"{place.prefix.rpartition('/')[2]}/{self.name}"
+
+    def play(self, *args: P.args, **kwargs: P.kwargs) -> Played[R]:
+        """Reuse the complete artifact of the same identity, else do the work and commit it, under the place's lease."""
+        place, identity = self._bound(*args, **kwargs)
+        standing = self._standing(place, identity)
+        if told := forecast():
+            return self._told(told, place, identity, standing)
+        if standing.artifact:
+            return self._reused(standing.artifact)
+        with place.hold(wait=True):
+            standing = self._standing(place, identity)  # again: whoever held the lease may have played it
+            if standing.artifact:
+                return self._reused(standing.artifact)
+            if standing.reasons:
+                _log().info("%s: played again, since %s", self.name, "; ".join(standing.reasons))
+            return self._played(place, identity, lambda: self.work(*args, **kwargs))
+
+    def _played(self, place: Place, identity: dict[str, JsonValue], work: Callable[[], Output[R]]) -> Played[R]:
+        kept = place.drafts(self.name, identity)
+        with _turn_on_gpu() if self.gpu else nullcontext(), _working(self.name, kept):
+            started, repeated_before = time.monotonic(), repeated()
+            output = work()
+            seconds = time.monotonic() - started
+            artifact = place.commit(self.name, self.row_type, output, identity, seconds)
+            kept.clear()
+        _log().info("%s: %d rows in %.1f s at %s", self.name, artifact.rows, seconds, artifact.uri)
+        if again := repeated() - repeated_before:
+            _log().warning("%s: %d requests to the store had to be repeated", self.name, again)
+        return Played(artifact, reused=False)
+
+    def _told(self, told: Forecast, place: Place, identity: dict[str, JsonValue], standing: Standing[R]) -> Played[R]:
+        if standing.artifact and told.reused(place, standing.artifact):
+            return Played(standing.artifact, reused=True)
+        return Played(told.played(place, self.name, self.row_type, identity, standing.reasons), reused=False)
+
+    def _reused(self, artifact: Artifact[R]) -> Played[R]:
+        _log().info("%s: reused, %d rows at %s", self.name, artifact.rows, artifact.uri)
+        return Played(artifact, reused=True)
+
+    def stands(self, *args: P.args, **kwargs: P.kwargs) -> bool:
+        """Whether this very call is done already, so that it would be reused."""
+        return self._standing(*self._bound(*args, **kwargs)).artifact is not None
+
+    def identity(self, *args: P.args, **kwargs: P.kwargs) -> dict[str, JsonValue]:
+        """What a call would compute: stage, version, columns, and every argument but places and `Execution` ones."""
+        return self._bound(*args, **kwargs)[1]
+
+    def _bound(self, *args: P.args, **kwargs: P.kwargs) -> tuple[Place, dict[str, JsonValue]]:
+        bound = self._signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        (place,) = [value for value in bound.arguments.values() if isinstance(value, Place)]
+        return place, {
+            "stage": self.name,
+            "version": self.version,
+            "columns": {column.name: str(column.type) for column in self.row_type.arrow_schema()},
+            **self._arguments(bound.arguments),
+        }
+
+    def _arguments(self, values: Mapping[str, Any]) -> dict[str, JsonValue]:
+        try:
+            return {name: value_of(values[name]) for name in self._identifying if not isinstance(values[name], Place)}
+        except TypeError as error:
+            raise TypeError(f"stage {self.name}: {error}") from None
+
+    def _standing(self, place: Place, identity: dict[str, JsonValue]) -> Standing[R]:
+        manifest = place.manifest(self.name)
+        if manifest is None:
+            return Standing(None, [])
+        if manifest.fingerprint != digest(identity):
+            return Standing(None, differences(manifest.identity, identity))
+        try:
+            return Standing(place.artifact(self.row_type, manifest), [])
+        except DamagedArtifact as error:
+            return Standing(None, [str(error)])
+
+
+def _identifying_parameters(work: Callable[..., Any]) -> list[str]:
+    hints = get_type_hints(work, include_extras=True)
+    names = [name for name in inspect.signature(work).parameters if not marks_execution(hints[name])]
+    if taken := {"stage", "version", "columns"}.intersection(names):
+        raise TypeError(f"{work.__qualname__}: rename {', '.join(sorted(taken))}, which an identity says of the stage")
+    return names
+
+
+@contextmanager
+def _working(name: str, kept: Drafts) -> Iterator[None]:
+    """A temporary folder, the drafts and a progress line for the time of the work."""
+    with tempfile.TemporaryDirectory(prefix=f"{name}-") as folder, _progress_in_log(), track(None, name):
+        workspace, drafts = _workspace.set(Path(folder)), _drafts.set(kept)
+        try:
+            yield
+        finally:
+            _workspace.reset(workspace)
+            _drafts.reset(drafts)
+
+
+@contextmanager
+def _progress_in_log() -> Iterator[None]:
+    """Unless somebody shows the progress already, it goes where the stage's log goes."""
+    if listening():
+        yield
+    else:
+        with listen(LogLines(_log())):
+            yield
+
+
+@contextmanager
+def _turn_on_gpu() -> Iterator[None]:
+    """One stage at a time on this server's GPU, in a flow run and where there is one; without a limit no waiting."""
+    if not in_flow_run() or not _has_gpu():
+        yield
+        return
+    from prefect.concurrency.sync import concurrency
+
+    with concurrency(GPU, lease_duration=GPU_LEASE):
+        yield
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def _may_pass(task: Any, task_run: Any, state: Any) -> bool:
+    """Whether a stage may do better in a moment: the store or the network was away. Nothing else is tried again."""
+    error = state.result(raise_on_failure=False)
+    return isinstance(error, Exception) and passing(error)
+
+
+def _as_state(played: Played[R]) -> Any:
+    """A reused stage ends in a state of its own name, so that the UI shows it."""
+    from prefect.states import Completed
+
+    if played.reused:
+        return Completed(name="Reused", message=played.artifact.uri, data=played.artifact)
+    return Completed(message=played.artifact.uri, data=played.artifact)
+
+
+def in_flow_run() -> bool:
+    """Whether a Prefect flow is running here. Asking imports nothing."""
+    if "prefect" not in sys.modules:
+        return False
+    from prefect.context import FlowRunContext
+
+    return FlowRunContext.get() is not None
+
+
+def _log() -> Any:
+    """The run's logger inside a Prefect run, so that the UI shows the lines; else the module's."""
+    if "prefect" in sys.modules:
+        from prefect.exceptions import MissingContextError
+        from prefect.logging import get_run_logger
+
+        try:
+            return get_run_logger()
+        except MissingContextError:
+            pass
+    return logging.getLogger(__name__)

@@ -1,0 +1,174 @@
+"""What was computed, apart from where and how fast it was computed.
+
+A stage is reused when its identity has not changed. The identity is plain JSON, so that it can be kept in a manifest,
+read by a person and compared field by field. A field or argument declared `Annotated[T, Execution]` (device, workers,
+batch split, a path to write to) says only where the work runs, and stays out.
+
+How a value enters:
+
+- a model: its fields by name, without the `Execution` ones. A member of a union enters as what it is, not as what the
+  union declares, so members need a discriminating field (`kind`).
+- a number: a whole float enters as the integer (YAML's `1` and the default `1.0` are one setting), `nan` and
+  infinities as their names. Bools stay bools.
+- a tuple or list: a list, in order. A set: a sorted list. A mapping: keys as text.
+- a path: the sha256 of the file or folder it leads to, because the place of a file is not what was computed, but its
+  contents are. Declare a path `Execution` where its contents do not matter or are named by another input. (A path
+  given as plain text enters as text.)
+- an artifact: `artifact:<fingerprint>@<digest of its contents>`; so an input that was replayed and came out different
+  is another input, even though its settings are the same.
+
+Anything else is refused: a value that silently stayed out could make two computations look the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import types
+from collections.abc import Iterator, Mapping
+from enum import Enum
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any, Protocol, Union, get_args, get_origin, runtime_checkable
+
+from pydantic import BaseModel, JsonValue
+from pydantic.fields import FieldInfo
+
+from tasks.settings.errors import UserError
+
+SAME_SETTINGS = "same input, other contents"
+"""How `differences` calls an input that is played again with the settings that it had."""
+
+
+class Execution:
+    """Marks a field or argument, as `Annotated[int, Execution]`, that says where or how fast, not what."""
+
+
+@runtime_checkable
+class Identified(Protocol):
+    """Something that knows its own identity: an artifact."""
+
+    @property
+    def identity(self) -> str: ...
+
+
+def identity_of(model: BaseModel) -> dict[str, JsonValue]:
+    """The model's fields as JSON, recursively, without those declared `Execution`."""
+    fields = type(model).model_fields
+    return {name: value_of(getattr(model, name)) for name, info in fields.items() if not _is_execution(info)}
+
+
+def value_of(value: object) -> JsonValue:
+    """Any value that may enter an identity as JSON; `TypeError` names what may not."""
+    match value:
+        case None | bool() | int() | str() if not isinstance(value, Enum):
+            return value
+        case float():
+            return _number(value)
+        case BaseModel():
+            return identity_of(value)
+        case Enum():
+            return value_of(value.value)
+        case Path():
+            return f"sha256:{contents(value)}"
+        case Mapping():
+            return {str(key): value_of(item) for key, item in value.items()}
+        case tuple() | list():
+            return [value_of(item) for item in value]
+        case set() | frozenset():
+            return sorted((value_of(item) for item in value), key=canonical)
+        case Identified():
+            return value.identity
+    raise TypeError(f"a {type(value).__name__} has no identity: pass a model, or declare it Annotated[..., Execution]")
+
+
+def digest(value: object) -> str:
+    """sha256 of the value's canonical JSON, in hexadecimal. Anything that `value_of` takes."""
+    return hashlib.sha256(canonical(value_of(value)).encode()).hexdigest()
+
+
+def canonical(value: JsonValue) -> str:
+    """One text per JSON value: keys sorted, no white space, ASCII."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def marks_execution(annotation: Any) -> bool:
+    """Whether an annotation, or one arm of its union, is declared `Annotated[..., Execution]`."""
+    if get_origin(annotation) is Annotated:
+        return Execution in get_args(annotation)[1:] or marks_execution(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, types.UnionType):
+        return any(marks_execution(arm) for arm in get_args(annotation))
+    return False
+
+
+def contents(path: Path) -> str:
+    """sha256 of a file's bytes, or of a folder's relative names and their files' sha256. UserError if it is missing."""
+    if path.is_file():
+        status = path.stat()
+        return _sha256_of_version(path, status.st_size, status.st_mtime_ns)
+    if not path.is_dir():
+        raise UserError(f"{path} does not exist: give the path of a file or folder.")
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    return digest({file.relative_to(path).as_posix(): contents(file) for file in files})
+
+
+def differences(old: Mapping[str, JsonValue], new: Mapping[str, JsonValue]) -> list[str]:
+    """What changed between two identities, in words: `config.window_low: 0.3 -> 0.4`, `questions: other input`."""
+    before, after = dict(_leaves(dict(old))), dict(_leaves(dict(new)))
+    names = [*after, *(name for name in before if name not in after)]
+    return [_change(name, before, after) for name in names if before.get(name, _ABSENT) != after.get(name, _ABSENT)]
+
+
+_ABSENT = object()
+
+
+def _change(name: str, before: Mapping[str, JsonValue], after: Mapping[str, JsonValue]) -> str:
+    old, new = before.get(name), after.get(name)
+    if isinstance(old, str) and isinstance(new, str) and old.startswith("artifact:") and new.startswith("artifact:"):
+        same_settings = old.partition("@")[0] == new.partition("@")[0]
+        return f"{name}: {SAME_SETTINGS}" if same_settings else f"{name}: other input"
+    if isinstance(old, str) and isinstance(new, str) and old.startswith("sha256:") and new.startswith("sha256:"):
+        return f"{name}: other contents"
+    return f"{name}: {_shown(name, before)} -> {_shown(name, after)}"
+
+
+def _shown(name: str, leaves: Mapping[str, JsonValue]) -> str:
+    if name not in leaves:
+        return "(absent)"
+    text = canonical(leaves[name])
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _leaves(value: JsonValue, name: str = "") -> Iterator[tuple[str, JsonValue]]:
+    """The dotted name of every leaf. Empty containers are leaves, and so are lists of plain values."""
+    if isinstance(value, dict) and value:
+        for key, item in value.items():
+            yield from _leaves(item, f"{name}.{key}" if name else key)
+    elif isinstance(value, list) and any(isinstance(item, dict | list) for item in value):
+        for position, item in enumerate(value):
+            yield from _leaves(item, f"{name}[{position}]")
+    else:
+        yield name, value
+
+
+def _number(value: float) -> JsonValue:
+    if not math.isfinite(value):
+        return repr(value)
+    return int(value) if value.is_integer() else value
+
+
+def _is_execution(info: FieldInfo) -> bool:
+    return Execution in info.metadata or marks_execution(info.annotation)
+
+
+def file_sha256(path: Path) -> str:
+    """sha256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@lru_cache(maxsize=4096)
+def _sha256_of_version(path: Path, size: int, modified_ns: int) -> str:
+    """Hashed once per process and version of the file: a base model is an input of every stage."""
+    return file_sha256(path)

@@ -1,0 +1,133 @@
+"""What lies in `infra/` is read by the tools that it is for, as far as they are on this machine."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from flows.force import STAGES
+from flows.server.deploy import FILE, FLOWS, HEARTBEAT, POOL
+
+INFRA = FILE.parent
+VARIABLE = re.compile(r"{{\s*(\w+)\s*}}")
+
+
+def tool(*command: str) -> None:
+    """Skip where the tool, or the part of it that is asked, is absent."""
+    found = shutil.which(command[0]) and subprocess.run(command, capture_output=True).returncode == 0
+    if not found:
+        pytest.skip(f"no {' '.join(command)}")
+
+
+def deployments() -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = yaml.safe_load(FILE.read_text())["deployments"]
+    return found
+
+
+@pytest.mark.parametrize("deployment", deployments(), ids=lambda one: one["name"])
+def test_a_deployment_names_a_flow_and_parameters_that_it_has(deployment: dict[str, Any]) -> None:
+    path, name = deployment["entrypoint"].split(":")
+    flow = getattr(importlib.import_module(path.removesuffix(".py").replace("/", ".")), name)
+    assert flow.name in FLOWS
+    assert set(deployment.get("parameters", {})) <= set(flow.parameters.properties)
+    flow.validate_parameters(deployment.get("parameters", {})) if deployment["name"] == "iterate" else None
+    assert deployment["enforce_parameter_schema"]
+    assert deployment["concurrency_limit"]["limit"] == 1
+    assert deployment["work_pool"]["name"] == POOL
+    assert int(deployment["work_pool"]["job_variables"]["env"]["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"]) == HEARTBEAT
+
+
+def test_the_form_of_iterate_is_shallow_and_offers_every_stage() -> None:
+    from flows.selfplay import play_rounds
+
+    fields = play_rounds.parameters.properties
+    assert not play_rounds.parameters.definitions
+    assert all(field["description"] for field in fields.values())
+    assert fields["force_from_stage"]["anyOf"][0]["enum"] == list(STAGES)
+
+
+def test_schedules_are_paused_until_somebody_starts_them() -> None:
+    assert not any(plan["active"] for one in deployments() for plan in one.get("schedules", []))
+
+
+def test_compose_publishes_nothing_but_the_page_and_that_on_loopback() -> None:
+    services = yaml.safe_load((INFRA / "compose.yaml").read_text())["services"]
+    published = {name: one["ports"] for name, one in services.items() if "ports" in one}
+    assert list(published) == ["server"]
+    assert all(port.startswith("127.0.0.1:") for port in published["server"])
+
+
+@pytest.mark.parametrize("files", [["compose.yaml"], ["compose.yaml", "compose.gpu.yaml"]], ids=len)
+def test_compose_is_what_docker_takes(files: list[str]) -> None:
+    tool("docker", "compose", "version")
+    secrets = dict.fromkeys(("POSTGRES_PASSWORD", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), "x")
+    command = ["docker", "compose", *(part for name in files for part in ("-f", str(INFRA / name))), "config", "-q"]
+    subprocess.run(command, env={**os.environ, **secrets}, check=True)
+
+
+def test_the_images_have_stages_for_cpu_and_gpu_with_their_locks() -> None:
+    text = (INFRA / "Dockerfile").read_text()
+    for target in ("cpu", "gpu"):
+        assert f"AS {target}\n" in text
+        assert f"infra/locks/{target}.txt" in text
+        assert (INFRA / "locks" / f"{target}.txt").is_file()
+
+
+def job_template() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((INFRA / "kubernetes" / "base-job-template.json").read_text())
+    return found
+
+
+def test_a_job_template_uses_the_variables_that_it_declares() -> None:
+    template = job_template()
+    used = set(VARIABLE.findall(json.dumps(template["job_configuration"])))
+    assert used == set(template["variables"]["properties"])
+
+
+def test_a_job_with_its_defaults_is_a_job_that_asks_for_a_gpu(tmp_path: Path) -> None:
+    tool("kubectl", "version", "--client")
+    template = job_template()
+    values = {name: one.get("default", "x") for name, one in template["variables"]["properties"].items()}
+    manifest = filled(template["job_configuration"]["job_manifest"], values)
+    manifest["metadata"]["name"] = "one"
+    container = manifest["spec"]["template"]["spec"]["containers"][0]
+    container.update(args=["prefect", "flow-run", "execute"], env=[{"name": "A", "value": "b"}])
+    shown = kustomized(tmp_path, yaml.safe_dump(manifest))
+    assert shown["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == 1
+
+
+def test_the_worker_is_what_kubectl_takes(tmp_path: Path) -> None:
+    tool("kubectl", "version", "--client")
+    text = (INFRA / "kubernetes" / "worker.yaml").read_text()
+    kinds = [one["kind"] for one in yaml.safe_load_all(text)]
+    assert kinds == ["Namespace", "ServiceAccount", "Role", "RoleBinding", "Deployment"]
+    kustomized(tmp_path, text)
+
+
+def kustomized(folder: Path, text: str) -> Any:
+    """The first document, read and written by kubectl, which refuses what is no object of Kubernetes."""
+    (folder / "it.yaml").write_text(text)
+    (folder / "kustomization.yaml").write_text("resources: [it.yaml]\n")
+    done = subprocess.run(["kubectl", "kustomize", str(folder)], check=True, capture_output=True, text=True)
+    return next(yaml.safe_load_all(done.stdout))
+
+
+def filled(value: Any, values: dict[str, Any]) -> Any:
+    """A template with its variables' values, as a worker fills it."""
+    match value:
+        case dict():
+            return {name: filled(one, values) for name, one in value.items()}
+        case list():
+            return [filled(one, values) for one in value]
+        case str() if found := VARIABLE.fullmatch(value):
+            return values[found[1]]
+    return value

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel, ConfigDict
+
+from tasks.execution.dry_run import NotPlayed, Outlook, forecasting
+from tasks.execution.stage import stage
+from tasks.records import Row
+from tasks.store import Artifact, Output, Place, Store
+
+
+class Number(Row):
+    value: int
+
+
+class CountConfig(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    count: int = 3
+
+
+@stage("1-count", Number)
+def count(place: Place, config: CountConfig) -> Output[Number]:
+    return Output([Number(value=value) for value in range(config.count)])
+
+
+@stage("2-double", Number)
+def double(place: Place, numbers: Artifact[Number]) -> Output[Number]:
+    return Output([Number(value=2 * row.value) for row in numbers.read()])
+
+
+@stage("10-add", Number)
+def add(place: Place, config: CountConfig, numbers: tuple[Artifact[Number], ...]) -> Output[Number]:
+    return Output([Number(value=config.count + sum(row.value for one in numbers for row in one.read()))])
+
+
+def play(place: Place, config: CountConfig, last: CountConfig | None = None) -> Artifact[Number]:
+    numbers = count(place, config)
+    return add(place, last or config, (numbers, double(place, numbers)))
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place.round(Store(str(tmp_path)), "default", 1)
+
+
+def told(place: Place, config: CountConfig, force: str | None = None) -> list[tuple[str, bool, str]]:
+    with forecasting((place.prefix, force) if force else None) as forecast:
+        play(place, config)
+    return [(one.stage, one.played, one.why) for one in forecast.outlooks]
+
+
+def test_a_forecast_of_nothing_plays_everything_and_makes_nothing(place: Place) -> None:
+    nothing = "nothing complete is there"
+    assert told(place, CountConfig()) == [
+        ("1-count", True, nothing),
+        ("2-double", True, f"{nothing}; after 1-count"),
+        ("10-add", True, f"{nothing}; after 1-count, 2-double"),
+    ]
+    assert place.store.runs() == []
+
+
+def test_a_forecast_of_what_is_complete_reuses_everything(place: Place) -> None:
+    play(place, CountConfig())
+    entries = place.journal.entries()
+    assert [(name, played) for name, played, _ in told(place, CountConfig())] == [
+        ("1-count", False), ("2-double", False), ("10-add", False),
+    ]  # fmt: skip
+    assert place.journal.entries() == entries
+
+
+def test_a_forecast_names_the_setting_and_the_inputs_that_changed(place: Place) -> None:
+    play(place, CountConfig())
+    (first, second, third) = told(place, CountConfig(count=4))
+    assert first == ("1-count", True, "config.count: 3 -> 4")
+    assert second == ("2-double", True, "numbers: other input; after 1-count")
+    assert third[1] and third[2].startswith("config.count: 3 -> 4; numbers: ")
+
+
+def test_a_changed_setting_of_a_late_stage_leaves_the_earlier_ones(place: Place) -> None:
+    play(place, CountConfig())
+    with forecasting() as forecast:
+        play(place, CountConfig(), CountConfig(count=9))
+    assert [one.played for one in forecast.outlooks] == [False, False, True]
+    assert forecast.outlooks[-1] == Outlook(place.prefix, "10-add", True, "config.count: 3 -> 9")
+
+
+def test_a_forced_stage_and_those_after_it_are_played(place: Place) -> None:
+    play(place, CountConfig())
+    assert told(place, CountConfig(), force="2-double") == [
+        ("1-count", False, "nothing changed"),
+        ("2-double", True, "--force-from"),
+        ("10-add", True, "--force-from; after 2-double"),
+    ]
+
+
+def test_after_a_damaged_stage_the_rest_may_be_reused_after_all(place: Place) -> None:
+    artifact = count(place, CountConfig())
+    double(place, artifact)
+    Path(artifact.uri.removeprefix("file://"), artifact.manifest.files[0].path).write_bytes(b"damaged")
+    with forecasting() as forecast:
+        double(place, count(place, CountConfig()))
+    first, second = forecast.outlooks
+    assert first.played and "bytes instead of" in first.why
+    assert second.played and second.why.endswith("reused after all if that comes out as before")
+    assert "same input, other contents" in second.why
+
+
+def test_what_a_planned_stage_makes_cannot_be_read(place: Place) -> None:
+    with forecasting(), pytest.raises(NotPlayed, match="depends on what 1-count makes"):
+        count(place, CountConfig()).read()

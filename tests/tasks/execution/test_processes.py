@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+
+LEADER = """
+import subprocess, sys, time
+from tasks.execution.processes import lead_a_group
+lead_a_group()
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+print(child.pid, flush=True)
+time.sleep(600)
+"""
+
+FORKER = """
+import os, time
+from tasks.execution.processes import lead_a_group
+lead_a_group()
+child = os.fork()
+if child:
+    print(child, flush=True)
+time.sleep(600)
+"""
+
+HASTY = """
+import os, subprocess, sys
+from tasks.execution.processes import bound
+print(subprocess.Popen(bound([sys.executable, "-c", "import time; time.sleep(600)"])).pid, flush=True)
+os.kill(os.getpid(), 9)
+"""
+
+PARENT = """
+import subprocess, sys, time
+from tasks.execution.processes import bound
+child = subprocess.Popen(bound([sys.executable, "-c", "print('up', flush=True); import time; time.sleep(600)"]))
+print(child.pid, flush=True)
+time.sleep(600)
+"""
+
+
+def started(program: str, lines: int) -> tuple[subprocess.Popen[str], int]:
+    """A program in a group of its own, and the process that it started."""
+    root = Path(__file__).parents[3]
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, start_new_session=True, cwd=root
+    )
+    assert process.stdout is not None
+    told = [process.stdout.readline().strip() for _ in range(lines)]
+    return process, int(next(line for line in told if line.isdigit()))
+
+
+def gone(pid: int, seconds: float = 10) -> bool:
+    """Whether a process has ended, or does so within the seconds."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+ADOPTER = """
+import os, subprocess, sys, time
+from tasks.execution.processes import adopt, reap_but
+adopt()
+mine = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+middle = "import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(1)']).pid)"
+subprocess.run([sys.executable, "-c", middle], check=True)
+print("started", flush=True)
+while True:
+    time.sleep(0.05)
+    reap_but({mine.pid})
+"""
+
+
+def test_an_adopted_process_is_no_zombie_when_it_has_ended() -> None:
+    adopter, orphan = started(ADOPTER, lines=2)
+    assert psutil.Process(orphan).ppid() == adopter.pid
+    end = time.monotonic() + 10
+    while psutil.pid_exists(orphan):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    (mine,) = psutil.Process(adopter.pid).children()
+    for one in (mine, adopter):
+        one.kill()
+
+
+def test_a_group_ends_with_its_leader_even_if_that_one_is_killed() -> None:
+    leader, child = started(LEADER, lines=1)
+    assert os.getpgid(child) == leader.pid
+    leader.kill()
+    assert gone(child)
+
+
+def test_a_bound_command_ends_with_the_process_that_started_it() -> None:
+    parent, child = started(PARENT, lines=2)
+    assert not gone(child, 0.2)
+    parent.kill()
+    assert gone(child)
+
+
+def test_a_group_ends_with_its_leader_even_if_a_child_was_forked_and_holds_all_that_it_held() -> None:
+    leader, child = started(FORKER, lines=1)
+    assert os.getpgid(child) == leader.pid
+    leader.kill()
+    assert gone(child)
+
+
+def test_a_bound_command_sees_that_its_parent_ended_while_it_was_starting() -> None:
+    parent, child = started(HASTY, lines=1)
+    parent.wait()
+    assert gone(child)
+
+
+def test_an_engine_worker_at_work_ends_with_the_engine(tmp_path: Path) -> None:
+    """Engine workers are children of a server process; neither may outlive the process that asks."""
+    program = f"""
+import sys, time
+sys.path.insert(0, {str(Path(__file__).parents[3])!r})
+from multiprocessing import get_context
+from tests.tasks.execution.test_processes import busy
+
+if __name__ == "__main__":
+    worker = get_context("forkserver").Process(target=busy, daemon=True)
+    worker.start()
+    print(worker.pid, flush=True)
+    time.sleep(600)
+"""
+    script = tmp_path / "engine.py"
+    script.write_text(program)
+    process = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    worker = int(process.stdout.readline())
+    time.sleep(1)  # by now it works, and reads no pipe
+    os.kill(process.pid, signal.SIGKILL)
+    assert gone(worker)
+
+
+def busy() -> None:
+    """What an engine worker begins with, and then work without end."""
+    from tasks.execution.processes import leave_with_creator
+
+    leave_with_creator()
+    while True:
+        pass

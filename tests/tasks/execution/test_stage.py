@@ -1,0 +1,266 @@
+from __future__ import annotations
+
+import logging
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Annotated
+from uuid import uuid4
+
+import pytest
+from pydantic import BaseModel, ConfigDict
+
+from tasks.execution.progress import Snapshot, listen
+from tasks.execution.stage import Stage, drafts, stage, workspace
+from tasks.records import Row
+from tasks.settings.fingerprint import Execution
+from tasks.store import Artifact, Output, Place, Store
+
+
+class Number(Row):
+    value: int
+
+
+class CountConfig(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    count: int = 3
+    threads: Annotated[int, Execution] = 1
+
+
+calls: list[str] = []
+
+
+@stage("1-count", Number)
+def count_numbers(place: Place, config: CountConfig, *, label: Annotated[str, Execution] = "") -> Output[Number]:
+    """Count."""
+    calls.append("count")
+    (workspace() / "numbers.txt").write_text(str(config.count))
+    rows = [Number(value=value) for value in range(config.count)]
+    return Output(rows, {"kept": config.count}, {"numbers.txt": workspace() / "numbers.txt"})
+
+
+@stage("2-double", Number)
+def double_numbers(place: Place, numbers: Artifact[Number], earlier: Artifact[Number] | None = None) -> Output[Number]:
+    calls.append("double")
+    return Output([Number(value=2 * row.value) for row in numbers.read()])
+
+
+@stage("3-fail", Number)
+def fail(place: Place) -> Output[Number]:
+    calls.append(str(workspace()))
+    raise RuntimeError("no luck")
+
+
+@stage("4-draw", Number)
+def draw_numbers(place: Place, config: CountConfig) -> Output[Number]:
+    """Drafts a file, dies of it the first time, and finds it the second time."""
+    kept, local = drafts(), workspace() / "drawn"
+    assert kept is not None
+    if kept.fetch("drawn", local):
+        return Output([Number(value=int(local.read_text()))])
+    local.write_text(str(config.count))
+    kept.keep("drawn", local)
+    raise RuntimeError("killed")
+
+
+@pytest.fixture(params=["file", "memory"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    url = f"memory://{uuid4().hex}" if request.param == "memory" else str(tmp_path)
+    return Place.round(Store(url), "default", 1)
+
+
+@pytest.fixture(autouse=True)
+def no_calls(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    calls.clear()
+
+
+def test_a_stage_goes_on_with_its_drafts_and_leaves_none(place: Place) -> None:
+    for count in (3, 4):  # the drafts of other settings are not its own
+        with pytest.raises(RuntimeError, match="killed"):
+            draw_numbers(place, CountConfig(count=count))
+    assert [row.value for row in draw_numbers(place, CountConfig(count=4)).read()] == [4]
+    left = [file.path for file in place.store.files.walk(place.store.root) if "drafts" in file.path]
+    assert len(left) == 1
+    assert drafts() is None
+
+
+def test_a_call_gives_the_artifact(place: Place) -> None:
+    artifact = double_numbers(place, count_numbers(place, CountConfig()))
+    assert [row.value for row in artifact.read()] == [0, 2, 4]
+    assert artifact == place.find("2-double", Number)
+
+
+def test_a_second_call_reuses_every_stage_and_says_so(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    first = double_numbers(place, count_numbers(place, CountConfig()))
+    again = double_numbers(place, count_numbers(place, CountConfig()))
+    assert calls == ["count", "double"]
+    assert again == first
+    assert "1-count: reused, 3 rows at" in caplog.text and "2-double: reused" in caplog.text
+
+
+def test_resources_do_not_play_a_stage_again(place: Place) -> None:
+    count_numbers(place, CountConfig())
+    count_numbers(place, CountConfig(threads=8), label="elsewhere")
+    assert calls == ["count"]
+
+
+def test_a_changed_setting_replays_what_depends_on_it_and_names_the_field(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    double_numbers(place, count_numbers(place, CountConfig()))
+    artifact = double_numbers(place, count_numbers(place, CountConfig(count=4)))
+    assert calls == ["count", "double"] * 2
+    assert artifact.rows == 4
+    assert "1-count: played again, since config.count: 3 -> 4" in caplog.messages
+    assert "2-double: played again, since numbers: other input" in caplog.messages
+
+
+def test_a_call_stands_once_it_was_played_and_other_settings_or_inputs_do_not(place: Place) -> None:
+    assert not count_numbers.stands(place, CountConfig())
+    numbers = count_numbers(place, CountConfig())
+    double_numbers(place, numbers)
+    assert count_numbers.stands(place, CountConfig(threads=8))
+    assert double_numbers.stands(place, numbers)
+    assert not count_numbers.stands(place, CountConfig(count=4))
+    assert not double_numbers.stands(place, count_numbers(place, CountConfig(count=4)))
+
+
+def test_another_version_of_the_work_plays_the_stage_again(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    count_numbers(place, CountConfig())
+    Stage(count_numbers.work, "1-count", Number, version=2)(place, CountConfig())
+    assert calls == ["count", "count"]
+    assert "1-count: played again, since version: 1 -> 2" in caplog.messages
+
+
+def test_other_columns_play_the_stage_again(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    class Wider(Number):
+        unit: str | None = None
+
+    def wider(place: Place, config: CountConfig) -> Output[Wider]:
+        return Output([Wider(value=1)])
+
+    count_numbers(place, CountConfig())
+    wider.__annotations__ = {"place": Place, "config": CountConfig, "return": Output[Wider]}
+    assert stage("1-count", Wider)(wider)(place, CountConfig()).read() == [Wider(value=1)]
+    assert 'columns.unit: (absent) -> "string"' in caplog.text
+
+
+def test_the_same_call_elsewhere_has_the_same_identity(place: Place) -> None:
+    other = Place.round(place.store, "other", 7)
+    assert count_numbers.identity(place, CountConfig()) == count_numbers.identity(other, CountConfig())
+    assert count_numbers(place, CountConfig()).identity == count_numbers(other, CountConfig()).identity
+
+
+def test_an_input_that_came_out_different_plays_the_stage_again(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    numbers = count_numbers(place, CountConfig())
+    double_numbers(place, numbers)
+    unstable = place.commit("1-count", Number, Output([Number(value=9)]), numbers.manifest.identity, 0.0)
+    assert double_numbers(place, unstable).read() == [Number(value=18)]
+    assert "2-double: played again, since numbers: same input, other contents" in caplog.messages
+
+
+def test_a_damaged_artifact_is_refused_and_the_stage_replayed(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    artifact = count_numbers(place, CountConfig())
+    fs, address = place.store.fs, f"{place.store.root}/{place.prefix}/1-count/{artifact.manifest.files[0].path}"
+    data = bytearray(fs.cat_file(address))
+    data[len(data) // 2] ^= 4
+    fs.pipe_file(address, bytes(data))
+    assert count_numbers(place, CountConfig()).read() == [Number(value=0), Number(value=1), Number(value=2)]
+    assert calls == ["count", "count"]
+    assert "1-count: played again, since" in caplog.text and "sha256 differs" in caplog.text
+
+
+def test_a_stage_that_fails_leaves_no_artifact_and_no_workspace(place: Place) -> None:
+    with pytest.raises(RuntimeError, match="no luck"):
+        fail(place)
+    assert place.find("3-fail", Number) is None
+    assert not Path(calls[0]).exists()
+
+
+def test_what_the_work_left_in_its_workspace_outlives_it_in_the_artifact(place: Place) -> None:
+    assert count_numbers(place, CountConfig()).file("numbers.txt").read_text() == "3"
+
+
+def test_an_argument_without_identity_is_refused_with_the_stage_named(place: Place) -> None:
+    with pytest.raises(TypeError, match="stage 2-double: a object has no identity"):
+        double_numbers(place, object())  # type: ignore[arg-type]
+
+
+def test_an_argument_cannot_hide_what_identifies_the_stage() -> None:
+    def work(place: Place, version: int) -> Output[Number]:
+        return Output([])
+
+    with pytest.raises(TypeError, match="rename version"):
+        stage("1-count", Number)(work)
+
+
+def test_progress_is_told_under_the_stage(place: Place) -> None:
+    heard: list[Snapshot] = []
+    with listen(heard.append):
+        count_numbers(place, CountConfig())
+    assert [(s.path, s.finished) for s in heard] == [(("1-count",), False), (("1-count",), True)]
+
+
+def test_in_prefect_a_stage_is_a_task_that_ends_completed_and_then_reused(prefect_server: None, tmp_path: Path) -> None:
+    from prefect import flow
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+
+    place = Place.round(Store(str(tmp_path)), "default", 1)
+
+    @flow
+    def play() -> Artifact[Number]:
+        return double_numbers(place, count_numbers(place, CountConfig()))
+
+    played = [play(return_state=True) for _ in range(2)]
+    assert [state.result() for state in played] == [place.find("2-double", Number)] * 2
+    assert calls == ["count", "double"]
+    mine = FlowRunFilter(id=FlowRunFilterId(any_=[state.state_details.flow_run_id for state in played]))
+    with get_client(sync_client=True) as client:
+        runs = sorted(client.read_task_runs(flow_run_filter=mine), key=lambda run: run.start_time or run.created)
+    addresses = {name: f"{place.uri(name)}" for name in ("1-count", "2-double")}
+    states = [(run.name, run.state.name, run.state.message) for run in runs if run.state]
+    assert states == [
+        (f"round-001/{name}", state, uri) for state in ("Completed", "Reused") for name, uri in addresses.items()
+    ]
+    (edge,) = runs[1].task_inputs["numbers"]
+    assert edge.id == runs[0].id  # the UI draws the stages as a graph
+
+
+@stage("4-stumble", Number)
+def stumble(place: Place, error: str) -> Output[Number]:
+    """Fails at the first try."""
+    calls.append(error)
+    if len(calls) == 1:
+        raise {"passing": ConnectionResetError(), "lasting": PermissionError("closed")}[error]
+    return Output([])
+
+
+@pytest.mark.parametrize(("error", "tries"), [("passing", 2), ("lasting", 1)])
+def test_in_prefect_a_stage_is_tried_again_only_after_what_passes_by_itself(
+    prefect_server: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: str, tries: int
+) -> None:
+    from prefect import flow
+
+    monkeypatch.setattr("tasks.execution.stage.PAUSES", [0.0, 0.0])
+    again = stage("4-stumble", Number)(stumble.work)  # another task, with these pauses
+
+    @flow
+    def play() -> Artifact[Number]:
+        return again(Place.round(Store(str(tmp_path)), "default", 1), error)
+
+    with nullcontext() if tries > 1 else pytest.raises(PermissionError):
+        play()
+    assert len(calls) == tries
+
+
+def test_in_prefect_a_failing_stage_raises_what_the_work_raised(prefect_server: None, tmp_path: Path) -> None:
+    from prefect import flow
+
+    @flow
+    def play() -> Artifact[Number]:
+        return fail(Place.round(Store(str(tmp_path)), "default", 1))
+
+    with pytest.raises(RuntimeError, match="no luck"):
+        play()

@@ -1,0 +1,21 @@
+"""An error, told in one line."""
+
+from __future__ import annotations
+
+import pytest
+
+from tasks.settings.errors import UserError, first_line
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError("no such file\nat all"), "no such file"),
+        (ValueError("\n  wrong\r\nvery"), "wrong"),
+        (RuntimeError(), "RuntimeError"),
+        (UserError(" \n "), "UserError"),
+        (KeyboardInterrupt(), "KeyboardInterrupt"),
+    ],
+)
+def test_an_error_is_told_by_its_first_line_or_by_its_name(error: BaseException, told: str) -> None:
+    assert first_line(error) == told
