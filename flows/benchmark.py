@@ -7,9 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 from prefect import flow
-from pydantic import BaseModel, ConfigDict
 
-from flows.history import standing, team_of
+from flows.history import read_history, team_of
 from tasks.benchmarks import open_benchmark
 from tasks.benchmarks.metrics import own_figures, own_means
 from tasks.benchmarks.statistics import Interval, clusters_of, mean_interval, wilson_of
@@ -18,15 +17,14 @@ from tasks.evaluate import examine, judged
 from tasks.players.team import Team
 from tasks.records import Score
 from tasks.reporting.facts import replies_of
+from tasks.settings.base import Frozen
 from tasks.settings.errors import UserError
 from tasks.settings.seeds import seed_of
 from tasks.store import Store
 
 
-class Card(BaseModel):
+class BenchmarkFigures(Frozen):
     """A model's figures on some items: points (0..100), with 95 % intervals over items, or over their clusters."""
-
-    model_config = ConfigDict(frozen=True)
 
     items: int
     clusters: int
@@ -51,7 +49,7 @@ class Card(BaseModel):
     """Answers on which the judge said neither yes nor no."""
 
 
-class Scorecard(Card):
+class BenchmarkResult(BenchmarkFigures):
     """A model on a benchmark."""
 
     model: str
@@ -61,15 +59,15 @@ class Scorecard(Card):
     """The benchmark's own metric, of the greedy answers; empty where there is none."""
     own_mean: dict[str, float]
     """The same of each run of samples, averaged."""
-    by_category: dict[str, Card]
+    by_category: dict[str, BenchmarkFigures]
 
 
 @flow(name="benchmark", persist_result=False)
 def score_model(config: RunConfig, model: str, benchmark: str, store: str) -> list[Score]:
     """Answer every item of a benchmark greedily and by `evaluate.samples` samples. `model` as in `team_named`."""
     items = open_benchmark(benchmark).items()[: config.evaluate.items]
-    with team_named(model, config, Store(store)).open(seed_of(config.seed, "evaluate")) as cast:
-        rows = examine(cast, benchmark, items, config.evaluate.samples)
+    with team_named(model, config, Store(store)).open(seed_of(config.seed, "evaluate")) as sampler:
+        rows = examine(sampler, benchmark, items, config.evaluate.samples)
     return judged(rows, items, config.evaluate.judge)
 
 
@@ -79,16 +77,16 @@ def team_named(model: str, config: RunConfig, store: Store) -> Team:
     if named is None:
         return Team.base(config.model_copy(update={"model": model}))
     run, rounds = named[1], store.rounds(named[1])
-    origin = int(named[2]) if named[2] else standing(store, run).origin
+    origin = int(named[2]) if named[2] else read_history(store, run).team_round
     if origin and origin not in rounds:
         raise UserError(f"Run {run!r} has no round {origin}; it has: {', '.join(map(str, rounds)) or 'none yet'}.")
     return team_of(config, store, run, origin)
 
 
-def scorecard(model: str, benchmark: str, scores: Sequence[Score]) -> Scorecard:
+def benchmark_result(model: str, benchmark: str, scores: Sequence[Score]) -> BenchmarkResult:
     """All items' figures, the benchmark's own, and those of each category."""
     names, metric = sorted({row.domain for row in scores}), open_benchmark(benchmark).metric
-    return Scorecard(
+    return BenchmarkResult(
         model=model,
         benchmark=benchmark,
         samples=len(scores[0].samples),
@@ -99,13 +97,13 @@ def scorecard(model: str, benchmark: str, scores: Sequence[Score]) -> Scorecard:
     )
 
 
-def card(scores: Sequence[Score]) -> Card:
+def card(scores: Sequence[Score]) -> BenchmarkFigures:
     """Figures of some items."""
     clusters, replies = clusters_of(scores), replies_of(scores)
     judged, undecided = by_judge([row.judged for row in scores])
     mean = [row.sample_accuracy for row in scores]
     greedy, majority = [row.greedy_correct for row in scores], [row.majority_correct for row in scores]
-    return Card(
+    return BenchmarkFigures(
         items=len(scores),
         clusters=len(set(clusters)),
         accuracy=100 * float(np.mean(greedy)),

@@ -16,10 +16,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from prefect import flow
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
-from pydantic import BaseModel, ConfigDict
 
 from tasks.config import RunConfig
-from tasks.corpora import Corpus, CorpusConfig, Folder, Laion
+from tasks.corpora import Corpus, CorpusConfig, FolderCorpus, LaionCorpus
 from tasks.corpora.decode import EXTENSIONS
 from tasks.corpora.sample import Sample, reasons
 from tasks.corpus import (
@@ -28,22 +27,21 @@ from tasks.corpus import (
     build_corpus,
     built_index,
     corpus_place,
-    library_config,
-    open_library,
+    open_corpus,
+    retrieval_config,
     sources,
 )  # fmt: skip
-from tasks.retrieval import Hit, LibraryConfig
+from tasks.retrieval import Hit, RetrievalConfig
 from tasks.retrieval.filters import Filter
-from tasks.retrieval.library import Library
+from tasks.retrieval.searchable_corpus import SearchableCorpus
 from tasks.settings.addresses import Address
+from tasks.settings.base import Settings
 from tasks.settings.errors import UserError
 from tasks.store import Artifact
 
 
-class Info(BaseModel):
+class Info(Settings):
     """What a built corpus holds."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     uri: str
     sources: tuple[str, ...]
@@ -66,7 +64,7 @@ class Info(BaseModel):
 
 
 @flow(name="corpus", persist_result=False)
-def build(uri: Address, corpus: CorpusConfig, library: LibraryConfig, at_once: int = AT_ONCE) -> Artifact[Sample]:
+def build(uri: Address, corpus: CorpusConfig, library: RetrievalConfig, at_once: int = AT_ONCE) -> Artifact[Sample]:
     """Shards, then rows and embeddings shard by shard, then the index. What is complete already is reused."""
     with _equipped(library.clip.device):
         return build_corpus(corpus_place(uri), corpus, library, at_once)
@@ -125,8 +123,8 @@ def source(shards: str, like: CorpusConfig | None = None, prefix: str = "") -> C
     folder = Path(shards.removeprefix("file://")).expanduser()
     loose = folder.is_dir() and not any(folder.glob("*.tar"))
     if loose and any(file.suffix.lower().removeprefix(".") in EXTENSIONS for file in folder.rglob("*")):
-        return Folder.model_validate({"path": shards, "prefix": prefix} | settings)
-    return Laion.model_validate({"shards": shards, "prefix": prefix} | settings)
+        return FolderCorpus.model_validate({"path": shards, "prefix": prefix} | settings)
+    return LaionCorpus.model_validate({"shards": shards, "prefix": prefix} | settings)
 
 
 def info(uri: str) -> Info:
@@ -151,16 +149,16 @@ def info(uri: str) -> Info:
         sizes=sizes,
         counters=index.counters,
         fingerprint=index.fingerprint,
-        embedder=str(index.manifest.identity["embedder"]),
+        embedder=str(index.manifest.fingerprinted["embedder"]),
     )
 
 
 def source_address(corpus: CorpusConfig) -> str:
     """Where a corpus's pictures come from, in a word."""
     match corpus:
-        case Laion():
+        case LaionCorpus():
             return corpus.shards
-        case Folder():
+        case FolderCorpus():
             return corpus.path
     return f"{corpus.pictures} pictures of the micro world"
 
@@ -187,13 +185,13 @@ def sheet(uri: str, text: str, k: int = 5, only: Filter | None = None, fusion: b
     return sheet(text, uri, library, hits)
 
 
-def _library(uri: str, fusion: bool) -> Library:
+def _library(uri: str, fusion: bool) -> SearchableCorpus:
     place = corpus_place(uri)
-    config = library_config(place)
-    return open_library(place, config.model_copy(update={"fusion": config.fusion or fusion}))
+    config = retrieval_config(place)
+    return open_corpus(place, config.model_copy(update={"fusion": config.fusion or fusion}))
 
 
 def image(uri: str, key: str) -> bytes:
     """A picture's original bytes. UserError for a key that is unknown or not served."""
-    (picture,) = open_library(corpus_place(uri)).pictures([key])
+    (picture,) = open_corpus(corpus_place(uri)).pictures([key])
     return picture.data

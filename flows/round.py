@@ -1,69 +1,99 @@
-"""One round, its stages in order. Every stage finds its own artifact, or plays: so a round goes on where it stopped."""
+"""One round: the method, one line a stage. A stage that is complete is reused, so a round resumes where it stopped."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from prefect import flow
-
-from flows.history import standing, taught, team_of
 from tasks.config import RunConfig
-from tasks.corpus import Shelf
+from tasks.corpus import CorpusHandle
 from tasks.evaluate import evaluate_solver, open_exams
 from tasks.execution.flow_run import await_approval
-from tasks.filter import filter_questions, open_canaries
+from tasks.filter import filter_questions, open_gold_items
+from tasks.players.team import Team
 from tasks.probe import probe_frontier
 from tasks.promote import promote
-from tasks.records import Decision, Verdict
-from tasks.report import report_round
-from tasks.reporting.facts import Band
+from tasks.records import Decision, LabelledQuestion, Score
+from tasks.report import RoundArtifacts, report_round
+from tasks.reporting.facts import LabelAccuracy
 from tasks.search import search_images
 from tasks.settings.seeds import seed_of
 from tasks.store import Artifact, Place, Store
 from tasks.synthesize import synthesize_questions
 from tasks.train import train_questioner, train_searcher, train_solver
 
+STAGES = (
+    probe_frontier.name,
+    train_searcher.name,
+    search_images.name,
+    train_questioner.name,
+    synthesize_questions.name,
+    filter_questions.name,
+    train_solver.name,
+    evaluate_solver.name,
+    promote.name,
+    report_round.name,
+)
+"""The stages of a round in their order, which numbers their folders in the store: `1-probe` to `10-report`."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a round starts from: the outcome of the rounds before it."""
+
+    team: Team
+    """The current team: that of the last promoted round, or the base model in all roles."""
+    team_round: int
+    """The round that made `team`; 0 for the base model."""
+    base: Team
+    """The base model in all roles, which the report compares with."""
+    trained_on: tuple[Artifact[LabelledQuestion], ...]
+    """The curricula that `team` has learned from, by round."""
+
 
 @dataclass(frozen=True)
 class Round:
-    """A round that was played to its end."""
+    """A complete round."""
 
     run: str
     number: int
     decision: Decision
-    curriculum: Artifact[Verdict]
-    report: Artifact[Band]
+    curriculum: Artifact[LabelledQuestion]
+    report: Artifact[LabelAccuracy]
 
 
-@flow(name="round", flow_run_name="{run}-{number}")
-def play_round(config: RunConfig, run: str, number: int, store: str, approve: bool = False) -> Round:
+def play_round(config: RunConfig, store: Store, run: str, number: int, start: Start, approve: bool = False) -> Round:
     """Find the frontier, find images on it, ask, keep what teaches, learn, measure."""
-    home, seed = Store(store), seed_of(config.seed, number)
-    here, stood = Place.round(home, run, number), standing(home, run, before=number)
-    origin, earlier = stood.origin, taught(home, run, stood)
-    domains, train, pay, exams = config.domains, config.train, config.rewards, open_exams(config.evaluate)
-    known = open_canaries(config.filter)
-    team = team_of(config, home, run, origin)
-    shelf = Shelf.stock(home, config)
+    here, seed, team = round_place(store, run, number), seed_of(config.seed, number), start.team
+    domains, train, rewards = config.domains, config.train, config.rewards
+    gold_items, exams = open_gold_items(config.filter), open_exams(config.evaluate)
+    corpus = CorpusHandle.of_run(store, config)
 
-    frontier = probe_frontier(here, config.probe, team, shelf, domains, seed)
-    searcher = train_searcher(here, train.searcher, pay, team, frontier, shelf, domains, seed)
-    pool = search_images(here, config.search, team.having(searcher=searcher), frontier, shelf, domains, seed)
-    questioner = train_questioner(here, train.questioner, pay, team, pool, earlier, shelf, seed)
-    questions = synthesize_questions(here, config.synthesize, team.having(questioner=questioner), pool, shelf, seed)
-    curriculum = filter_questions(here, config.filter, known, team, questions, earlier, shelf, seed)
-    solver = train_solver(here, train.solver, pay, team, curriculum, shelf, seed)
+    def evaluate(number: int, team: Team) -> Artifact[Score]:
+        place = round_place(store, run, number)
+        return evaluate_solver(place, config.evaluate, exams, team.solver_alone(), config.seed)
 
-    untrained = team_of(config, home, run, 0).solver_alone()
-    base = evaluate_solver(Place.round(home, run, 0), config.evaluate, exams, untrained, config.seed)
-    before = evaluate_solver(Place.round(home, run, origin), config.evaluate, exams, team.solver_alone(), config.seed)
-    after = evaluate_solver(here, config.evaluate, exams, team.having(solver=solver).solver_alone(), config.seed)
-    judged = (here, config.promote, before, after, config.evaluate.gate, seed)
-    if approve and not promote.stands(*judged):
+    frontier = probe_frontier(here, config.probe, team, corpus, domains, seed)
+    searcher = train_searcher(here, train.searcher, rewards, team, frontier, corpus, domains, seed)
+    pool = search_images(here, config.search, team.having(searcher=searcher), frontier, corpus, domains, seed)
+    questioner = train_questioner(here, train.questioner, rewards, team, pool, start.trained_on, corpus, seed)
+    questions = synthesize_questions(here, config.synthesize, team.having(questioner=questioner), pool, corpus, seed)
+    curriculum = filter_questions(here, config.filter, gold_items, team, questions, start.trained_on, corpus, seed)
+    solver = train_solver(here, train.solver, rewards, team, curriculum, corpus, seed)
+
+    base, before = evaluate(0, start.base), evaluate(start.team_round, team)
+    after = evaluate(number, team.having(solver=solver))
+    comparison = (here, config.promote, before, after, config.evaluate.gate, seed)
+    if approve and not promote.is_complete(*comparison):
         await_approval(here)
-    decision = promote(*judged)
-    report = report_round(
-        here, config.promote, config.filter, shelf, frontier, searcher, pool, questioner, questions, curriculum, solver,
-        base, before, after, decision, seed,
+    decision = promote(*comparison)
+    made = RoundArtifacts(
+        frontier=frontier, searcher=searcher, pool=pool, questioner=questioner, questions=questions,
+        curriculum=curriculum, solver=solver, base=base, before=before, after=after, decision=decision,
     )  # fmt: skip
+    report = report_round(here, config.promote, config.filter, corpus, made, seed)
     return Round(run, number, decision.read()[0], curriculum, report)
+
+
+def round_place(store: Store, run: str, number: int) -> Place:
+    """Where round `number` of a run lies. Round 0 holds the evaluation of the base model."""
+    return Place.round(store, run, number, STAGES)

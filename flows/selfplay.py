@@ -6,14 +6,14 @@ from prefect import flow, get_run_logger
 from prefect.runtime import flow_run
 
 from flows.force import withdraw
-from flows.history import Standing, standing
-from flows.round import Round, play_round
+from flows.history import RunHistory, read_history, start_of
+from flows.round import Round, play_round, round_place
 from flows.server.artifacts import show_round
 from flows.server.parameters import Override, Rounds, RunName, StageName, Text
 from tasks.config import DEFAULT, RunConfig, load_config
 from tasks.execution.flow_run import take_charge
 from tasks.labelling.gold import rotten
-from tasks.store import Place, Store
+from tasks.store import Store
 
 
 @flow(name="self-play", flow_run_name="{run}", persist_result=False)
@@ -45,21 +45,22 @@ def play_rounds(
     if force_from_stage is not None:
         withdraw(home, run, force_from_stage, str(flow_run.id), wait)
     while len(played) < rounds:
-        number = standing(home, run).next
-        with Place.round(home, run, number).hold(wait):
-            if standing(home, run).next != number:
+        number = read_history(home, run).next_round
+        with round_place(home, run, number).hold(wait):
+            if read_history(home, run).next_round != number:
                 continue  # who held the lease has played it to its end meanwhile
-            # As a part of this flow run: one nested in it would be Running for ever after a kill, and never suspends.
-            played.append(play_round.fn(settings, run, number, home.url, approve))
+            start = start_of(settings, home, run, number)
+            # No flow of its own: nested in this one, it would stay Running after a kill, and could not be suspended.
+            played.append(play_round(settings, home, run, number, start, approve))
             show_round(played[-1], home)
-        if reason := reason_to_end(settings, played[-1], standing(home, run)):
+        if reason := reason_to_end(settings, played[-1], read_history(home, run)):
             get_run_logger().warning("the run ends after round %d: %s", played[-1].number, reason)
             break
     return played
 
 
-def reason_to_end(config: RunConfig, last: Round, now: Standing) -> str | None:
-    """Too many rounds rolled back in a row, or labels that the canaries show to be rotten."""
+def reason_to_end(config: RunConfig, last: Round, now: RunHistory) -> str | None:
+    """Too many rounds rolled back in a row, or labels that the gold items show to be rotten."""
     if now.rolled_back >= config.patience:
         return f"{now.rolled_back} rounds in a row were rolled back (patience)"
     return rotten(last.curriculum.read(), config.filter)

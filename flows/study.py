@@ -1,6 +1,6 @@
 """Does it learn? The same rounds from several seeds, measured on held-out items that decide nothing.
 
-    python -m flows.study [--config embedded.yaml] [--rounds 3] [--seeds 1,2,3] [--arms active,passive,random-reward]
+    python -m flows.study [--config tiny.yaml] [--rounds 3] [--seeds 1,2,3] [--arms active,passive,random-reward]
 
 Each arm and seed is a run of its own (`study-<arm>-<seed>`), played by `active-zero iterate`, so a study that was
 interrupted goes on where it stopped. The team that stands after the last round is compared with the base on each item;
@@ -24,13 +24,14 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from flows.history import standing
+from flows.history import read_history
+from flows.round import round_place
 from tasks.benchmarks.statistics import Gain, gain
 from tasks.config import DEFAULT, load_config
 from tasks.evaluate import evaluate_solver
 from tasks.records import Score
 from tasks.settings.errors import UserError
-from tasks.store import Place, Store
+from tasks.store import Store
 
 Figures = NDArray[np.float64]
 """[items, 2]: share of right samples, and whether the greedy answer is right."""
@@ -68,7 +69,7 @@ class Result:
 def play(trial: Trial, config: str, rounds: int, overrides: Sequence[str]) -> None:
     """Play the rounds that are missing, in a process of their own. RuntimeError with the log's end if it fails."""
     store = Store.from_environment()
-    missing = rounds - len(standing(store, trial.run).decisions)
+    missing = rounds - len(read_history(store, trial.run).decisions)
     if missing <= 0:
         return
     settings = [f"seed={trial.seed}", *ARMS[trial.arm], *overrides]
@@ -92,7 +93,7 @@ def play(trial: Trial, config: str, rounds: int, overrides: Sequence[str]) -> No
 
 def scores(trial: Trial, number: int, benchmark: str) -> dict[str, Score]:
     """The rows of one benchmark after round `number` (0: the base), by item."""
-    found = Place.round(Store.from_environment(), trial.run, number).find(evaluate_solver.name, Score)
+    found = round_place(Store.from_environment(), trial.run, number).find(evaluate_solver.name, Score)
     if found is None:
         raise UserError(f"run {trial.run} has no scores of round {number}: play the study again.")
     return {row.id: row for row in found.read() if row.benchmark == benchmark}
@@ -116,8 +117,8 @@ def gains(before: Figures, after: Figures, seed: int) -> tuple[Gain, Gain]:
 
 def result(trial: Trial, benchmark: str) -> Result:
     """The trial's standing team against the base."""
-    now = standing(Store.from_environment(), trial.run)
-    before, after = changes(trial, now.origin, benchmark)
+    now = read_history(Store.from_environment(), trial.run)
+    before, after = changes(trial, now.team_round, benchmark)
     promoted = sum(decision.promoted for _, decision in now.decisions)
     return Result(trial, promoted, *gains(before, after, trial.seed))
 
@@ -125,7 +126,7 @@ def result(trial: Trial, benchmark: str) -> Result:
 def pooled(trials: Sequence[Trial], benchmark: str) -> tuple[Figures, Figures]:
     """Of the bases and of the standing teams: mean over seeds, item by item."""
     store = Store.from_environment()
-    pairs = [changes(trial, standing(store, trial.run).origin, benchmark) for trial in trials]
+    pairs = [changes(trial, read_history(store, trial.run).team_round, benchmark) for trial in trials]
     before, after = (np.mean([pair[side] for pair in pairs], axis=0) for side in (0, 1))
     return before, after
 

@@ -1,7 +1,7 @@
 """One run's settings: frozen, typed, checked as a whole before anything runs.
 
-`load_config("configs/embedded.yaml", ["filter.low=0.4"])` reads a file, what it extends, and the overrides.
-Fields marked `Execution` say only where or how fast something runs; they are no part of any fingerprint.
+`load_config("configs/tiny.yaml", ["filter.low=0.4"])` reads a file, what it extends, and the overrides.
+Fields marked `NotFingerprinted` say only where or how fast something runs; they are no part of any fingerprint.
 """
 
 from __future__ import annotations
@@ -11,33 +11,28 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from tasks.benchmarks.judge import JudgeConfig
-from tasks.benchmarks.statistics import Judge
+from tasks.benchmarks.statistics import Criterion
 from tasks.corpora import CorpusConfig
 from tasks.engines import EngineConfig
 from tasks.engines.request import Sampling
-from tasks.retrieval.library import LibraryConfig
+from tasks.retrieval.searchable_corpus import RetrievalConfig
 from tasks.rewards import Preset
-from tasks.roles.questioner import QuestionerWording
-from tasks.roles.searcher import Domain, SearcherWording
-from tasks.roles.solver import SolverWording
+from tasks.roles.questioner import QuestionerTemplate
+from tasks.roles.searcher import Domain, SearcherTemplate
+from tasks.roles.solver import SolverTemplate
 from tasks.settings.addresses import Address, without_secrets
-from tasks.settings.fingerprint import Execution
+from tasks.settings.base import Settings
+from tasks.settings.fingerprint import NotFingerprinted
 from tasks.settings.overlay import find, override, read, validated
 from tasks.trainers import TrainerConfig
 
-DEFAULT = "embedded.yaml"
+DEFAULT = "tiny.yaml"
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
-
-
-class Settings(BaseModel):
-    """Frozen, closed, each field described by the text beneath it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class Draw(Settings):
@@ -55,7 +50,7 @@ class Draw(Settings):
         return Sampling(max_tokens, self.temperature, self.top_p, self.top_k)
 
 
-class Looks(Settings):
+class EarlyStopping(Settings):
     """Sequential sampling: answers come a few at a time, until they settle the question (see `tasks.labelling`)."""
 
     first: Count = 4
@@ -72,22 +67,22 @@ class Looks(Settings):
         return ((start, stop - start) for start, stop in pairwise(edges))
 
 
-class Prompts(Settings):
+class PromptTemplates(Settings):
     """What each role is asked."""
 
-    searcher: SearcherWording
-    questioner: QuestionerWording
-    solver: SolverWording
+    searcher: SearcherTemplate
+    questioner: QuestionerTemplate
+    solver: SolverTemplate
 
 
 class CorpusSettings(Settings):
     """The pictures of the open web, as far as this run knows it."""
 
-    at: Annotated[Address, Field(min_length=1), Execution]
+    at: Annotated[Address, Field(min_length=1), NotFingerprinted]
     """Where it is built: a name below the store's `corpora/`, or the address that `corpus build --out` was given."""
     source: CorpusConfig | None = None
     """What it is built from, as far as it is not built already; null takes what is there."""
-    at_once: Annotated[int, Field(ge=1), Execution] = 2
+    at_once: Annotated[int, Field(ge=1), NotFingerprinted] = 2
     """Shards that are read and embedded at a time; on a Ray cluster, as many as it has processors or GPUs."""
 
 
@@ -115,11 +110,9 @@ class RewardConfig(Settings):
     """What the Solver is paid for: giving the pseudo-label, or (a control arm) nothing that it does: by lot."""
     answers: int = Field(10, ge=2)
     """Frozen Solver's answers a question."""
-    looks: Looks | None = None
+    early_stopping: EarlyStopping | None = None
     """Stop sampling them when the difficulty is known well enough; null samples all."""
-    questions: Count = 1
-    """Frozen Questioner's questions a picture, when the Searcher is paid."""
-    memory: bool = False
+    history_penalty: bool = False
     """Count a question's likeness to what this team has trained on in earlier rounds as repetition, too."""
     top_k: Count = 5
     """The Searcher's query retrieves this many; one of them, by the seed, is asked about."""
@@ -155,7 +148,7 @@ class SynthesizeConfig(Settings):
     draw: Draw = Draw()
 
 
-class GateConfig(Settings):
+class LeakageConfig(Settings):
     """What else a labelled question must pass before it trains (`tasks/labelling/leakage.py`)."""
 
     asked_before: bool = True
@@ -168,17 +161,17 @@ class GateConfig(Settings):
     """Drop a question whose label is at least this share of the blind answers."""
 
 
-class CanaryConfig(Settings):
+class GoldItemConfig(Settings):
     """Items whose answer is known, mixed unmarked into every labelling batch (`tasks/labelling/gold.py`)."""
 
-    source: str = "world:canary"
+    source: str = "world:gold"
     """A benchmark, by name or file; none that decides or is reported."""
     share: float = Field(0.1, gt=0, le=0.5)
     """Share of the labelling batch, as far as there are items."""
     trust: Share = 0.0
-    """Raise the window's lower end until the canaries in it are labelled right this often; 0 leaves it where it is."""
+    """Raise the window's lower end until the gold items in it are labelled right this often; 0 never raises it."""
     floor: Share = 0.5
-    """The run ends when the canaries' labels in the window are surely (95 %) right less often; 0 never ends it."""
+    """The run ends when the gold items' labels in the window are surely (95 %) right less often; 0 never ends it."""
 
 
 class FilterConfig(Settings):
@@ -186,7 +179,7 @@ class FilterConfig(Settings):
 
     answers: int = Field(9, ge=2)
     """Solver answers a question (m); the majority is the pseudo-label."""
-    looks: Looks | None = None
+    early_stopping: EarlyStopping | None = None
     """Stop sampling them when it is decided whether the question is kept; null samples all."""
     low: Share = 0.3
     """Least agreement that is kept."""
@@ -195,8 +188,8 @@ class FilterConfig(Settings):
     max_share: float = Field(1.0, gt=0, le=1)
     """Greatest share of the curriculum that one domain may have; 1 sets no limit."""
     draw: Draw = Draw()
-    gates: GateConfig = GateConfig()
-    canaries: CanaryConfig | None = CanaryConfig()
+    leakage: LeakageConfig = LeakageConfig()
+    gold: GoldItemConfig | None = GoldItemConfig()
 
     @model_validator(mode="after")
     def _window_is_open(self) -> FilterConfig:
@@ -234,7 +227,7 @@ class EvaluateConfig(Settings):
 class PromoteConfig(Settings):
     """9: when the new Solver takes the old one's place. Gains in points (0..100) on the gate's items."""
 
-    judge: Judge = "estimate"
+    criterion: Criterion = "estimate"
     """What must pass: the measured gain, or the lower end of its 95 % interval."""
     least_mean_gain: float = Field(0.0, ge=-100, le=100)
     """Gain of the mean of the samples that must be exceeded."""
@@ -257,11 +250,11 @@ class RunConfig(Settings):
     train: TrainConfig
     corpus: CorpusSettings
     """What the Searcher searches."""
-    retrieval: LibraryConfig = LibraryConfig()
+    retrieval: RetrievalConfig = RetrievalConfig()
     """How it is embedded, indexed and searched."""
     domains: tuple[Domain, ...] = Field(min_length=1)
     """Where the Searcher may be sent; in a file, also the name of a YAML list beside it."""
-    prompts: Prompts
+    prompts: PromptTemplates
     rewards: RewardConfig = RewardConfig()
     probe: ProbeConfig = ProbeConfig()
     search: SearchConfig = SearchConfig()
@@ -271,7 +264,7 @@ class RunConfig(Settings):
     promote: PromoteConfig = PromoteConfig()
     patience: Count = 2
     """Rounds rolled back in a row after which no further round is begun by itself."""
-    runner: Annotated[Literal["threads", "ray"], Execution] = "threads"
+    runner: Annotated[Literal["threads", "ray"], NotFingerprinted] = "threads"
     """What works on a corpus's shards: threads of this process, or tasks on the Ray cluster at `RAY_ADDRESS` (on this
     machine where it is not set), which needs the extra `ray`."""
 

@@ -18,11 +18,11 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import ConfigDict, TypeAdapter
 
 from tasks.config import RunConfig
-from tasks.corpora import Corpus, CorpusConfig, Source, World
-from tasks.corpora.collection import Collection
+from tasks.corpora import Corpus, CorpusConfig, Source, WorldCorpus
+from tasks.corpora.combined import CombinedCorpus
 from tasks.corpora.decode import Limits, Read
 from tasks.corpora.sample import Listed, Sample, Shard, reasons
 from tasks.execution.mapped import mapped
@@ -31,9 +31,10 @@ from tasks.execution.stage import stage, workspace
 from tasks.index import VECTORS, build_index, index_parts, open_index, parts_in
 from tasks.records import Row
 from tasks.retrieval.clip import Clip, Embedder
-from tasks.retrieval.library import Library, LibraryConfig
+from tasks.retrieval.searchable_corpus import RetrievalConfig, SearchableCorpus
+from tasks.settings.base import Frozen
 from tasks.settings.errors import UserError
-from tasks.settings.fingerprint import Execution
+from tasks.settings.fingerprint import NotFingerprinted
 from tasks.store import Artifact, Output, Place, Store
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class Catalog(Row):
     corpus: str
     """Its `CorpusConfig` as JSON: where the shards lie."""
     library: str
-    """The corpus's `LibraryConfig` as JSON."""
+    """The corpus's `RetrievalConfig` as JSON."""
     shards: tuple[str, ...]
     """Names of the shards that come from there."""
 
@@ -76,8 +77,8 @@ def embed(reads: Iterable[Read], embedder: Embedder) -> tuple[list[Sample], NDAr
     return samples, vectors
 
 
-@stage("shards", Shard)
-def render_shards(place: Place, world: World) -> Output[Shard]:
+@stage("shards", Shard, version=2)
+def render_shards(place: Place, world: WorldCorpus) -> Output[Shard]:
     """The micro world's shards, kept in the store under `shards/`."""
     folder = workspace() / "shards"
     folder.mkdir()
@@ -86,21 +87,21 @@ def render_shards(place: Place, world: World) -> Output[Shard]:
     return Output([corpus.shard(listed.name).describe() for listed in corpus.listing()], files={"shards": folder})
 
 
-@stage("shard", Shard)
-def describe_shard(place: Place, listed: Listed, *, source: Annotated[Source, Execution]) -> Output[Shard]:
+@stage("shard", Shard, version=2)
+def describe_shard(place: Place, listed: Listed, *, source: Annotated[Source, NotFingerprinted]) -> Output[Shard]:
     """What a shard holds, so that it counts as the same wherever it lies. Read again only when its stamp changes."""
     return Output([source.describe()])
 
 
-@stage("embeddings", Sample, version=2)
+@stage("embeddings", Sample, version=3)
 def embed_shard(
     place: Place,
     shard: Shard,
     limits: Limits,
     embedder: str,
     *,
-    source: Annotated[Source, Execution],
-    clip: Annotated[Clip, Execution],
+    source: Annotated[Source, NotFingerprinted],
+    clip: Annotated[Clip, NotFingerprinted],
 ) -> Output[Sample]:
     """One shard's rows and vectors. `embedder` is the fingerprint of the model that `clip` opens."""
     import numpy as np
@@ -111,17 +112,17 @@ def embed_shard(
     return Output(samples, reasons(sample.reason for sample in samples), {VECTORS: workspace() / VECTORS})
 
 
-@stage("catalog", Catalog)
+@stage("catalog", Catalog, version=2)
 def write_catalog(place: Place, sources: tuple[Catalog, ...]) -> Output[Catalog]:
-    """Notes where the shards lie. Apart from the index, whose identity is what is in the shards."""
+    """Notes where the shards lie. Apart from the index, whose fingerprinted is what is in the shards."""
     return Output(sources)
 
 
 def build_corpus(
-    place: Place, config: CorpusConfig, library: LibraryConfig, at_once: int = AT_ONCE
+    place: Place, config: CorpusConfig, library: RetrievalConfig, at_once: int = AT_ONCE
 ) -> Artifact[Sample]:
     """Everything from shards to index at `place`; what is there already and has not changed is reused."""
-    corpus = _rendered(place, config) if isinstance(config, World) else config
+    corpus = _rendered(place, config) if isinstance(config, WorldCorpus) else config
     parts = ingest(place, corpus, library.clip, at_once=at_once)
     source = Catalog(corpus=config.model_dump_json(), library=library.model_dump_json(), shards=tuple(sorted(parts)))
     write_catalog(place, (source,))
@@ -138,7 +139,7 @@ def add_to_corpus(place: Place, config: CorpusConfig, at_once: int = AT_ONCE) ->
     first = _configured(catalog[0])
     added = config.model_copy(update={"limits": first.limits, "masks": first.masks})
     old = {name: _part(place, name) for source in catalog for name in source.shards}
-    corpus = _rendered(place, added) if isinstance(added, World) else added
+    corpus = _rendered(place, added) if isinstance(added, WorldCorpus) else added
     new = _without_known(place, corpus, old)
     parts = old | ingest(place, corpus, library.clip, new, at_once)
     if new:
@@ -179,7 +180,9 @@ def ingest_shard(place: Place, corpus: Corpus, listed: Listed, clip: Clip) -> Ar
     return found
 
 
-def open_library(place: Place, config: LibraryConfig | None = None, index: Artifact[Sample] | None = None) -> Library:
+def open_corpus(
+    place: Place, config: RetrievalConfig | None = None, index: Artifact[Sample] | None = None
+) -> SearchableCorpus:
     """The built corpus at `place`. `config` overrides how it is searched and where the model lies.
 
     `index` is the one that stands, or one that stood before shards were added. UserError where nothing is built there,
@@ -189,25 +192,25 @@ def open_library(place: Place, config: LibraryConfig | None = None, index: Artif
     sources: dict[str, Corpus] = {}
     for row in catalog:
         source = _configured(row)
-        corpus = _rendered(place, source) if isinstance(source, World) else source
+        corpus = _rendered(place, source) if isinstance(source, WorldCorpus) else source
         sources |= dict.fromkeys(row.shards, corpus)
     settings = config or _settings(catalog)
     parts = parts_in(index, {name: _part(place, name) for name in sources})
     opened = open_index(place, index, parts, settings.index)
-    embedder = str(index.manifest.identity["embedder"])
-    return Library(settings, Collection(sources), opened.table, opened.index, opened.places, embedder)
+    embedder = str(index.manifest.fingerprinted["embedder"])
+    return SearchableCorpus(settings, CombinedCorpus(sources), opened.table, opened.index, opened.places, embedder)
 
 
-class Shelf(BaseModel):
-    """Enters a stage's identity by the index's contents, not by where it lies."""
+class CorpusHandle(Frozen):
+    """Enters a stage's fingerprint by the index's contents, not by where it lies."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+    model_config = ConfigDict(arbitrary_types_allowed=True)
 
     index: Artifact[Sample]
-    retrieval: LibraryConfig
+    retrieval: RetrievalConfig
 
     @classmethod
-    def stock(cls, store: Store, config: RunConfig) -> Self:
+    def of_run(cls, store: Store, config: RunConfig) -> Self:
         """The corpus that the run names, built or brought up to date where it says of what. UserError where none is."""
         corpus, retrieval = config.corpus, config.retrieval
         place = place_of(store, corpus.at)
@@ -215,12 +218,12 @@ class Shelf(BaseModel):
             return cls(index=build_corpus(place, corpus.source, retrieval, corpus.at_once), retrieval=retrieval)
         return cls(index=built_index(place), retrieval=retrieval)
 
-    def open(self) -> Library:
+    def open(self) -> SearchableCorpus:
         """The library of these pictures, also where the corpus has grown since. UserError where it is another now."""
-        return open_library(corpus_place(self.index.uri.rpartition("/")[0]), self.retrieval, self.index)
+        return open_corpus(corpus_place(self.index.uri.rpartition("/")[0]), self.retrieval, self.index)
 
 
-def library_config(place: Place) -> LibraryConfig:
+def retrieval_config(place: Place) -> RetrievalConfig:
     """The settings that the corpus at `place` was built with. UserError where none is built."""
     return _settings(_catalog(place))
 
@@ -261,7 +264,7 @@ def _not_built(place: Place) -> UserError:
     return UserError(f"no built corpus at {uri}: `active-zero corpus build SHARDS --out {uri}` makes one.")
 
 
-def _rendered(place: Place, world: World) -> Corpus:
+def _rendered(place: Place, world: WorldCorpus) -> Corpus:
     return world.rendered(render_shards(place, world).folder("shards"))
 
 
@@ -272,8 +275,8 @@ def _catalog(place: Place) -> list[Catalog]:
     return catalog.read()
 
 
-def _settings(catalog: Sequence[Catalog]) -> LibraryConfig:
-    return LibraryConfig.model_validate_json(catalog[0].library)
+def _settings(catalog: Sequence[Catalog]) -> RetrievalConfig:
+    return RetrievalConfig.model_validate_json(catalog[0].library)
 
 
 def _configured(source: Catalog) -> CorpusConfig:

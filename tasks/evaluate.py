@@ -12,14 +12,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tasks.benchmarks import BenchmarkConfig, Item, open_benchmark
+from tasks.benchmarks import BenchmarkConfig, BenchmarkItem, open_benchmark
 from tasks.benchmarks.answers import mark, read
 from tasks.benchmarks.judge import Case, JudgeConfig
 from tasks.config import Draw, EvaluateConfig
 from tasks.engines.request import Completion
 from tasks.execution.stage import stage
 from tasks.grading import vote
-from tasks.players.sampler import Cast, Posed
+from tasks.players.sampler import AskedQuestion, Sampler
 from tasks.players.team import Team
 from tasks.records import Score
 from tasks.reporting.facts import replies_of
@@ -29,7 +29,7 @@ from tasks.store import Output, Place
 GREEDY = Draw(temperature=0)
 
 
-def score(benchmark: str, item: Item, greedy: Completion, samples: Sequence[Completion]) -> Score:
+def score(benchmark: str, item: BenchmarkItem, greedy: Completion, samples: Sequence[Completion]) -> Score:
     """One item's row; a reply without an answer is wrong."""
     answers = tuple(read(item, one.text, one.finished) for one in (greedy, *samples))
     majority = vote(answers[1:]).label
@@ -54,15 +54,15 @@ def score(benchmark: str, item: Item, greedy: Completion, samples: Sequence[Comp
     )
 
 
-def examine(cast: Cast, benchmark: str, items: Sequence[Item], samples: int) -> list[Score]:
+def examine(sampler: Sampler, benchmark: str, items: Sequence[BenchmarkItem], samples: int) -> list[Score]:
     """Rows for all items of one benchmark."""
-    posed = [Posed(item.picture, item.question, item.kind) for item in items]
-    greedy = cast.reply(posed, 1, GREEDY)
-    drawn = cast.reply(posed, samples, Draw())
+    posed = [AskedQuestion(item.picture, item.question, item.kind) for item in items]
+    greedy = sampler.reply(posed, 1, GREEDY)
+    drawn = sampler.reply(posed, samples, Draw())
     return [score(benchmark, item, first, rest) for item, (first,), rest in zip(items, greedy, drawn, strict=True)]
 
 
-def judged(rows: Sequence[Score], items: Sequence[Item], judge: JudgeConfig | None) -> list[Score]:
+def judged(rows: Sequence[Score], items: Sequence[BenchmarkItem], judge: JudgeConfig | None) -> list[Score]:
     """The rows with a judge's opinion of the greedy answers, which changes nothing else; the same rows without one."""
     if judge is None:
         return list(rows)
@@ -77,7 +77,7 @@ def open_exams(config: EvaluateConfig) -> tuple[BenchmarkConfig, ...]:
     return tuple(open_benchmark(name) for name in config.benchmarks)
 
 
-@stage("8-evaluate", Score, gpu=True)
+@stage("evaluate", Score, version=2, gpu=True)
 def evaluate_solver(
     place: Place, config: EvaluateConfig, exams: tuple[BenchmarkConfig, ...], team: Team, seed: int
 ) -> Output[Score]:
@@ -87,10 +87,10 @@ def evaluate_solver(
     paired interval.
     """
     rows: list[Score] = []
-    with team.open(seed_of(seed, "evaluate")) as cast:
+    with team.open(seed_of(seed, "evaluate")) as sampler:
         for name, exam in zip(config.benchmarks, exams, strict=True):
             items = exam.items()[: config.items]
-            rows += judged(examine(cast, name, items, config.samples), items, config.judge)
+            rows += judged(examine(sampler, name, items, config.samples), items, config.judge)
     return Output(rows, counts(rows))
 
 

@@ -3,7 +3,7 @@
 The frozen Solver of the round's start answers m times at temperature 1. The majority answer is the pseudo-label and its
 share of m the agreement (replies without an answer count in m). Questions whose agreement lies in the window and that
 pass the gates are the round's curriculum. Only parsed, distinct questions are answered; the others stay in 5-synthesize
-with their reasons. Canaries are labelled among them.
+with their reasons. Gold items are labelled among them.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence, Set
 from random import Random
 
-from tasks.benchmarks import BenchmarkConfig, Item, open_benchmark
-from tasks.config import FilterConfig, GateConfig
-from tasks.corpus import Shelf
+from tasks.benchmarks import BenchmarkConfig, BenchmarkItem, open_benchmark
+from tasks.config import FilterConfig, LeakageConfig
+from tasks.corpus import CorpusHandle
 from tasks.execution.stage import stage
 from tasks.grading import vote
-from tasks.labelling import gold as canaries
+from tasks.labelling import gold
 from tasks.labelling import leakage as gates
 from tasks.labelling.early_stopping import decides_keeping
-from tasks.players.sampler import Cast, Posed
+from tasks.players.sampler import AskedQuestion, Sampler
 from tasks.players.team import Team
-from tasks.records import Answers, Question, Verdict
+from tasks.records import Answers, LabelledQuestion, Question
 from tasks.records.prompt import Picture
 from tasks.settings.fingerprint import digest
 from tasks.settings.seeds import seed_of
@@ -56,10 +56,10 @@ def outside(agreement: float, config: FilterConfig) -> str | None:
     return TOO_EASY if agreement > config.high else None
 
 
-def verdict(posed: Posed, question: Question, answers: Answers, config: FilterConfig) -> Verdict:
+def verdict(posed: AskedQuestion, question: Question, answers: Answers, config: FilterConfig) -> LabelledQuestion:
     """The row of one answered question."""
     label, agreement, reason = judge(answers, config)
-    return Verdict(
+    return LabelledQuestion(
         id=question.id,
         key=question.key,
         domain=question.domain,
@@ -72,11 +72,11 @@ def verdict(posed: Posed, question: Question, answers: Answers, config: FilterCo
     )
 
 
-def canary(item: Item, answers: Answers, config: FilterConfig) -> Verdict:
-    """The row of one labelled canary."""
+def gold_row(item: BenchmarkItem, answers: Answers, config: FilterConfig) -> LabelledQuestion:
+    """The row of one labelled gold item."""
     label, agreement, _ = judge(answers, config)
-    return Verdict(
-        id=f"canary/{item.id}",
+    return LabelledQuestion(
+        id=f"gold/{item.id}",
         key=item.picture.key,
         domain=item.domain,
         kind=item.kind,
@@ -84,22 +84,22 @@ def canary(item: Item, answers: Answers, config: FilterConfig) -> Verdict:
         answers=answers,
         label=label,
         agreement=agreement,
-        reason=canaries.CANARY,
+        reason=gold.GOLD_ITEM,
         target=item.target,
     )
 
 
-def dropped(one: Verdict, reason: str) -> Verdict:
+def dropped(one: LabelledQuestion, reason: str) -> LabelledQuestion:
     """The same row, kept no longer."""
     return one.model_copy(update={"reason": reason})
 
 
-def within_quota(verdicts: Sequence[Verdict], max_share: float) -> list[Verdict]:
+def within_quota(verdicts: Sequence[LabelledQuestion], max_share: float) -> list[LabelledQuestion]:
     """No domain keeps more than `max_share` of the questions in the window (rounded up).
 
     Which of a domain's questions go is decided by a digest of their ids: by no property that could bias the choice.
     """
-    kept: dict[str, list[Verdict]] = defaultdict(list)
+    kept: dict[str, list[LabelledQuestion]] = defaultdict(list)
     for one in verdicts:
         if one.reason is None:
             kept[one.domain].append(one)
@@ -108,12 +108,12 @@ def within_quota(verdicts: Sequence[Verdict], max_share: float) -> list[Verdict]
     return [dropped(one, OVER_QUOTA) if one.id in over else one for one in verdicts]
 
 
-def trusted(one: Verdict, floor: float) -> Verdict:
-    """A kept question whose agreement the canaries vouch for."""
+def trusted(one: LabelledQuestion, floor: float) -> LabelledQuestion:
+    """A kept question whose agreement the gold items vouch for."""
     return dropped(one, NOT_TRUSTED) if one.reason is None and one.agreement < floor else one
 
 
-def told_apart(one: Verdict, known: Set[tuple[str, str]], config: GateConfig) -> Verdict:
+def told_apart(one: LabelledQuestion, known: Set[tuple[str, str]], config: LeakageConfig) -> LabelledQuestion:
     """A kept question through the gates that need no model."""
     if one.reason is not None or one.label is None:
         return one
@@ -124,76 +124,81 @@ def told_apart(one: Verdict, known: Set[tuple[str, str]], config: GateConfig) ->
     return one
 
 
-def grounded(cast: Cast, verdicts: Sequence[Verdict], put: Sequence[Posed], config: FilterConfig) -> list[Verdict]:
+def grounded(
+    sampler: Sampler, verdicts: Sequence[LabelledQuestion], put: Sequence[AskedQuestion], config: FilterConfig
+) -> list[LabelledQuestion]:
     """Kept questions whose label the Solver gives as well without the picture are dropped."""
-    count = config.gates.blind_answers
+    count = config.leakage.blind_answers
     asked = [number for number, one in enumerate(verdicts) if one.reason is None]
-    blind = dict(zip(asked, cast.answer([put[i] for i in asked], count, config.draw, blind=True), strict=True))
+    blind = dict(zip(asked, sampler.answer([put[i] for i in asked], count, config.draw, blind=True), strict=True))
     return [
         dropped(one, gates.NOT_GROUNDED)
-        if number in blind and gates.blind_share(blind[number], one.label or "") >= config.gates.blind_share
+        if number in blind and gates.blind_share(blind[number], one.label or "") >= config.leakage.blind_share
         else one
         for number, one in enumerate(verdicts)
     ]
 
 
-def posed(question: Question, picture: Picture) -> Posed:
+def posed(question: Question, picture: Picture) -> AskedQuestion:
     """A kept question, as it is put to the Solver."""
     if question.kind is None:
         raise ValueError(f"question {question.id} was rejected: {question.reason}")
-    return Posed(picture, question.text, question.kind)
+    return AskedQuestion(picture, question.text, question.kind)
 
 
-def curriculum(verdicts: Sequence[Verdict]) -> list[Verdict]:
+def curriculum(verdicts: Sequence[LabelledQuestion]) -> list[LabelledQuestion]:
     """The questions that train."""
     return [one for one in verdicts if one.reason is None]
 
 
 def label(
-    cast: Cast, put: Sequence[Posed], items: Sequence[Item], config: FilterConfig, seed: int
+    sampler: Sampler, put: Sequence[AskedQuestion], items: Sequence[BenchmarkItem], config: FilterConfig, seed: int
 ) -> tuple[list[Answers], list[Answers]]:
-    """Answers to the questions and to the canaries, from one batch in which nothing tells them apart."""
-    batch = [*put, *(Posed(item.picture, item.question, item.kind) for item in items)]
+    """Answers to the questions and to the gold items, from one batch in which nothing tells them apart."""
+    batch = [*put, *(AskedQuestion(item.picture, item.question, item.kind) for item in items)]
     order = Random(seed).sample(range(len(batch)), len(batch))
-    mixed, enough = [batch[i] for i in order], decides_keeping(config, config.looks.tolerance if config.looks else 0.0)
-    given = cast.answer_until(mixed, config.answers, config.draw, config.looks, enough)
+    mixed, enough = (
+        [batch[i] for i in order],
+        decides_keeping(config, config.early_stopping.tolerance if config.early_stopping else 0.0),
+    )
+    given = sampler.answer_until(mixed, config.answers, config.draw, config.early_stopping, enough)
     answers = dict(zip(order, given, strict=True))
     found = [answers[i] for i in range(len(batch))]
     return found[: len(put)], found[len(put) :]
 
 
-def open_canaries(config: FilterConfig) -> BenchmarkConfig | None:
-    """Where canaries come from, if there are any. UserError for a name that is no benchmark."""
-    return None if config.canaries is None else open_benchmark(config.canaries.source)
+def open_gold_items(config: FilterConfig) -> BenchmarkConfig | None:
+    """Where gold items come from, if there are any. UserError for a name that is no benchmark."""
+    return None if config.gold is None else open_benchmark(config.gold.source)
 
 
-@stage("6-filter", Verdict, gpu=True)
+@stage("filter", LabelledQuestion, version=2, gpu=True)
 def filter_questions(
     place: Place,
     config: FilterConfig,
     known_items: BenchmarkConfig | None,
     team: Team,
     questions: Artifact[Question],
-    earlier: tuple[Artifact[Verdict], ...],
-    shelf: Shelf,
+    earlier: tuple[Artifact[LabelledQuestion], ...],
+    corpus: CorpusHandle,
     seed: int,
-) -> Output[Verdict]:
-    """Every parsed question with its label, agreement, and whether it trains; the canaries after them.
+) -> Output[LabelledQuestion]:
+    """Every parsed question with its label, agreement, and whether it trains; the gold items after them.
 
     `earlier`: what this team has trained on in rounds before.
     """
     asked = [question for question in questions.read() if question.reason is None]
-    pictures = shelf.open().pictures([question.key for question in asked])
+    pictures = corpus.open().pictures([question.key for question in asked])
     put = [posed(question, picture) for question, picture in zip(asked, pictures, strict=True)]
     seed, known = seed_of(seed, "filter"), frozenset().union(*(gates.asked(one.read()) for one in earlier))
-    items = known_items.items() if known_items and config.canaries else []
-    tested = canaries.draw(items, config.canaries.share, len(put), seed) if config.canaries else []
-    with team.open(seed) as cast:
-        answers, of_canaries = label(cast, put, tested, config, seed)
-        tests = [canary(item, given, config) for item, given in zip(tested, of_canaries, strict=True)]
-        floor = canaries.trusted_from(tests, config)
+    items = known_items.items() if known_items and config.gold else []
+    tested = gold.draw(items, config.gold.share, len(put), seed) if config.gold else []
+    with team.open(seed) as sampler:
+        answers, of_gold = label(sampler, put, tested, config, seed)
+        tests = [gold_row(item, given, config) for item, given in zip(tested, of_gold, strict=True)]
+        floor = gold.trusted_from(tests, config)
         judged = [trusted(verdict(*row, config), floor) for row in zip(put, asked, answers, strict=True)]
-        judged = [told_apart(one, known, config.gates) for one in judged]
-        judged = grounded(cast, judged, put, config) if config.gates.blind_answers else judged
+        judged = [told_apart(one, known, config.leakage) for one in judged]
+        judged = grounded(sampler, judged, put, config) if config.leakage.blind_answers else judged
     rows = [*within_quota(judged, config.max_share), *tests]
     return Output(rows, Counter(row.reason or "kept" for row in rows))

@@ -19,8 +19,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, ConfigDict
-
 from tasks.corpora.masks import Blocklist, Masks, grouped, masked
 from tasks.corpora.sample import Sample, reasons
 from tasks.execution.stage import stage, workspace
@@ -28,12 +26,13 @@ from tasks.records import Row
 from tasks.retrieval.clip import Clip
 from tasks.retrieval.codes import Codes, Quantizer, Scheme, Setting
 from tasks.retrieval.index import IVF, Chosen, Exact, Index, IndexConfig, Scan, choose
-from tasks.retrieval.library import LibraryConfig
 from tasks.retrieval.queries import Asked
+from tasks.retrieval.searchable_corpus import RetrievalConfig
 from tasks.retrieval.tuning import AT, Measured, RecallMissed, Texts, latency, measure, tune
 from tasks.retrieval.vectors import Vectors
+from tasks.settings.base import Frozen
 from tasks.settings.errors import UserError
-from tasks.settings.fingerprint import Execution, digest
+from tasks.settings.fingerprint import NotFingerprinted, digest
 from tasks.store import Artifact, Output, Place
 
 if TYPE_CHECKING:
@@ -61,17 +60,15 @@ class Trained(Row):
     """Mean squared distance from the nearest list's centre, where all axes were changed."""
 
 
-class Coding(BaseModel):
+class Coding(Frozen):
     """How an index's codes are read: attached to it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     setting: Setting
     order: tuple[str, ...]
     """Shards in the order in which they were coded."""
 
 
-@stage("quantizer", Trained)
+@stage("quantizer", Trained, version=2)
 def train_quantizer(
     place: Place,
     lists: int,
@@ -80,7 +77,7 @@ def train_quantizer(
     asked: Asked,
     parts: tuple[Artifact[Sample], ...],
     *,
-    clip: Annotated[Clip, Execution],
+    clip: Annotated[Clip, NotFingerprinted],
 ) -> Output[Trained]:
     """The change of axes and the lists' centres, from an even sample of the parts' vectors, captions and queries."""
     vectors = vectors_of(parts)
@@ -92,7 +89,7 @@ def train_quantizer(
     return Output([row], {"lists": lists}, {"quantizer": workspace() / "quantizer"})
 
 
-@stage("index", Sample, version=3)
+@stage("index", Sample, version=4)
 def build_index(
     place: Place,
     config: Chosen,
@@ -104,8 +101,8 @@ def build_index(
     quantizer: Artifact[Trained] | None,
     order: tuple[str, ...],
     *,
-    clip: Annotated[Clip, Execution],
-    earlier: Annotated[Artifact[Sample] | None, Execution] = None,
+    clip: Annotated[Clip, NotFingerprinted],
+    earlier: Annotated[Artifact[Sample] | None, NotFingerprinted] = None,
 ) -> Output[Sample]:
     """All parts' rows with masks laid over them, codes if there is a quantizer, and how well texts are answered.
 
@@ -142,7 +139,7 @@ def build_index(
 
 
 def index_parts(
-    place: Place, masks: Masks, library: LibraryConfig, parts: Mapping[str, Artifact[Sample]]
+    place: Place, masks: Masks, library: RetrievalConfig, parts: Mapping[str, Artifact[Sample]]
 ) -> Artifact[Sample]:
     """The index over parts in the order of their names, so that shards added later lie where a rebuild puts them."""
     ordered = tuple(parts[name] for name in sorted(parts))
@@ -174,7 +171,7 @@ class _Build:
         if found is None:
             return None
         quantizer, trained = found
-        added = {name: part for name, part in self.parts.items() if part.identity not in trained}
+        added = {name: part for name, part in self.parts.items() if part.content_id not in trained}
         if self._drifted(quantizer, tuple(added.values())):
             return None
         order = (*(name for name in self.parts if name not in added), *added)
@@ -197,14 +194,14 @@ class _Build:
         )
 
     def _standing(self) -> tuple[Artifact[Trained], set[str]] | None:
-        """What was trained on some of these parts, with these settings; and the identities of those parts."""
+        """What was trained on some of these parts, with these settings; and the fingerprints of those parts."""
         manifest = self.place.manifest(train_quantizer.name)
         if manifest is None:
             return None
-        listed = {str(part) for part in _list(manifest.identity.get("parts"))}
-        parts = tuple(part for part in self.parts.values() if part.identity in listed)
+        listed = {str(part) for part in _list(manifest.fingerprinted.get("parts"))}
+        parts = tuple(part for part in self.parts.values() if part.content_id in listed)
         lists = self.config.lists_for(sum(map(_vectors_in, parts)))
-        wanted = train_quantizer.identity(
+        wanted = train_quantizer.fingerprinted(
             self.place, lists, self.config.codes, self.clip.space.fingerprint, self.asked, parts, clip=self.clip
         )
         if len(parts) != len(listed) or digest(wanted) != manifest.fingerprint:
@@ -223,7 +220,7 @@ class _Build:
     def _earlier_order(self, quantizer: Artifact[Trained]) -> tuple[str, ...] | None:
         """The order of the index that is there, and what came since; None where its codes cannot be taken over."""
         earlier = self._earlier()
-        if earlier is None or earlier.manifest.identity.get("quantizer") != quantizer.identity:
+        if earlier is None or earlier.manifest.fingerprinted.get("quantizer") != quantizer.content_id:
             return None
         order = _coding(earlier).order
         if not set(order) <= set(self.parts) or not _same_parts(earlier, self.parts, order):
@@ -278,7 +275,7 @@ def _opened_codes(place: Place, index: Artifact[Sample], parts: Mapping[str, Art
     if not any(file.name == CODES for file in index.manifest.files):
         return None
     quantizer = place.find(train_quantizer.name, Trained)
-    if quantizer is None or quantizer.identity != index.manifest.identity["quantizer"]:
+    if quantizer is None or quantizer.content_id != index.manifest.fingerprinted["quantizer"]:
         raise UserError(f"what {index.uri} was coded with is gone: build the corpus again.")
     coding, trained = _coding(index), Quantizer.open(quantizer.folder("quantizer"))
     return Codes.open(trained, index.file(CODES), coding.setting).numbered(_numbers(parts, coding.order))
@@ -398,7 +395,7 @@ def _vectors_in(part: Artifact[Sample]) -> int:
 
 def _shard(part: Artifact[Sample]) -> str:
     """A part's shard, by what went into it."""
-    shard: Any = part.manifest.identity["shard"]
+    shard: Any = part.manifest.fingerprinted["shard"]
     return str(shard["name"])
 
 
@@ -409,18 +406,18 @@ def _coding(index: Artifact[Sample]) -> Coding:
 def _same_parts(index: Artifact[Sample], parts: Mapping[str, Artifact[Sample]], names: Sequence[str]) -> bool:
     """Whether the index was made of these very parts."""
     made_of = set(_made_of(index))
-    return all(parts[name].identity in made_of for name in names)
+    return all(parts[name].content_id in made_of for name in names)
 
 
 def parts_in(index: Artifact[Sample], parts: Mapping[str, Artifact[Sample]]) -> dict[str, Artifact[Sample]]:
     """Those of the parts that the index was made of: shards may have been added since."""
     made_of = set(_made_of(index))
-    return {name: part for name, part in parts.items() if part.identity in made_of}
+    return {name: part for name, part in parts.items() if part.content_id in made_of}
 
 
 def _made_of(index: Artifact[Sample]) -> list[str]:
     """Identities of its parts."""
-    return list(map(str, _list(index.manifest.identity.get("parts"))))
+    return list(map(str, _list(index.manifest.fingerprinted.get("parts"))))
 
 
 def _list(value: object) -> list[object]:

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 from tasks.benchmarks.statistics import bootstrap_interval
 from tasks.config import ProbeConfig
-from tasks.corpus import Shelf
+from tasks.corpus import CorpusHandle
 from tasks.execution.stage import stage
-from tasks.players.sampler import Cast, agreements_on
+from tasks.players.sampler import Sampler, agreements_on
 from tasks.players.team import Team
-from tasks.records import Estimate
-from tasks.retrieval.library import Library
+from tasks.records import DomainDifficulty
+from tasks.retrieval.searchable_corpus import SearchableCorpus
 from tasks.rewards import difficulty
 from tasks.roles import questioner
 from tasks.roles.searcher import Domain
@@ -30,12 +30,14 @@ from tasks.settings.seeds import seed_of
 from tasks.store import Output, Place
 
 
-def estimate(domain: str, agreements: Sequence[float | None], weight: float, resamples: int, seed: int) -> Estimate:
+def estimate(
+    domain: str, agreements: Sequence[float | None], weight: float, resamples: int, seed: int
+) -> DomainDifficulty:
     """One domain's row; `agreements` has None where nothing could be asked."""
     asked = [agreement for agreement in agreements if agreement is not None]
     difficulties = difficulties_of(agreements)
     low, high = bootstrap_interval(difficulties, resamples, seed)
-    return Estimate(
+    return DomainDifficulty(
         domain=domain,
         questions=len(agreements),
         agreement=float(np.mean(asked)) if asked else 0.0,
@@ -59,7 +61,9 @@ def weights(difficulties: Sequence[float], smoothing: float) -> list[float]:
     return [float(weight) for weight in smoothing * even + (1 - smoothing) * leaning]
 
 
-def frontier(agreements: Mapping[str, Sequence[float | None]], config: ProbeConfig, seed: int) -> list[Estimate]:
+def frontier(
+    agreements: Mapping[str, Sequence[float | None]], config: ProbeConfig, seed: int
+) -> list[DomainDifficulty]:
     """Rows in the order of `agreements`, from every domain's agreements."""
     means = [float(difficulties_of(values).mean()) if values else 0.0 for values in agreements.values()]
     shares = weights(means, config.smoothing)
@@ -70,26 +74,26 @@ def frontier(agreements: Mapping[str, Sequence[float | None]], config: ProbeConf
 
 
 def probe(
-    cast: Cast, library: Library, domains: Sequence[Domain], config: ProbeConfig
+    sampler: Sampler, library: SearchableCorpus, domains: Sequence[Domain], config: ProbeConfig
 ) -> dict[str, list[float | None]]:
     """Agreements by domain, on one question about each picture; all domains are asked about in one batch."""
     found = library.search([domain.words for domain in domains], config.pictures)
     owners = [domain.name for domain, hits in zip(domains, found, strict=True) for _ in hits]
     pictures = library.pictures([hit.key for hits in found for hit in hits])
-    drafts = [questioner.parse(text) for (text,) in cast.ask(pictures, 1, config.draw)]
-    measured = agreements_on(pictures, drafts, lambda posed: cast.answer(posed, config.answers, config.draw))
+    drafts = [questioner.parse(text) for (text,) in sampler.ask(pictures, 1, config.draw)]
+    measured = agreements_on(pictures, drafts, lambda posed: sampler.answer(posed, config.answers, config.draw))
     agreements: dict[str, list[float | None]] = {domain.name: [] for domain in domains}
     for owner, agreement in zip(owners, measured, strict=True):
         agreements[owner].append(agreement)
     return agreements
 
 
-@stage("1-probe", Estimate, gpu=True)
+@stage("probe", DomainDifficulty, version=2, gpu=True)
 def probe_frontier(
-    place: Place, config: ProbeConfig, team: Team, shelf: Shelf, domains: tuple[Domain, ...], seed: int
-) -> Output[Estimate]:
+    place: Place, config: ProbeConfig, team: Team, corpus: CorpusHandle, domains: tuple[Domain, ...], seed: int
+) -> Output[DomainDifficulty]:
     """The Solver's frontier, one row a domain."""
-    with team.open(seed_of(seed, "probe")) as cast:
-        agreements = probe(cast, shelf.open(), domains, config)
+    with team.open(seed_of(seed, "probe")) as sampler:
+        agreements = probe(sampler, corpus.open(), domains, config)
     counters = Counter("rejected" if value is None else "asked" for values in agreements.values() for value in values)
     return Output(frontier(agreements, config, seed), counters)

@@ -5,7 +5,7 @@ no longer held out. Items are paired, so the bootstrap resamples items (or clust
 evidence), each with its before and after.
 
 The rule: the mean of the samples must gain more than `least_mean_gain`, and greedy accuracy must not fall by more than
-`greatest_greedy_loss`; both by the estimate or by the lower end of the 95 % interval (`judge`).
+`greatest_greedy_loss`; both by the estimate or by the lower end of the 95 % interval (`criterion`).
 
 A rolled-back round takes its Searcher and Questioner back too. They were trained towards the Solver that stays, so they
 would still fit; but the only evidence about them is the curriculum that they made, and it did not teach. The next round
@@ -40,8 +40,8 @@ def paired(before: Sequence[Score], after: Sequence[Score], gate: str) -> list[t
 
 def verdict(mean: Gain, greedy: Gain, config: PromoteConfig) -> tuple[bool, str]:
     """The rule, and in words which part of it decided."""
-    what = "" if config.judge == "estimate" else "lower end of the "
-    of_mean, of_greedy = mean.judged(config.judge), greedy.judged(config.judge)
+    what = "" if config.criterion == "estimate" else "lower end of the "
+    of_mean, of_greedy = mean.value(config.criterion), greedy.value(config.criterion)
     if of_mean <= config.least_mean_gain:
         return False, f"{what}gain of the mean {of_mean:+.1f} is not above {config.least_mean_gain:+.1f}"
     if of_greedy < -config.greatest_greedy_loss:
@@ -104,7 +104,7 @@ def decide(before: Sequence[Score], after: Sequence[Score], gate: str, config: P
     )
 
 
-@stage("9-promote", Decision)
+@stage("promote", Decision, version=2)
 def promote(
     place: Place, config: PromoteConfig, before: Artifact[Score], after: Artifact[Score], gate: str, seed: int
 ) -> Output[Decision]:

@@ -14,21 +14,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from pydantic import ConfigDict
+
 from tasks.benchmarks.statistics import Gain, holm
 from tasks.config import FilterConfig, PromoteConfig
-from tasks.corpus import Shelf
+from tasks.corpus import CorpusHandle
 from tasks.execution.stage import stage, workspace
 from tasks.filter import curriculum
 from tasks.grading import equal
-from tasks.labelling import gold as canaries
+from tasks.labelling import gold
 from tasks.promote import Comparison, compare_all
-from tasks.records import Decision, Estimate, Find, Question, Score, Step, Verdict
+from tasks.records import Decision, DomainDifficulty, LabelledQuestion, Question, Score, SearchResult, Step
 from tasks.reporting import chart, text
-from tasks.reporting.facts import Band, Change, Facts, reach_of, replies_of
+from tasks.reporting.facts import Change, Facts, LabelAccuracy, reach_of, replies_of
 from tasks.reporting.page import page
-from tasks.retrieval.library import Library
-from tasks.search import pool
-from tasks.store import Artifact, Output, Place
+from tasks.retrieval.searchable_corpus import SearchableCorpus
+from tasks.search import pool_of
+from tasks.settings.base import Frozen
+from tasks.store import Artifact, Manifest, Output, Place
 from tasks.world import oracle, parse_url
 
 SHOWN = 300
@@ -40,19 +43,19 @@ FILES = ("summary.txt", "scores.json", "report.md", text.CHART, "curriculum.html
 log = logging.getLogger(__name__)
 
 
-def label_accuracy(verdicts: Sequence[Verdict], urls: Mapping[str, str | None]) -> list[Band]:
+def label_accuracy(verdicts: Sequence[LabelledQuestion], urls: Mapping[str, str | None]) -> list[LabelAccuracy]:
     """How often the labels of kept questions are right, by tenths of agreement; empty without pictures of the world.
 
     `urls` names the addresses of the pictures by their keys; other pictures than the world's are left out.
     """
-    groups: dict[int, list[Verdict]] = defaultdict(list)
+    groups: dict[int, list[LabelledQuestion]] = defaultdict(list)
     for verdict in curriculum(verdicts):
         if parse_url(urls.get(verdict.key) or "") is not None:
             groups[_tenth(verdict.agreement)].append(verdict)
     return [band(tenth, groups[tenth], urls) for tenth in sorted(groups)]
 
 
-def band(tenth: int, verdicts: Sequence[Verdict], urls: Mapping[str, str | None]) -> Band:
+def band(tenth: int, verdicts: Sequence[LabelledQuestion], urls: Mapping[str, str | None]) -> LabelAccuracy:
     """The row of one band; labels are compared as they are everywhere."""
     truths = [oracle.answer(urls[verdict.key] or "", verdict.text) for verdict in verdicts]
     right = [
@@ -60,21 +63,23 @@ def band(tenth: int, verdicts: Sequence[Verdict], urls: Mapping[str, str | None]
         for verdict, truth in zip(verdicts, truths, strict=True)
     ]
     answerable = sum(truth is not None for truth in truths)
-    return Band(low=tenth / 10, high=(tenth + 1) / 10, questions=len(verdicts), answerable=answerable, right=sum(right))
+    return LabelAccuracy(
+        low=tenth / 10, high=(tenth + 1) / 10, questions=len(verdicts), answerable=answerable, right=sum(right)
+    )
 
 
-def canary_accuracy(verdicts: Sequence[Verdict], config: FilterConfig) -> list[Band]:
-    """How often the labels of canaries in the window are right, by tenths of agreement."""
-    groups: dict[int, list[Verdict]] = defaultdict(list)
-    for one in canaries.in_window(verdicts, config):
+def gold_accuracy(verdicts: Sequence[LabelledQuestion], config: FilterConfig) -> list[LabelAccuracy]:
+    """How often the labels of gold items in the window are right, by tenths of agreement."""
+    groups: dict[int, list[LabelledQuestion]] = defaultdict(list)
+    for one in gold.in_window(verdicts, config):
         groups[_tenth(one.agreement)].append(one)
     return [
-        Band(
+        LabelAccuracy(
             low=tenth / 10,
             high=(tenth + 1) / 10,
             questions=len(group),
             answerable=len(group),
-            right=sum(map(canaries.right, group)),
+            right=sum(map(gold.right, group)),
         )
         for tenth, group in sorted(groups.items())
     ]
@@ -107,22 +112,24 @@ def _change(benchmark: str, figure: str, one: Comparison, figures: Gain, p: floa
     return Change(benchmark, figure, one.items, figures.before, figures.after, figures.low, figures.high, p)
 
 
-def domains(library: Library, finds: Sequence[Find], verdicts: Sequence[Verdict]) -> dict[str, Counter[str]]:
+def domains(
+    library: SearchableCorpus, finds: Sequence[SearchResult], verdicts: Sequence[LabelledQuestion]
+) -> dict[str, Counter[str]]:
     """Counts by domain for corpus, pool and curriculum.
 
     The world's pictures count for the domain that they show; any others for the one that the Searcher was sent to, and
     of their corpus nothing is known.
     """
     known = Counter(domain for domain in map(_shown, world_urls(library)) if domain is not None)
-    urls = urls_of(library, {row.key for row in pool(finds) if row.key} | {row.key for row in curriculum(verdicts)})
+    urls = urls_of(library, {row.key for row in pool_of(finds) if row.key} | {row.key for row in curriculum(verdicts)})
     counted = {
-        "pool": Counter(_shown(urls.get(row.key or "")) or row.domain for row in pool(finds)),
+        "pool": Counter(_shown(urls.get(row.key or "")) or row.domain for row in pool_of(finds)),
         "curriculum": Counter(_shown(urls.get(row.key)) or row.domain for row in curriculum(verdicts)),
     }
     return {"corpus": known, **counted} if known else counted
 
 
-def world_urls(library: Library) -> list[str]:
+def world_urls(library: SearchableCorpus) -> list[str]:
     """Addresses of the corpus's pictures that can be found, where they are of the world."""
     import pyarrow.compute as pc
 
@@ -137,64 +144,78 @@ def _shown(url: str | None) -> str | None:
     return None if scene is None else scene.domain
 
 
-def urls_of(library: Library, keys: set[str]) -> dict[str, str | None]:
+def urls_of(library: SearchableCorpus, keys: set[str]) -> dict[str, str | None]:
     """Addresses of pictures by key."""
     return {key: library.sample(key).url for key in keys}
 
 
-def rejected(artifact: Artifact[Find] | Artifact[Question] | Artifact[Verdict]) -> dict[str, int]:
+def rejected(artifact: Artifact[SearchResult] | Artifact[Question] | Artifact[LabelledQuestion]) -> dict[str, int]:
     """A stage's rejects by reason."""
     return {reason: count for reason, count in artifact.counters.items() if reason != "kept" and count}
 
 
-def excerpt(verdicts: Sequence[Verdict]) -> list[Verdict]:
-    """At most `SHOWN` kept and rejected questions, evenly spread; no canaries."""
+def excerpt(verdicts: Sequence[LabelledQuestion]) -> list[LabelledQuestion]:
+    """At most `SHOWN` kept and rejected questions, evenly spread; no gold items."""
     kept = curriculum(verdicts)
     dropped = [verdict for verdict in verdicts if verdict.reason is not None and verdict.target is None]
     return [one for part in (kept, dropped) for one in part[:: math.ceil(len(part) / SHOWN) or 1]]
 
 
-@stage("10-report", Band, version=2)
+class RoundArtifacts(Frozen):
+    """What the stages of one round made."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    frontier: Artifact[DomainDifficulty]
+    searcher: Artifact[Step]
+    pool: Artifact[SearchResult]
+    questioner: Artifact[Step]
+    questions: Artifact[Question]
+    curriculum: Artifact[LabelledQuestion]
+    solver: Artifact[Step]
+    base: Artifact[Score]
+    """Of the base model, before any round."""
+    before: Artifact[Score]
+    """Of the team that the round started from."""
+    after: Artifact[Score]
+    """With the round's Solver."""
+    decision: Artifact[Decision]
+
+    @property
+    def stages(self) -> dict[str, Manifest]:
+        """Manifests of the round's own stages by their folders, in order."""
+        mine = (
+            self.frontier, self.searcher, self.pool, self.questioner, self.questions, self.curriculum, self.solver,
+            self.after, self.decision,
+        )  # fmt: skip
+        return {one.manifest.stage: one.manifest for one in mine}
+
+
+@stage("report", LabelAccuracy, version=3)
 def report_round(
-    place: Place,
-    config: PromoteConfig,
-    window: FilterConfig,
-    shelf: Shelf,
-    frontier: Artifact[Estimate],
-    searcher: Artifact[Step],
-    finds: Artifact[Find],
-    questioner: Artifact[Step],
-    questions: Artifact[Question],
-    verdicts: Artifact[Verdict],
-    solver: Artifact[Step],
-    base: Artifact[Score],
-    before: Artifact[Score],
-    after: Artifact[Score],
-    decision: Artifact[Decision],
-    seed: int,
-) -> Output[Band]:
-    """Label accuracy by band as rows; the files of `written` attached."""
-    library, judged, found = shelf.open(), verdicts.read(), finds.read()
-    bands = label_accuracy(judged, urls_of(library, {one.key for one in curriculum(judged)}))
-    scores = after.read()
-    played = (frontier, searcher, finds, questioner, questions, verdicts, solver, after, decision)
+    place: Place, config: PromoteConfig, window: FilterConfig, corpus: CorpusHandle, made: RoundArtifacts, seed: int
+) -> Output[LabelAccuracy]:
+    """Label accuracy by tenth of agreement as rows; the files of `written` attached."""
+    library, labelled, found = corpus.open(), made.curriculum.read(), made.pool.read()
+    bands = label_accuracy(labelled, urls_of(library, {one.key for one in curriculum(labelled)}))
+    base, before, after = made.base, made.before.read(), made.after.read()
     facts = Facts(
         title=title(place),
-        decision=decision.read()[0],
-        changes=tuple(changes(before.read(), scores, config.resamples, seed)),
-        since_base=() if base.uri == before.uri else tuple(changes(base.read(), scores, config.resamples, seed)),
-        replies=replies_of(scores),
+        decision=made.decision.read()[0],
+        changes=tuple(changes(before, after, config.resamples, seed)),
+        since_base=() if base.uri == made.before.uri else tuple(changes(base.read(), after, config.resamples, seed)),
+        replies=replies_of(after),
         bands=tuple(bands),
-        canaries=tuple(canary_accuracy(judged, window)),
-        frontier=frontier.read(),
-        verdicts=judged,
-        domains=domains(library, found, judged),
-        steps={"searcher": searcher.read(), "questioner": questioner.read(), "solver": solver.read()},
-        rejects={one.manifest.stage: rejected(one) for one in (finds, questions, verdicts)},
-        seconds={one.manifest.stage: one.manifest.seconds for one in played},
+        gold=tuple(gold_accuracy(labelled, window)),
+        frontier=made.frontier.read(),
+        verdicts=labelled,
+        domains=domains(library, found, labelled),
+        steps={"searcher": made.searcher.read(), "questioner": made.questioner.read(), "solver": made.solver.read()},
+        rejects={one.manifest.stage: rejected(one) for one in (made.pool, made.questions, made.curriculum)},
+        seconds={name: manifest.seconds for name, manifest in made.stages.items()},
         reach=reach_of(found, len(library)),
     )
-    return Output(bands, {"kept": len(curriculum(judged))}, written(facts, library))
+    return Output(bands, {"kept": len(curriculum(labelled))}, written(facts, library))
 
 
 def title(place: Place) -> str:
@@ -203,7 +224,7 @@ def title(place: Place) -> str:
     return f"Run {run}, round {int(number.removeprefix('round-'))}"
 
 
-def written(facts: Facts, library: Library) -> dict[str, Path]:
+def written(facts: Facts, library: SearchableCorpus) -> dict[str, Path]:
     """The files of the report, by name."""
     files = {name: workspace() / name for name in FILES}
     shown = excerpt(facts.verdicts)

@@ -9,21 +9,21 @@ from collections import Counter
 from collections.abc import Sequence
 
 from tasks.config import SynthesizeConfig
-from tasks.corpus import Shelf
+from tasks.corpus import CorpusHandle
 from tasks.execution.stage import stage
 from tasks.labelling.leakage import normal
 from tasks.players.team import Team
-from tasks.records import Find, Question, Reject
+from tasks.records import Question, Reject, SearchResult
 from tasks.roles import questioner
-from tasks.roles.questioner import Draft
-from tasks.search import pool
+from tasks.roles.questioner import ParsedQuestion
+from tasks.search import pool_of
 from tasks.settings.seeds import seed_of
 from tasks.store import Artifact, Output, Place
 
 DUPLICATE = "duplicate"
 
 
-def questions_about(find: Find, texts: Sequence[str]) -> list[Question]:
+def questions_about(find: SearchResult, texts: Sequence[str]) -> list[Question]:
     """The Questioner's texts about one picture as rows; ids are `<key>#<number>`."""
     rows: list[Question] = []
     for number, text in enumerate(texts):
@@ -34,7 +34,7 @@ def questions_about(find: Find, texts: Sequence[str]) -> list[Question]:
     return rows
 
 
-def read_question(find: Find, number: int, text: str) -> Question:
+def read_question(find: SearchResult, number: int, text: str) -> Question:
     """One of the Questioner's texts as a row; what cannot be parsed has a reason and no kind."""
     row = Question(
         id=f"{find.key}#{number}",
@@ -50,18 +50,18 @@ def read_question(find: Find, number: int, text: str) -> Question:
     match questioner.parse(text):
         case Reject(reason=reason):
             return row.model_copy(update={"reason": reason})
-        case Draft(question, kind, answer, thought):
+        case ParsedQuestion(question, kind, answer, thought):
             return row.model_copy(update={"kind": kind, "text": question, "answer": answer, "thought": thought})
 
 
-@stage("5-synthesize", Question, gpu=True)
+@stage("synthesize", Question, version=2, gpu=True)
 def synthesize_questions(
-    place: Place, config: SynthesizeConfig, team: Team, finds: Artifact[Find], shelf: Shelf, seed: int
+    place: Place, config: SynthesizeConfig, team: Team, finds: Artifact[SearchResult], corpus: CorpusHandle, seed: int
 ) -> Output[Question]:
     """Questions about every picture of the pool."""
-    found = pool(finds.read())
-    pictures = shelf.open().pictures([find.key for find in found if find.key])
-    with team.open(seed_of(seed, "synthesize")) as cast:
-        texts = cast.ask(pictures, config.questions, config.draw)
+    found = pool_of(finds.read())
+    pictures = corpus.open().pictures([find.key for find in found if find.key])
+    with team.open(seed_of(seed, "synthesize")) as sampler:
+        texts = sampler.ask(pictures, config.questions, config.draw)
     rows = [row for find, group in zip(found, texts, strict=True) for row in questions_about(find, group)]
     return Output(rows, Counter(row.reason or "kept" for row in rows))

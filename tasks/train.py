@@ -21,31 +21,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.config import RewardConfig
-from tasks.corpus import Shelf
+from tasks.corpus import CorpusHandle
 from tasks.execution.progress import Progress, track
-from tasks.execution.stage import drafts, stage, workspace
+from tasks.execution.stage import partial_results, stage, workspace
 from tasks.filter import curriculum
 from tasks.grading import equal
 from tasks.labelling.early_stopping import decides_reward
-from tasks.players.sampler import Cast, Role, agreements_on
+from tasks.players.sampler import Role, Sampler, agreements_on
 from tasks.players.team import Team
 from tasks.players.weights import weights_of
 from tasks.probe import difficulties_of
-from tasks.records import Estimate, Find, Reject, Step, Verdict
+from tasks.records import DomainDifficulty, LabelledQuestion, Reject, SearchResult, Step
 from tasks.records.prompt import Picture
-from tasks.retrieval.library import Hit, Library
+from tasks.retrieval.searchable_corpus import Hit, SearchableCorpus
 from tasks.rewards import (
-    image_shares,
-    memory_shares,
+    history_penalty,
+    image_repetition,
     questioner_rewards,
     searcher_rewards,
     solver_rewards,
-    text_shares,
+    text_repetition,
 )
 from tasks.roles import questioner, searcher, solver
-from tasks.roles.questioner import Draft
+from tasks.roles.questioner import ParsedQuestion
 from tasks.roles.searcher import Domain
-from tasks.search import apportion, pool
+from tasks.search import apportion, pool_of
 from tasks.settings.seeds import seed_of
 from tasks.store import Artifact, Output, Place
 from tasks.trainers import TrainerConfig
@@ -54,11 +54,11 @@ from tasks.trainers.example import Example, Reward, RewardFunction, Rollout
 
 
 @dataclass(frozen=True)
-class PaySearcher:
+class SearcherReward:
     """The Searcher's reward function. Example ids are `<domain>#<number>`."""
 
-    cast: Cast
-    library: Library
+    sampler: Sampler
+    library: SearchableCorpus
     config: RewardConfig
 
     def __call__(self, rollouts: Sequence[Rollout]) -> list[Reward]:
@@ -67,10 +67,10 @@ class PaySearcher:
         keys = self._retrieved([searcher.parse(rollout.text) for rollout in rollouts])
         agreements = self._agreements(keys)
         formats = [searcher.well_formed(rollout.text) for rollout in rollouts]
-        texts = text_shares([rollout.text for rollout in rollouts], domains, self.config.preset)
-        images = image_shares(self._embeddings(keys), domains)
+        texts = text_repetition([rollout.text for rollout in rollouts], domains, self.config.preset)
+        images = image_repetition(self._embeddings(keys), domains)
         totals = searcher_rewards(agreements, formats, texts, images, self.config.preset)
-        return rewards(totals, agreements, formats, {"text share": texts, "image share": images})
+        return reward_terms(totals, agreements, formats, {"text repetition": texts, "image repetition": images})
 
     def _retrieved(self, queries: Sequence[searcher.Query | Reject]) -> list[str | None]:
         """The picture that stands for each query; None where there was no query, or nothing was found."""
@@ -83,13 +83,13 @@ class PaySearcher:
 
     def _one_of(self, hits: Sequence[Hit], query: str, number: int) -> str | None:
         """Any of the hits, by the seed; rollouts with the same query may draw different ones."""
-        return hits[seed_of(self.cast.seed, "hit", query, number) % len(hits)].key if hits else None
+        return hits[seed_of(self.sampler.seed, "hit", query, number) % len(hits)].key if hits else None
 
     def _agreements(self, keys: Sequence[str | None]) -> list[float | None]:
         distinct = list(dict.fromkeys(key for key in keys if key is not None))
         pictures = self.library.pictures(distinct)
-        drafts = [questioner.parse(text) for (text,) in self.cast.ask(pictures, 1, self.config.question_draw)]
-        measured = dict(zip(distinct, paid_agreements(self.cast, pictures, drafts, self.config), strict=True))
+        drafts = [questioner.parse(text) for (text,) in self.sampler.ask(pictures, 1, self.config.question_draw)]
+        measured = dict(zip(distinct, paid_agreements(self.sampler, pictures, drafts, self.config), strict=True))
         return [None if key is None else measured[key] for key in keys]
 
     def _embeddings(self, keys: Sequence[str | None]) -> NDArray[np.float32]:
@@ -102,10 +102,10 @@ class PaySearcher:
 
 
 @dataclass(frozen=True)
-class PayQuestioner:
+class QuestionerReward:
     """The Questioner's reward function."""
 
-    cast: Cast
+    sampler: Sampler
     config: RewardConfig
     earlier: Sequence[str] = ()
     """What was asked in earlier rounds."""
@@ -114,20 +114,20 @@ class PayQuestioner:
         """One reward a rollout."""
         drafts = [questioner.parse(rollout.text) for rollout in rollouts]
         pictures = [shown(rollout.example) for rollout in rollouts]
-        agreements = paid_agreements(self.cast, pictures, drafts, self.config)
+        agreements = paid_agreements(self.sampler, pictures, drafts, self.config)
         formats = [questioner.well_formed(rollout.text) for rollout in rollouts]
-        asked = [draft.text if isinstance(draft, Draft) else "" for draft in drafts]
-        shares = text_shares(asked, preset=self.config.preset)
-        if not self.config.memory:
+        asked = [draft.text if isinstance(draft, ParsedQuestion) else "" for draft in drafts]
+        shares = text_repetition(asked, preset=self.config.preset)
+        if not self.config.history_penalty:
             totals = questioner_rewards(agreements, formats, shares, self.config.preset)
-            return rewards(totals, agreements, formats, {"text share": shares})
-        memory = memory_shares(asked, self.earlier, preset=self.config.preset)
-        totals = questioner_rewards(agreements, formats, shares, self.config.preset, memory_share=memory)
-        return rewards(totals, agreements, formats, {"text share": shares, "memory share": memory})
+            return reward_terms(totals, agreements, formats, {"text repetition": shares})
+        memory = history_penalty(asked, self.earlier, preset=self.config.preset)
+        totals = questioner_rewards(agreements, formats, shares, self.config.preset, history_penalty=memory)
+        return reward_terms(totals, agreements, formats, {"text repetition": shares, "history penalty": memory})
 
 
 @dataclass(frozen=True)
-class PaySolver:
+class SolverReward:
     """The Solver's reward function: does it give the pseudo-label? Example ids are those of the verdicts."""
 
     labels: Mapping[str, str]
@@ -152,18 +152,20 @@ class PaySolver:
 
 
 def paid_agreements(
-    cast: Cast, pictures: Sequence[Picture], drafts: Sequence[Draft | Reject], config: RewardConfig
+    sampler: Sampler, pictures: Sequence[Picture], drafts: Sequence[ParsedQuestion | Reject], config: RewardConfig
 ) -> list[float | None]:
     """How far the frozen Solver agrees with itself on each draft, from as many answers as decide the reward."""
-    enough = decides_reward(config.answers, config.preset, config.looks.tolerance if config.looks else 0.0)
+    enough = decides_reward(
+        config.answers, config.preset, config.early_stopping.tolerance if config.early_stopping else 0.0
+    )
     return agreements_on(
         pictures,
         drafts,
-        lambda posed: cast.answer_until(posed, config.answers, config.answer_draw, config.looks, enough),
+        lambda posed: sampler.answer_until(posed, config.answers, config.answer_draw, config.early_stopping, enough),
     )
 
 
-def rewards(
+def reward_terms(
     totals: NDArray[np.float64],
     agreements: Sequence[float | None],
     formats: Sequence[bool],
@@ -178,7 +180,7 @@ def rewards(
 
 
 def searcher_examples(
-    team: Team, domains: Sequence[Domain], frontier: Sequence[Estimate], count: int, seed: int
+    team: Team, domains: Sequence[Domain], frontier: Sequence[DomainDifficulty], count: int, seed: int
 ) -> list[Example]:
     """`count` prompts, the domains in proportion to their weights, in a random order."""
     weights = {row.domain: row.weight for row in frontier}
@@ -210,7 +212,7 @@ def questioner_examples(team: Team, pictures: Sequence[Picture]) -> list[Example
     return [Example(picture.key, prompt, picture) for picture in pictures]
 
 
-def solver_examples(team: Team, verdicts: Sequence[Verdict], library: Library) -> list[Example]:
+def solver_examples(team: Team, verdicts: Sequence[LabelledQuestion], library: SearchableCorpus) -> list[Example]:
     """The curriculum, asked as it was when it was labelled."""
     wording, pictures = team.prompts.solver, library.pictures([one.key for one in verdicts])
     return [
@@ -223,7 +225,7 @@ def learn(
     trainer: TrainerConfig, team: Team, role: Role, examples: Sequence[Example], reward: RewardFunction, seed: int
 ) -> Output[Step]:
     """Train one role on from where it stands; the weights are attached as `adapter` or, whole, as `model`."""
-    start, out, kept = weights_of(team.model, getattr(team, role)), workspace() / "weights", drafts()
+    start, out, kept = weights_of(team.model, getattr(team, role)), workspace() / "weights", partial_results()
     with track(trainer.steps_for(len(examples)), f"{role} steps") as progress:
         steps = trainer.train(
             start.model,
@@ -247,55 +249,56 @@ def _tell(progress: Progress, step: Step) -> None:
     progress.advance(reward=step.reward, kl=step.kl)
 
 
-@stage("2-train-searcher", Step, gpu=True)
+@stage("train-searcher", Step, version=2, gpu=True)
 def train_searcher(
     place: Place,
     trainer: TrainerConfig,
-    pay: RewardConfig,
+    rewards: RewardConfig,
     team: Team,
-    frontier: Artifact[Estimate],
-    shelf: Shelf,
+    frontier: Artifact[DomainDifficulty],
+    corpus: CorpusHandle,
     domains: tuple[Domain, ...],
     seed: int,
 ) -> Output[Step]:
     """The Searcher learns to find pictures at the frozen Solver's frontier."""
     examples = searcher_examples(team, domains, frontier.read(), trainer.steps * trainer.prompts, seed)
     seed = seed_of(seed, "train searcher")
-    with team.open(seed) as cast:
-        return learn(trainer, team, "searcher", examples, PaySearcher(cast, shelf.open(), pay), seed)
+    with team.open(seed) as sampler:
+        return learn(trainer, team, "searcher", examples, SearcherReward(sampler, corpus.open(), rewards), seed)
 
 
-@stage("4-train-questioner", Step, gpu=True)
+@stage("train-questioner", Step, version=2, gpu=True)
 def train_questioner(
     place: Place,
     trainer: TrainerConfig,
-    pay: RewardConfig,
+    rewards: RewardConfig,
     team: Team,
-    finds: Artifact[Find],
-    earlier: tuple[Artifact[Verdict], ...],
-    shelf: Shelf,
+    pool: Artifact[SearchResult],
+    earlier: tuple[Artifact[LabelledQuestion], ...],
+    corpus: CorpusHandle,
     seed: int,
 ) -> Output[Step]:
     """The Questioner learns to ask at the frozen Solver's frontier. `earlier`: what this team has trained on before."""
-    pictures = shelf.open().pictures([find.key for find in pool(finds.read()) if find.key])
+    pictures = corpus.open().pictures([found.key for found in pool_of(pool.read()) if found.key])
     examples, seed = questioner_examples(team, pictures), seed_of(seed, "train questioner")
-    before = [one.text for curricula in earlier for one in curriculum(curricula.read())] if pay.memory else []
-    with team.open(seed) as cast:
-        return learn(trainer, team, "questioner", examples, PayQuestioner(cast, pay, before), seed)
+    past = earlier if rewards.history_penalty else ()
+    before = [one.text for curricula in past for one in curriculum(curricula.read())]
+    with team.open(seed) as sampler:
+        return learn(trainer, team, "questioner", examples, QuestionerReward(sampler, rewards, before), seed)
 
 
-@stage("7-train-solver", Step, gpu=True)
+@stage("train-solver", Step, version=2, gpu=True)
 def train_solver(
     place: Place,
     trainer: TrainerConfig,
-    pay: RewardConfig,
+    rewards: RewardConfig,
     team: Team,
-    verdicts: Artifact[Verdict],
-    shelf: Shelf,
+    verdicts: Artifact[LabelledQuestion],
+    corpus: CorpusHandle,
     seed: int,
 ) -> Output[Step]:
     """The Solver learns to give the answer that most of its samples gave."""
     kept, seed = curriculum(verdicts.read()), seed_of(seed, "train solver")
     labels = {one.id: one.label for one in kept if one.label is not None}
-    examples = solver_examples(team, kept, shelf.open())
-    return learn(trainer, team, "solver", examples, PaySolver(labels, pay, seed), seed)
+    examples = solver_examples(team, kept, corpus.open())
+    return learn(trainer, team, "solver", examples, SolverReward(labels, rewards, seed), seed)

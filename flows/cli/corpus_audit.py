@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict
-
 from flows.cli.runtime import working
+from flows.round import round_place
 from tasks.benchmarks import open_benchmark
 from tasks.benchmarks.contamination import AuditConfig, Split, Touch
+from tasks.settings.base import Frozen
 from tasks.settings.errors import UserError
-from tasks.store import Place
 
 if TYPE_CHECKING:
     from tasks.records import Score
@@ -18,10 +17,8 @@ if TYPE_CHECKING:
 COLUMNS = ("key", "picture", "bits", "residual", "cosine")
 
 
-class Found(BaseModel):
+class Found(Frozen):
     """What an audit found."""
-
-    model_config = ConfigDict(frozen=True)
 
     corpus: str
     benchmark: str
@@ -38,11 +35,11 @@ class Found(BaseModel):
 def audit(uri: str, benchmark: str, clip: float | None, run: str | None, number: int | None) -> Found:
     """Copies of the benchmark's pictures in the corpus. What can be wrong with the names is found first."""
     from tasks.benchmarks import contamination as auditing
-    from tasks.corpus import corpus_place, open_library
+    from tasks.corpus import corpus_place, open_corpus
 
     items = open_benchmark(benchmark).items()
     scores = None if run is None else _scores(run, number, benchmark)
-    library = open_library(corpus_place(uri))
+    library = open_corpus(corpus_place(uri))
     with working("corpus-audit"):
         touches = auditing.audit(library, items, AuditConfig(clip=clip))
     touched = auditing.touched_items(items, touches)
@@ -80,7 +77,7 @@ def _scores(run: str, number: int | None, benchmark: str) -> list[Score]:
 
     store = existing_store()
     for one in reversed(store.rounds(run)) if number is None else (number,):
-        artifact = Place.round(store, run, one).find(evaluate_solver.name, Score)
+        artifact = round_place(store, run, one).find(evaluate_solver.name, Score)
         rows = [] if artifact is None else [row for row in artifact.read() if row.benchmark == benchmark]
         if rows:
             return rows

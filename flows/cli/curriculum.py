@@ -8,7 +8,7 @@ from pathlib import Path
 
 from flows.cli.console import note, say_table
 from flows.cli.runs import existing_store, verdicts
-from tasks.records import Verdict, to_table
+from tasks.records import LabelledQuestion, to_table
 from tasks.settings.errors import UserError
 from tasks.store import Store
 
@@ -43,30 +43,30 @@ def curriculum(
             write(out, html(f"Run {run}, round {number}: curriculum", chosen, store, config, overrides))
 
 
-def jsonl(rows: Sequence[Verdict]) -> bytes:
+def jsonl(rows: Sequence[LabelledQuestion]) -> bytes:
     """One JSON object a line."""
     return "".join(f"{row.model_dump_json()}\n" for row in rows).encode()
 
 
-def parquet(rows: Sequence[Verdict]) -> bytes:
+def parquet(rows: Sequence[LabelledQuestion]) -> bytes:
     """A Parquet file of the rows' own columns."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     sink = pa.BufferOutputStream()
-    pq.write_table(to_table(Verdict, list(rows)), sink)
+    pq.write_table(to_table(LabelledQuestion, list(rows)), sink)
     data: bytes = sink.getvalue().to_pybytes()
     return data
 
 
-def html(title: str, rows: Sequence[Verdict], store: Store, config: str, overrides: Sequence[str]) -> bytes:
-    """The page, with pictures from the corpus that the settings name. Canaries have none there."""
+def html(title: str, rows: Sequence[LabelledQuestion], store: Store, config: str, overrides: Sequence[str]) -> bytes:
+    """The page, with pictures from the corpus that the settings name. Gold items have none there."""
     from tasks.config import load_config
-    from tasks.corpus import open_library, place_of
+    from tasks.corpus import open_corpus, place_of
     from tasks.reporting.page import page
 
     rows = [row for row in rows if row.target is None]
-    library = open_library(place_of(store, load_config(config, overrides).corpus.at))
+    library = open_corpus(place_of(store, load_config(config, overrides).corpus.at))
     pictures = library.pictures(list(dict.fromkeys(row.key for row in rows)))
     return page(title, rows, {picture.key: picture for picture in pictures}).encode()
 

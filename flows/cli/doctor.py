@@ -16,7 +16,7 @@ from flows.cli import doctor_prefect as cli_doctor_prefect
 from flows.cli.check import Check
 from tasks.benchmarks import open_benchmark
 from tasks.config import RunConfig
-from tasks.corpora import CorpusConfig, World
+from tasks.corpora import CorpusConfig, WorldCorpus
 from tasks.corpus import place_of
 from tasks.index import build_index
 from tasks.players.hub import HubModel
@@ -200,7 +200,7 @@ def _corpus(config: RunConfig, store: Store) -> Check:
     where = f"{place.store.url}/{place.prefix}"
     if (manifest := place.manifest(build_index.name)) is not None:
         place.verify(manifest)
-        prints = f"index {manifest.fingerprint[:12]}, embedder {str(manifest.identity.get('embedder'))[:12]}"
+        prints = f"index {manifest.fingerprint[:12]}, embedder {str(manifest.fingerprinted.get('embedder'))[:12]}"
         return Check("corpus", "pass", f"{where}, {manifest.rows} rows, {prints}, files whole")
     if config.corpus.source is not None:
         return _source(config.corpus.source, where)
@@ -209,7 +209,7 @@ def _corpus(config: RunConfig, store: Store) -> Check:
 
 def _source(source: CorpusConfig, where: str) -> Check:
     """What a corpus that is not built yet would be built from."""
-    if isinstance(source, World):
+    if isinstance(source, WorldCorpus):
         return Check("corpus", "pass", f"{where} will be built in the first round")
     try:
         shards = len(source.listing())

@@ -11,23 +11,23 @@ from tasks.config import load_config
 from tasks.store import Store
 
 if TYPE_CHECKING:
-    from flows.benchmark import Card, Scorecard
+    from flows.benchmark import BenchmarkFigures, BenchmarkResult
 
 COLUMNS = ("category", "items", "greedy", "mean", "majority", "unparsed", "truncated")
 
 
-def evaluate(model: str, benchmark: str, config: str, overrides: Sequence[str]) -> Scorecard:
+def evaluate(model: str, benchmark: str, config: str, overrides: Sequence[str]) -> BenchmarkResult:
     """Score a model; what can be wrong with the names is found before any item is answered."""
     settings, store = load_config(config, overrides), Store.from_environment()
     open_benchmark(benchmark).items()
     with working("evaluate"):
-        from flows.benchmark import score_model, scorecard, team_named
+        from flows.benchmark import benchmark_result, score_model, team_named
 
         team_named(model, settings, store)
-        return scorecard(model, benchmark, score_model(settings, model, benchmark, store.url))
+        return benchmark_result(model, benchmark, score_model(settings, model, benchmark, store.url))
 
 
-def table(card: Scorecard) -> tuple[list[dict[str, Any]], Sequence[str], str]:
+def table(card: BenchmarkResult) -> tuple[list[dict[str, Any]], Sequence[str], str]:
     """Records, columns, and what to say without any: the categories, and the whole last with its intervals."""
     records = [_record(name, one) for name, one in card.by_category.items()]
     whole = {
@@ -39,7 +39,7 @@ def table(card: Scorecard) -> tuple[list[dict[str, Any]], Sequence[str], str]:
     return [*records, whole], COLUMNS, "No items."
 
 
-def notes(card: Scorecard) -> list[str]:
+def notes(card: BenchmarkResult) -> list[str]:
     """What stands beside the table: the benchmark's own metric, the judge, and what the intervals rest on."""
     lines = [
         f"{name}: {value:.1f} (mean of {card.samples}: {card.own_mean[name]:.1f})" for name, value in card.own.items()
@@ -51,7 +51,7 @@ def notes(card: Scorecard) -> list[str]:
     return [*lines, f"mean: of {card.samples} samples at temperature 1; {card.timeouts} grader time-outs"]
 
 
-def _record(name: str, card: Card) -> dict[str, Any]:
+def _record(name: str, card: BenchmarkFigures) -> dict[str, Any]:
     figures = {"greedy": card.accuracy, "mean": card.mean, "majority": card.majority}
     shares = {"unparsed": card.unparsed, "truncated": card.truncated}
     return {

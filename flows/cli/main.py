@@ -75,7 +75,7 @@ ForceFrom = Annotated[
     str | None, typer.Option("--force-from", metavar="STAGE", help="Play this stage and those after it again.")
 ]
 
-DEFAULT = "embedded.yaml"
+DEFAULT = "tiny.yaml"
 
 
 @app.command(

@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import Any
 
 from tasks.config import load_config
-from tasks.store import Place, Store
+from tasks.store import Store
 from tasks.store.garbage import Garbage, garbage, sweep
 
 PLAN = ("stage", "where", "state", "why")
@@ -17,26 +17,26 @@ GARBAGE = ("path", "bytes", "hours", "why")
 
 def plan(config: str, run: str, overrides: Sequence[str], force_from: str | None) -> tuple[int, list[dict[str, Any]]]:
     """The round that `iterate` would play next, and one record a stage; alike ones of a corpus's shards are joined."""
-    from flows.force import STAGES, round_to_force
-    from flows.history import standing
-    from flows.round import play_round
-    from tasks.execution.dry_run import NotPlayed, forecasting
+    from flows.force import FOLDERS, round_to_force
+    from flows.history import read_history, start_of
+    from flows.round import play_round, round_place
+    from tasks.execution.dry_run import NotYetComputed, dry_run
 
     settings, store = load_config(config, overrides), Store.from_environment()
-    number = round_to_force(store, run, force_from) if force_from else standing(store, run).next
-    force = (Place.round(store, run, number).prefix, force_from) if force_from else None
+    number = round_to_force(store, run, force_from) if force_from else read_history(store, run).next_round
+    force = (round_place(store, run, number).prefix, force_from) if force_from else None
     ended = ""
-    with forecasting(force) as told:
+    with dry_run(force) as told:
         try:
-            play_round.fn(settings, run, number, store.url)
-        except NotPlayed as error:
+            play_round(settings, store, run, number, start_of(settings, store, run, number))
+        except NotYetComputed as error:
             ended = str(error)
     records = [
         {"stage": one.stage, "where": one.place, "state": "played" if one.played else "reused", "why": one.why}
-        for one in told.outlooks
+        for one in told.stages
     ]
-    rest = [name for name in STAGES if name not in {one.stage for one in told.outlooks}]
-    unknown = [{"stage": name, "where": Place.round(store, run, number).prefix, "state": "played"} for name in rest]
+    rest = [name for name in FOLDERS if name not in {one.stage for one in told.stages}]
+    unknown = [{"stage": name, "where": round_place(store, run, number).prefix, "state": "played"} for name in rest]
     return number, [*_joined(records), *({**one, "why": ended} for one in unknown)]
 
 

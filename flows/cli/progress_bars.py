@@ -61,9 +61,9 @@ def named(snapshot: Snapshot) -> str:
     """`stage 6 of 10  filter` for a stage of a round, else what it is, indented under what it belongs to."""
     what, depth = snapshot.path[-1], len(snapshot.path) - 1
     if numbered := re.fullmatch(r"(\d+)-(.+)", what):
-        from flows.force import STAGES  # imported already where a round is played
+        from flows.force import FOLDERS  # imported already where a round is played
 
-        what = f"stage {numbered[1]} of {len(STAGES)}  {numbered[2]}"
+        what = f"stage {numbered[1]} of {len(FOLDERS)}  {numbered[2]}"
     return "  " * depth + what
 
 

@@ -11,7 +11,7 @@ from tasks.settings.errors import UserError
 from tasks.store import Manifest, Place, Store
 
 if TYPE_CHECKING:
-    from tasks.records import Verdict
+    from tasks.records import LabelledQuestion
 
 
 def existing_store() -> Store:
@@ -53,34 +53,36 @@ def stages(store: Store, run: str, number: int | None = None, stage: str | None 
     return wanted
 
 
-def verdicts(store: Store, run: str, number: int | None) -> tuple[int, list[Verdict]]:
+def verdicts(store: Store, run: str, number: int | None) -> tuple[int, list[LabelledQuestion]]:
     """A round's number and judged questions; without a number, the last round that has them."""
-    from flows.history import TAUGHT
-    from tasks.records import Verdict
+    from flows.round import round_place
+    from tasks.filter import filter_questions
+    from tasks.records import LabelledQuestion
 
-    place = Place.round(store, run, _last_filtered(store, run) if number is None else _known(store, run, number))
-    artifact = place.find(TAUGHT, Verdict)
+    place = round_place(store, run, _last_filtered(store, run) if number is None else _known(store, run, number))
+    artifact = place.find(filter_questions.name, LabelledQuestion)
     if artifact is None:
-        raise UserError(f"{place.uri(TAUGHT)} is not complete: play on with `active-zero iterate --run {run}`.")
+        uri = place.uri(filter_questions.name)
+        raise UserError(f"{uri} is not complete: resume with `active-zero iterate --run {run}`.")
     return int(place.prefix.rpartition("-")[2]), artifact.read()
 
 
 def _run(store: Store, name: str) -> dict[str, Any]:
-    from flows.history import standing
+    from flows.history import read_history
 
     try:
-        now = standing(store, name)
+        now = read_history(store, name)
     except UserError as error:
         return _run_record(name, state=str(error))
     last = now.decisions[-1][1] if now.decisions else None
-    best = dict(now.decisions).get(now.origin)
+    best = dict(now.decisions).get(now.team_round)
     return _run_record(
         name,
         rounds=len(now.decisions),
         promoted=[number for number, decision in now.decisions if decision.promoted],
-        team=now.origin,
+        team=now.team_round,
         accuracy=best.mean_after if best else (last.mean_before if last else None),
-        state=_under_way(store, name, now.next),
+        state=_under_way(store, name, now.next_round),
     )
 
 
@@ -144,6 +146,7 @@ def _last_filtered(store: Store, run: str) -> int:
 
 
 def _filtered(store: Store, run: str, numbers: Sequence[int]) -> Iterator[int]:
-    from flows.history import TAUGHT
+    from flows.round import round_place
+    from tasks.filter import filter_questions
 
-    return (number for number in numbers if Place.round(store, run, number).manifest(TAUGHT) is not None)
+    return (number for number in numbers if round_place(store, run, number).manifest(filter_questions.name) is not None)

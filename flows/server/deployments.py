@@ -10,7 +10,7 @@ import re
 from prefect import flow
 from prefect.artifacts import create_table_artifact
 
-from flows.benchmark import card, score_model, scorecard, team_named
+from flows.benchmark import benchmark_result, card, score_model, team_named
 from flows.corpus import build_from, info
 from flows.server.parameters import Location, Override, Text
 from tasks.config import DEFAULT, load_config
@@ -48,7 +48,7 @@ def score(model: Text, benchmark: Text, config: Text = DEFAULT, overrides: tuple
     settings, store = load_config(config, overrides), Store.from_environment()
     team_named(model, settings, store)
     rows = score_model.fn(settings, model, benchmark, store.url)
-    whole = scorecard(model, benchmark, rows)
+    whole = benchmark_result(model, benchmark, rows)
     parts = {**whole.by_category, f"all of {benchmark}": card(rows)}
     table = [
         {

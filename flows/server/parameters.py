@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from flows.force import STAGES
+from flows.force import FOLDERS
 from tasks.settings.addresses import Address
 from tasks.store.place import NAME
 
@@ -16,4 +16,4 @@ Text = Annotated[str, Field(min_length=1)]
 Location = Annotated[Address, Field(min_length=1)]
 Override = Annotated[str, Field(pattern=r"^\s*\w+(\.\w+)*\s*=")]
 """A setting by its dotted name: `filter.low=0.5`."""
-StageName = Annotated[str, Field(json_schema_extra={"enum": [*STAGES]})]
+StageName = Annotated[str, Field(json_schema_extra={"enum": [*FOLDERS]})]

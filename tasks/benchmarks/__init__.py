@@ -15,22 +15,24 @@ from typing import Annotated
 from pydantic import Field
 
 from tasks.benchmarks.definition import PLAIN, Definition
-from tasks.benchmarks.item import Item
+from tasks.benchmarks.item import BenchmarkItem
 from tasks.benchmarks.published import TWELVE
-from tasks.benchmarks.table import Table
-from tasks.benchmarks.world import World
+from tasks.benchmarks.table import TableBenchmark
+from tasks.benchmarks.world import WorldBenchmark
 from tasks.settings.errors import UserError
 from tasks.world.heldout import ITEMS
 
-BenchmarkConfig = Annotated[World | Table, Field(discriminator="kind")]
+BenchmarkConfig = Annotated[WorldBenchmark | TableBenchmark, Field(discriminator="kind")]
 
-NAMED: dict[str, World] = {f"world:{split}": World(split=split, count=count) for split, count in ITEMS.items()}
+NAMED: dict[str, WorldBenchmark] = {
+    f"world:{split}": WorldBenchmark(split=split, count=count) for split, count in ITEMS.items()
+}
 PUBLISHED: dict[str, Definition] = {one.name: one for one in TWELVE}
 FOLDER = "ACTIVE_ZERO_BENCHMARKS"
 FILES = (".tsv", ".parquet")
 
 
-def open_benchmark(name: str) -> World | Table:
+def open_benchmark(name: str) -> WorldBenchmark | TableBenchmark:
     """The benchmark of that name; or the file or folder at that path (`NAME=PATH` says which benchmark it holds).
 
     UserError, with where to put it, for one that is not there.
@@ -41,9 +43,9 @@ def open_benchmark(name: str) -> World | Table:
         return _published(PUBLISHED[name])
     defined, equals, path = name.partition("=")
     if equals and defined in PUBLISHED and Path(path).exists():
-        return Table(paths=(Path(path),), definition=PUBLISHED[defined])
+        return TableBenchmark(paths=(Path(path),), definition=PUBLISHED[defined])
     if Path(name).exists():
-        return Table(paths=(Path(name),), definition=definition_of(Path(name)))
+        return TableBenchmark(paths=(Path(name),), definition=definition_of(Path(name)))
     known, given = ", ".join([*NAMED, *PUBLISHED]), path or name
     if "/" in given or Path(given).suffix in FILES:
         raise UserError(f"benchmark file {given} does not exist: give one that does, or one of {known}.")
@@ -57,12 +59,12 @@ def definition_of(path: Path) -> Definition:
     return max(named, key=lambda one: len(one.name), default=PLAIN)
 
 
-def _published(definition: Definition) -> Table:
+def _published(definition: Definition) -> TableBenchmark:
     root = Path(os.environ.get(FOLDER) or "benchmarks")
     groups = [(root / definition.name,), *(tuple(root / file for file in files) for files in definition.files)]
     for paths in groups:
         if all(path.exists() for path in paths):
-            return Table(paths=paths, definition=definition)
+            return TableBenchmark(paths=paths, definition=definition)
     raise UserError(
         f"benchmark {definition.name} is not there: put VLMEvalKit's {' and '.join(definition.files[0])} into {root}, "
         f"or the data set {definition.repo} (split {definition.split}) into {root / definition.name}; {FOLDER} names "
@@ -74,4 +76,12 @@ def _bare(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
-__all__ = ["PUBLISHED", "BenchmarkConfig", "Definition", "Item", "Table", "World", "open_benchmark"]
+__all__ = [
+    "PUBLISHED",
+    "BenchmarkConfig",
+    "BenchmarkItem",
+    "Definition",
+    "TableBenchmark",
+    "WorldBenchmark",
+    "open_benchmark",
+]

@@ -7,7 +7,7 @@ import re
 from typing import NamedTuple
 
 from tasks.benchmarks.choices import letters_in
-from tasks.benchmarks.item import Item
+from tasks.benchmarks.item import BenchmarkItem
 from tasks.grading import choose_option, equal, extract_answer
 
 YES_OR_NO = {"Y": "yes", "N": "no"}
@@ -20,7 +20,7 @@ class Mark(NamedTuple):
     timed_out: bool = False
 
 
-def read(item: Item, text: str, finished: bool = True) -> str | None:
+def read(item: BenchmarkItem, text: str, finished: bool = True) -> str | None:
     """The answer of a reply in the form of the item's target; None where it gives none.
 
     Open questions are answered in a box. Options may be chosen in prose, but not in a reply that was cut off: what it
@@ -37,7 +37,7 @@ def read(item: Item, text: str, finished: bool = True) -> str | None:
     return choose_option(text, dict(item.options))
 
 
-def mark(item: Item, answer: str | None) -> Mark:
+def mark(item: BenchmarkItem, answer: str | None) -> Mark:
     """Letters are compared as letters, all of them; anything else by meaning."""
     if answer is None:
         return Mark(False)

@@ -11,26 +11,25 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from tasks.benchmarks import Item
+from tasks.benchmarks import BenchmarkItem
 from tasks.benchmarks.statistics import Interval, clusters_of, wilson_of
 from tasks.corpora.duplicates import SAME_SHADE, SURE, Prints, prints_of
 from tasks.execution.progress import track
 from tasks.records import Row, Score
 from tasks.records.prompt import Picture
+from tasks.settings.base import Frozen, Settings
 
 if TYPE_CHECKING:
-    from tasks.retrieval.library import Library
+    from tasks.retrieval.searchable_corpus import SearchableCorpus
 
 AT_ONCE = 256
 """Pictures that are fetched together."""
 
 
-class AuditConfig(BaseModel):
+class AuditConfig(Settings):
     """What counts as a copy."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     residual: float = Field(default=SURE, gt=0)
     """What may differ after alignment, in units of the picture's contrast."""
@@ -53,10 +52,8 @@ class Touch(Row):
     cosine: float | None = None
 
 
-class Part(BaseModel):
+class Part(Frozen):
     """Scores of some of the items."""
-
-    model_config = ConfigDict(frozen=True)
 
     items: int
     greedy: float
@@ -67,10 +64,8 @@ class Part(BaseModel):
     """Of the sampled answers, 0..1."""
 
 
-class Split(BaseModel):
+class Split(Frozen):
     """A score by whether the corpus holds the item's picture."""
-
-    model_config = ConfigDict(frozen=True)
 
     everything: Part
     clean: Part
@@ -85,7 +80,7 @@ def find_copies(pictures: Iterable[Picture], prints: Prints, config: AuditConfig
             yield Touch(key=picture.key, picture=twin.name, bits=twin.bits, residual=round(twin.residual, 4))
 
 
-def find_alike(library: Library, pictures: Sequence[Picture], least: float) -> list[Touch]:
+def find_alike(library: SearchableCorpus, pictures: Sequence[Picture], least: float) -> list[Touch]:
     """Pictures of the corpus whose vector has at least this cosine with that of a benchmark picture."""
     vectors = library.config.clip.open().embed_images(picture.image for picture in pictures).astype(np.float32)
     scores, numbers = library.index.search(vectors, min(AT_ONCE, len(library)))
@@ -98,7 +93,7 @@ def find_alike(library: Library, pictures: Sequence[Picture], least: float) -> l
     ]
 
 
-def audit(library: Library, items: Sequence[Item], config: AuditConfig) -> list[Touch]:
+def audit(library: SearchableCorpus, items: Sequence[BenchmarkItem], config: AuditConfig) -> list[Touch]:
     """All copies of the items' pictures in a corpus, by key. One pass over the corpus; an hour or so for a million."""
     pictures = list({item.picture.key: item.picture for item in items}.values())
     prints = prints_of((picture.key, picture.image) for picture in pictures)
@@ -108,7 +103,7 @@ def audit(library: Library, items: Sequence[Item], config: AuditConfig) -> list[
     return sorted([*found, *(t for t in alike if (t.key, t.picture) not in known)], key=lambda t: (t.key, t.picture))
 
 
-def touched_items(items: Sequence[Item], touches: Iterable[Touch]) -> frozenset[str]:
+def touched_items(items: Sequence[BenchmarkItem], touches: Iterable[Touch]) -> frozenset[str]:
     """Ids of the items whose picture was found."""
     found = {touch.picture for touch in touches}
     return frozenset(item.id for item in items if item.picture.key in found)
@@ -133,7 +128,7 @@ def _part(scores: Sequence[Score]) -> Part:
     )
 
 
-def _read(library: Library) -> Iterator[Picture]:
+def _read(library: SearchableCorpus) -> Iterator[Picture]:
     keys = library.findable("key").to_pylist()
     with track(len(keys), "pictures") as progress:
         for start in range(0, len(keys), AT_ONCE):

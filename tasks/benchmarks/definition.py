@@ -8,24 +8,19 @@ is there for every row: the split or file that it was read from.
 
 from __future__ import annotations
 
-from typing import Literal
-
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
 
 from tasks.benchmarks.item import Form
 from tasks.benchmarks.metrics import Metric
+from tasks.settings.base import Settings
 
 Columns = tuple[str, ...]
 
 
-class Definition(BaseModel):
+class Definition(Settings):
     """How a benchmark's rows become items. The defaults read any VLMEvalKit file."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
     name: str = "table"
-    group: Literal["reasoning", "general", "other"] = "other"
-    """Which of the paper's two averages it belongs to."""
     repo: str = ""
     """Data set on the Hugging Face hub."""
     split: str = ""
@@ -47,17 +42,17 @@ class Definition(BaseModel):
     category: Columns = ("category", "l2-category", "task", "subject")
     cluster: Columns = ()
     """Names what items share with others."""
-    attributes: dict[str, Columns] = {}
+    attributes: dict[str, Columns] = Field(default={})
     """What the own metric goes by, and its columns."""
     index: str = ""
     """A regular expression on the id, whose named groups are further columns."""
-    only: dict[str, Columns] = {}
+    only: dict[str, Columns] = Field(default={})
     """Rows that have such a column must hold one of these values in it."""
     form: Form | None = None
     """What answers look like; None: as each row shows."""
     tolerance: float = 0.0
     """How far off a number may be."""
-    asks: dict[str, str] = {}
+    asks: dict[str, str] = Field(default={})
     """What is added to a question, by its column `answer_type`."""
     metric: Metric = "accuracy"
     """The benchmark's own figures, beside the plain accuracy that the paper reports for all twelve."""

@@ -13,7 +13,7 @@ Form = Literal["open", "letter", "letters", "yes or no"]
 
 
 @dataclass(frozen=True)
-class Item:
+class BenchmarkItem:
     """One question about one picture, and its answer."""
 
     id: str

@@ -19,10 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import Field, JsonValue
 
+from tasks.settings.base import Settings
 from tasks.settings.errors import UserError
-from tasks.settings.fingerprint import Execution, canonical
+from tasks.settings.fingerprint import NotFingerprinted, canonical
 
 SYSTEM = (
     "You compare an answer with the right answer to a question. They agree if they mean the same; an answer that says "
@@ -41,24 +42,22 @@ class Case:
     target: str
 
 
-class JudgeConfig(BaseModel):
+class JudgeConfig(Settings):
     """Which model judges, and where it is asked."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     model: str = Field(min_length=1)
     """The model's name and version, as the endpoint knows it: a dated one, since a moving name is another judge."""
-    url: Annotated[str, Execution] = "http://127.0.0.1:8000/v1"
+    url: Annotated[str, NotFingerprinted] = "http://127.0.0.1:8000/v1"
     """The endpoint, as far as `/chat/completions`."""
-    cache: Annotated[Path, Execution] = Path(".cache/judge")
+    cache: Annotated[Path, NotFingerprinted] = Path(".cache/judge")
     """Where verdicts are kept."""
-    key: Annotated[str, Execution] = "OPENAI_API_KEY"
+    key: Annotated[str, NotFingerprinted] = "OPENAI_API_KEY"
     """The environment variable that holds the endpoint's key; without it none is sent."""
-    seconds: Annotated[float, Execution] = Field(60.0, gt=0)
+    seconds: Annotated[float, NotFingerprinted] = Field(60.0, gt=0)
     """Time limit of a request."""
-    tries: Annotated[int, Execution] = Field(3, ge=1)
+    tries: Annotated[int, NotFingerprinted] = Field(3, ge=1)
     """Attempts before the judge is given up."""
-    parallel: Annotated[int, Execution] = Field(8, ge=1)
+    parallel: Annotated[int, NotFingerprinted] = Field(8, ge=1)
     """Requests at a time."""
 
     def verdicts(self, cases: Sequence[Case]) -> list[bool | None]:

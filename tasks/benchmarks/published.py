@@ -22,7 +22,6 @@ def _of_set(column: str) -> tuple[str, ...]:
 TWELVE: tuple[Definition, ...] = (
     Definition(
         name="mathverse",
-        group="reasoning",
         repo="AI4Math/MathVerse",
         split="testmini",
         files=(
@@ -37,7 +36,6 @@ TWELVE: tuple[Definition, ...] = (
     ),
     Definition(
         name="mathvision",
-        group="reasoning",
         repo="MathLLMs/MathVision",
         split="test",
         files=(("MathVision.tsv",), ("MathVision_MINI.tsv",)),
@@ -46,7 +44,6 @@ TWELVE: tuple[Definition, ...] = (
     ),
     Definition(
         name="mathvista",
-        group="reasoning",
         repo="AI4Math/MathVista",
         split="testmini",
         files=(("MathVista_MINI.tsv",),),
@@ -57,7 +54,6 @@ TWELVE: tuple[Definition, ...] = (
     ),
     Definition(
         name="we-math",
-        group="reasoning",
         repo="We-Math/We-Math",
         split="testmini",
         files=(("WeMath.tsv",),),
@@ -70,7 +66,6 @@ TWELVE: tuple[Definition, ...] = (
     ),
     Definition(
         name="dynamath",
-        group="reasoning",
         repo="DynaMath/DynaMath_Sample",
         split="sample_variant1 ... sample_variant10",
         files=(("DynaMath.tsv",),),
@@ -85,7 +80,6 @@ TWELVE: tuple[Definition, ...] = (
     ),
     Definition(
         name="logicvista",
-        group="reasoning",
         repo="lscpku/LogicVista",
         split="test",
         files=(("LogicVista.tsv",),),
@@ -94,7 +88,6 @@ TWELVE: tuple[Definition, ...] = (
     ),
     Definition(
         name="mmmu",
-        group="general",
         repo="MMMU/MMMU",
         split="validation",
         files=(("MMMU_DEV_VAL.tsv",),),
@@ -105,7 +98,6 @@ TWELVE: tuple[Definition, ...] = (
     ),
     Definition(
         name="mmmu-pro",
-        group="general",
         repo="MMMU/MMMU_Pro",
         split="test",
         files=(("MMMU_Pro_10c.tsv", "MMMU_Pro_V.tsv"), ("MMMU_Pro_10c.tsv",), ("MMMU_Pro_V.tsv",)),
@@ -118,7 +110,6 @@ TWELVE: tuple[Definition, ...] = (
     ),
     Definition(
         name="mmstar",
-        group="general",
         repo="Lin-Chen/MMStar",
         split="val",
         files=(("MMStar.tsv",),),
@@ -126,7 +117,6 @@ TWELVE: tuple[Definition, ...] = (
     ),
     Definition(
         name="realworldqa",
-        group="general",
         repo="xai-org/RealworldQA",
         split="test",
         files=(("RealWorldQA.tsv",),),
@@ -134,7 +124,6 @@ TWELVE: tuple[Definition, ...] = (
     ),
     Definition(
         name="visnumbench",
-        group="general",
         repo="GML-FMGroup/VisNumBench",
         split="train",
         files=(("VisNumBench.tsv",),),
@@ -142,7 +131,6 @@ TWELVE: tuple[Definition, ...] = (
     ),
     Definition(
         name="hallusionbench",
-        group="general",
         repo="lmms-lab/HallusionBench",
         split="image",
         files=(("HallusionBench.tsv",),),

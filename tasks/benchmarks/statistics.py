@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from tasks.records import Score
 
 Interval = tuple[float, float]
-Judge = Literal["estimate", "lower end"]
+Criterion = Literal["estimate", "lower end"]
 Clusters = Sequence[Hashable]
 """For each item what it belongs to."""
 
@@ -104,9 +104,9 @@ class Gain:
     def points(self) -> float:
         return self.after - self.before
 
-    def judged(self, judge: Judge) -> float:
+    def value(self, criterion: Criterion) -> float:
         """What has to pass: the difference, or the lower end of its interval."""
-        return self.points if judge == "estimate" else self.low
+        return self.points if criterion == "estimate" else self.low
 
 
 def gain(

@@ -9,16 +9,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from tasks.benchmarks.choices import Options, in_cell, in_columns, in_text, letters_in, literal
 from tasks.benchmarks.definition import PLAIN, Columns, Definition
-from tasks.benchmarks.item import Form, Item
+from tasks.benchmarks.item import BenchmarkItem, Form
 from tasks.benchmarks.metrics import Metric
 from tasks.benchmarks.pictures import NoPicture, encoded, side_by_side
 from tasks.benchmarks.rows import TableRow, rows_of
 from tasks.records import AnswerKind
 from tasks.records.prompt import Picture
+from tasks.settings.base import Settings
 from tasks.settings.errors import UserError
 
 UNSEEN: Options = dict.fromkeys("ABCDEFGHIJ", "")
@@ -33,14 +34,12 @@ TRUTHS = {"1": "yes", "0": "no", "yes": "yes", "no": "no", "true": "yes", "false
 log = logging.getLogger(__name__)
 
 
-class Table(BaseModel):
+class TableBenchmark(Settings):
     """TSV or parquet files, or folders of such."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     kind: Literal["table"] = "table"
     paths: tuple[Path, ...] = Field(min_length=1)
-    """Files and folders; they enter identities by their contents."""
+    """Files and folders; they enter fingerprints by their contents."""
     definition: Definition = PLAIN
 
     @property
@@ -48,7 +47,7 @@ class Table(BaseModel):
         """The benchmark's own."""
         return self.definition.metric
 
-    def items(self) -> list[Item]:
+    def items(self) -> list[BenchmarkItem]:
         """All rows that have a picture. UserError for what is no such table, naming the column or row.
 
         Rows without one are left out, as VLMEvalKit does (HallusionBench has 178 of them).
@@ -58,7 +57,7 @@ class Table(BaseModel):
             raise UserError(f"benchmark {self.paths[0]} has {len(twice)} ids more than once, such as {twice[0]}.")
         return items
 
-    def _items(self, path: Path) -> list[Item]:
+    def _items(self, path: Path) -> list[BenchmarkItem]:
         read = Reading(self.definition, path)
         rows = [row for row in rows_of(path) if read.wanted(row)]
         items = [item for number, row in enumerate(rows) if (item := read.item(row, number)) is not None]
@@ -81,7 +80,7 @@ class Reading:
         """Whether the row belongs to the part of the set that is asked."""
         return all(column not in row or str(row[column]) in values for column, values in self.definition.only.items())
 
-    def item(self, row: TableRow, number: int) -> Item | None:
+    def item(self, row: TableRow, number: int) -> BenchmarkItem | None:
         """The row as an item; None if it has no picture."""
         defined = self.definition
         id = self.text(row, defined.id) or str(number)
@@ -94,7 +93,7 @@ class Reading:
         target, form = self.target(row, stated, options, where)
         if form in ("letter", "letters") and not options:
             options = UNSEEN
-        return Item(
+        return BenchmarkItem(
             id=id,
             domain=self.category(row),
             question=self.asked(row, question, options, form),

@@ -1,21 +1,20 @@
-"""The micro world's own items: `heldout` is reported, `validation` decides on promotion, `canary` tests the labels."""
+"""The micro world's own items: `heldout` is reported, `validation` decides on promotion, `gold` tests the labels."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from tasks.benchmarks.item import Item
+from tasks.benchmarks.item import BenchmarkItem
 from tasks.benchmarks.metrics import Metric
 from tasks.records.prompt import Picture
+from tasks.settings.base import Settings
 from tasks.world import heldout
 
 
-class World(BaseModel):
+class WorldBenchmark(Settings):
     """Items of a split of the micro world: domains and levels in turn."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     kind: Literal["world"] = "world"
     split: heldout.Split
@@ -28,11 +27,11 @@ class World(BaseModel):
         """Accuracy is all there is."""
         return "accuracy"
 
-    def items(self) -> list[Item]:
+    def items(self) -> list[BenchmarkItem]:
         """All items; the first n of them are the same whatever `count` is."""
         return [_item(item) for item in heldout.items(self.split, self.count)]
 
 
-def _item(item: heldout.Item) -> Item:
+def _item(item: heldout.HeldOutItem) -> BenchmarkItem:
     query, picture = item.query, Picture(item.id, item.scene.png())
-    return Item(item.id, item.scene.domain, query.text, query.kind, query.solution.answer, picture)
+    return BenchmarkItem(item.id, item.scene.domain, query.text, query.kind, query.solution.answer, picture)

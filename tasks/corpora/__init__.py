@@ -4,16 +4,16 @@ from typing import Annotated
 
 from pydantic import Field
 
-from tasks.corpora.folder import Folder, FolderShard
-from tasks.corpora.laion import Laion, TarShard
-from tasks.corpora.world import World
+from tasks.corpora.folder import FolderCorpus, FolderShard
+from tasks.corpora.laion import LaionCorpus, TarShard
+from tasks.corpora.world import WorldCorpus
 
-CorpusConfig = Annotated[Laion | Folder | World, Field(discriminator="kind")]
+CorpusConfig = Annotated[LaionCorpus | FolderCorpus | WorldCorpus, Field(discriminator="kind")]
 
-Corpus = Laion | Folder
-"""A corpus that can be listed, read and read back; a `World` is one once it is rendered."""
+Corpus = LaionCorpus | FolderCorpus
+"""A corpus that can be listed, read and read back; a `WorldCorpus` is one once it is rendered."""
 
 Source = TarShard | FolderShard
 """One shard of a corpus, to be read inside a `with`."""
 
-__all__ = ["Corpus", "CorpusConfig", "Folder", "Laion", "Source", "World"]
+__all__ = ["Corpus", "CorpusConfig", "FolderCorpus", "LaionCorpus", "Source", "WorldCorpus"]

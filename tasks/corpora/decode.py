@@ -19,12 +19,13 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from tasks.corpora.duplicates import phash
 from tasks.corpora.sample import Sample
 from tasks.records.prompt import upright_rgb
-from tasks.settings.fingerprint import Execution
+from tasks.settings.base import Settings
+from tasks.settings.fingerprint import NotFingerprinted
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -49,17 +50,15 @@ _BLOCK = 64 << 20
 16 MB two threads held 800 MB after pictures of 420 MB."""
 
 
-class Limits(BaseModel):
+class Limits(Settings):
     """What is decoded at all, and how much failure is borne."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     max_pixels: int = Field(default=37_000_000, ge=1, le=89_478_485)
     """Larger pictures are masked, undecoded; a WebP counts twice, as its decoder holds more. Decoding takes up to 12
     bytes a pixel. The bound is where Pillow suspects a decompression bomb."""
     max_bytes: int = Field(default=64 << 20, ge=1)
     """Larger files are masked, unread."""
-    max_failures: Annotated[float, Execution] = Field(default=0.5, ge=0, le=1)
+    max_failures: Annotated[float, NotFingerprinted] = Field(default=0.5, ge=0, le=1)
     """The build stops where more than this share of the shards is damaged, or of the pictures broken."""
 
 

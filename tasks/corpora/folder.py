@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from tasks.corpora.decode import EXTENSIONS, Limits, Raw, Read, examine_all
 from tasks.corpora.masks import Masks
@@ -18,8 +18,9 @@ from tasks.corpora.readback import gone, verified
 from tasks.corpora.sample import Listed, Location, Sample, Shard
 from tasks.records.prompt import Picture
 from tasks.settings.addresses import Address
+from tasks.settings.base import Settings
 from tasks.settings.errors import UserError
-from tasks.settings.fingerprint import Execution, digest, file_sha256
+from tasks.settings.fingerprint import NotFingerprinted, digest, file_sha256
 
 if TYPE_CHECKING:
     from tasks.corpora.decode import Prepare
@@ -27,13 +28,11 @@ if TYPE_CHECKING:
 _THREADS = 8
 
 
-class Folder(BaseModel):
+class FolderCorpus(Settings):
     """A local folder of image files. Keys are `<folder>/<file name>`, because `a.jpg` and `a.png` may both be there."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
     kind: Literal["folder"] = "folder"
-    path: Annotated[Address, Execution]
+    path: Annotated[Address, NotFingerprinted]
     """The local folder."""
     prefix: str = Field(default="", pattern=r"^[A-Za-z0-9._-]*$")
     """Put before the folders' names, and so before keys."""

@@ -15,7 +15,7 @@ from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from tasks.corpora.decode import EXTENSIONS, Limits, Raw, Read, begins_like_a_picture, examine_all
 from tasks.corpora.masks import Masks
@@ -25,8 +25,9 @@ from tasks.corpora.sample import Listed, Location, Sample, Shard
 from tasks.corpora.tar import DamagedShard, Member, members
 from tasks.records.prompt import Picture
 from tasks.settings.addresses import Address
+from tasks.settings.base import Settings
 from tasks.settings.errors import UserError
-from tasks.settings.fingerprint import Execution, digest, file_sha256
+from tasks.settings.fingerprint import NotFingerprinted, digest, file_sha256
 from tasks.store.faults import persistently
 from tasks.store.files import open_filesystem
 
@@ -37,13 +38,11 @@ TAR, PARQUET, STATS = ".tar", ".parquet", "_stats.json"
 _SIGNS = (("ETag",), ("etag",), ("md5Hash",), ("mtime", "ino", "created"), ("created",))
 
 
-class Laion(BaseModel):
+class LaionCorpus(Settings):
     """webdataset tar shards with their metadata."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
     kind: Literal["laion"] = "laion"
-    shards: Annotated[Address, Execution]
+    shards: Annotated[Address, NotFingerprinted]
     """Folder or glob of the `.tar` files: a path or any fsspec URL (`s3://bucket/laion`, `data/0*.tar`). What is in the
     shards counts, not where they lie."""
     prefix: str = Field(default="", pattern=r"^[A-Za-z0-9._-]*$")

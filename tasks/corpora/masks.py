@@ -11,12 +11,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from tasks.corpora.groups import MOST_BITS, first_alike
 from tasks.corpora.sample import DUPLICATE
+from tasks.settings.base import Settings
 from tasks.settings.errors import UserError, first_line
-from tasks.settings.fingerprint import Execution, digest
+from tasks.settings.fingerprint import NotFingerprinted, digest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,10 +29,8 @@ if TYPE_CHECKING:
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-class Masks(BaseModel):
+class Masks(Settings):
     """Pictures that are left out although they can be decoded. A figure that is not known masks nothing."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     max_unsafe: Share | None = 0.5
     """Most `punsafe` (LAION's probability of being not safe for work)."""
@@ -47,9 +46,9 @@ class Masks(BaseModel):
     """Pictures whose perceptual hashes differ in at most so many of 64 bits form a group, if their embeddings agree."""
     alike_cosine: float = Field(default=0.98, gt=0, le=1)
     """Cosine above which embeddings agree. 1 makes no groups."""
-    blocklists: Annotated[tuple[str, ...], Execution] = ()
+    blocklists: Annotated[tuple[str, ...], NotFingerprinted] = ()
     """Text files (paths or fsspec URLs), one key, uid, URL or sha256 a line, `#` before a remark. Their contents enter
-    the index's identity, not where they lie."""
+    the index's fingerprinted, not where they lie."""
 
     def blocked(self) -> Blocklist:
         """All entries of the blocklists. UserError where one cannot be read."""
@@ -63,8 +62,8 @@ class Blocklist:
     entries: frozenset[str] = frozenset()
 
     @property
-    def identity(self) -> str:
-        """As part of an index's identity."""
+    def content_id(self) -> str:
+        """As part of an index's fingerprinted."""
         return f"sha256:{digest(self.entries)}"
 
 

@@ -32,7 +32,7 @@ _THREADS = 8
 _REQUESTS = 32
 
 
-class Span(NamedTuple):
+class ByteRange(NamedTuple):
     """Bytes `start` to `stop` of a file, and the pictures in them by their number among those asked for."""
 
     path: str
@@ -70,19 +70,19 @@ def from_store(fs: Any, paths: Mapping[str, str], wanted: Sequence[Location]) ->
     return [pictures[number] for number in range(len(wanted))]
 
 
-def merged(paths: Mapping[str, str], wanted: Sequence[Location], waste: float = WASTE) -> list[Span]:
+def merged(paths: Mapping[str, str], wanted: Sequence[Location], waste: float = WASTE) -> list[ByteRange]:
     """What to request: each picture with its header, neighbours joined over the narrowest gaps."""
     order = sorted(range(len(wanted)), key=lambda number: (wanted[number].shard, wanted[number].offset))
     bridged = _bridged([wanted[number] for number in order], waste)
-    spans: list[Span] = []
+    spans: list[ByteRange] = []
     for number, joined in zip(order, bridged, strict=True):
         one = wanted[number]
         start, stop = one.offset - BLOCK, one.offset + one.size
         if joined and stop - spans[-1].start <= LONGEST:
             last = spans.pop()
-            spans.append(Span(last.path, last.start, max(last.stop, stop), (*last.numbers, number)))
+            spans.append(ByteRange(last.path, last.start, max(last.stop, stop), (*last.numbers, number)))
         else:
-            spans.append(Span(paths[one.shard], start, stop, (number,)))
+            spans.append(ByteRange(paths[one.shard], start, stop, (number,)))
     return spans
 
 
@@ -100,7 +100,7 @@ def gone(location: Location) -> StaleShard:
     return StaleShard(f"shard {location.shard} is gone ({location.key}): bring it back, or build the corpus again.")
 
 
-def _fetched(fs: Any, spans: Sequence[Span]) -> list[bytes | Exception]:
+def _fetched(fs: Any, spans: Sequence[ByteRange]) -> list[bytes | Exception]:
     """The spans' bytes; those that fail for a moment are requested again, and no others."""
     found: dict[int, bytes | Exception] = {}
 

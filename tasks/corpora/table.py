@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-class Rows:
+class SampleTable:
     """A table of `Sample`s, sorted by shard."""
 
     def __init__(self, table: pa.Table) -> None:

@@ -5,19 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from tasks.corpora.decode import Limits
-from tasks.corpora.laion import Laion
+from tasks.corpora.laion import LaionCorpus
 from tasks.corpora.masks import Masks
 from tasks.execution.progress import track
+from tasks.settings.base import Settings
 from tasks.world.heldout import ITEMS, fingerprints, items
 
 
-class World(BaseModel):
+class WorldCorpus(Settings):
     """Pictures of the micro world, long-tailed as the open web is."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     kind: Literal["world"] = "world"
     pictures: int = Field(default=8000, ge=1)
@@ -45,6 +44,6 @@ class World(BaseModel):
                 folder, self.pictures, self.seed, self.per_shard, self.trivial, exclude, on_picture=progress.advance
             )
 
-    def rendered(self, folder: Path) -> Laion:
+    def rendered(self, folder: Path) -> LaionCorpus:
         """The corpus that `render` wrote there."""
-        return Laion(shards=str(folder), limits=self.limits, masks=self.masks)
+        return LaionCorpus(shards=str(folder), limits=self.limits, masks=self.masks)

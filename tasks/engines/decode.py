@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tasks.engines.decoder import Decoder, Prompts, Rows
+from tasks.engines.decoder import CompletionCache, Decoder, PromptCache
 from tasks.engines.inputs import Encoded, Encoder, VisionCache
 from tasks.engines.request import Request, Sampling
 from tasks.engines.sampling import draw, uniforms
@@ -36,7 +36,7 @@ ROOM = 16
 
 
 @dataclass(frozen=True)
-class Sample:
+class SampledTokens:
     """One completion: its token ids (the end token included) and the policy's log-probability of each."""
 
     ids: list[int]
@@ -50,7 +50,7 @@ Progress = Callable[[int], None]
 
 def sample(
     model: Any, processor: Any, requests: Sequence[Request], *, vision: VisionCache | None = None
-) -> list[list[Sample]]:
+) -> list[list[SampledTokens]]:
     """`requests[i].n` samples each, in order, from the model as it stands (`Request.adapter` is not looked at).
 
     `model` is a Qwen2_5_VLForConditionalGeneration or a PeftModel around one; it is read, never changed. `vision` keeps
@@ -80,12 +80,12 @@ def decode(
     *,
     rows: int = ROWS,
     on_done: Progress | None = None,
-) -> list[list[Sample]]:
+) -> list[list[SampledTokens]]:
     """Samples of encoded requests. `model` gives M-RoPE positions and the end tokens; the weights are the decoder's.
 
     `on_done(k)` after k more completions.
     """
-    results: list[list[Sample]] = [[] for _ in requests]
+    results: list[list[SampledTokens]] = [[] for _ in requests]
     for wave in waves(requests, [len(one.ids) for one in encoded], rows):
         members = [requests[index] for index in wave]
         samples = _Wave(decoder, model, [encoded[index] for index in wave], members, on_done).run()
@@ -134,7 +134,7 @@ class _Wave:
         self._owner = torch.repeat_interleave(torch.arange(len(requests), device=self._device), counts)
         """(B,) the request of each row."""
 
-    def run(self) -> list[list[Sample]]:
+    def run(self) -> list[list[SampledTokens]]:
         """Samples per request."""
         import torch
 
@@ -188,7 +188,7 @@ class _Wave:
         cosine, sine = self._decoder.rotation(positions.expand(3, 1, -1))
         return cosine[0], sine[0]
 
-    def _place(self, owner: torch.Tensor, old: Rows | None, keep: torch.Tensor | None) -> Rows:
+    def _place(self, owner: torch.Tensor, old: CompletionCache | None, keep: torch.Tensor | None) -> CompletionCache:
         """Caches for the rows of `owner`, with the kept rows' content and room for more columns."""
         import torch
 
@@ -213,7 +213,7 @@ class _Wave:
                 value[:, :, :length] = old.values[layer][keep, :, :length]
             keys.append(key)
             values.append(value)
-        return Rows(keys, values, None if full else owner * width + rank, width, length)
+        return CompletionCache(keys, values, None if full else owner * width + rank, width, length)
 
     def _report(self, done: int, reported: int) -> int:
         if self._on_done is not None and done > reported:
@@ -222,15 +222,15 @@ class _Wave:
 
     def _collect(
         self, ids: torch.Tensor, logprobs: torch.Tensor, ended: torch.Tensor, finished: torch.Tensor
-    ) -> list[list[Sample]]:
+    ) -> list[list[SampledTokens]]:
         columns = zip(ids.T.tolist(), logprobs.T.tolist(), ended.tolist(), finished.tolist(), strict=True)
-        samples = iter([Sample(row[:end], logs[:end], whole) for row, logs, end, whole in columns])
+        samples = iter([SampledTokens(row[:end], logs[:end], whole) for row, logs, end, whole in columns])
         return [[next(samples) for _ in range(request.n)] for request in self._requests]
 
 
 def _read(
     decoder: Decoder, model: Any, encoded: list[Encoded], lengths: torch.Tensor
-) -> tuple[Prompts, torch.Tensor, torch.Tensor]:
+) -> tuple[PromptCache, torch.Tensor, torch.Tensor]:
     """Read prompts, in slices: their caches, the first logits (R, V) and the next position (R,)."""
     import torch
 
@@ -246,7 +246,7 @@ def _read(
     return prompts, torch.cat(logits), torch.cat(following)
 
 
-def _empty_prompts(decoder: Decoder, lengths: torch.Tensor, longest: int) -> Prompts:
+def _empty_prompts(decoder: Decoder, lengths: torch.Tensor, longest: int) -> PromptCache:
     import torch
 
     count, kv_heads, size = len(lengths), decoder.kv_heads, decoder.head_size
@@ -255,7 +255,7 @@ def _empty_prompts(decoder: Decoder, lengths: torch.Tensor, longest: int) -> Pro
     values = [like.new_zeros(count, kv_heads, longest, size) for _ in decoder.layers]
     padding = torch.arange(longest, device=decoder.device) >= lengths[:, None]
     bias = like.new_zeros(count, 1, 1, longest).masked_fill_(padding[:, None, None], float("-inf"))
-    return Prompts(keys, values, bias)
+    return PromptCache(keys, values, bias)
 
 
 def _assemble(

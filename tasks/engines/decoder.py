@@ -84,7 +84,7 @@ class Layer:
 
 
 @dataclass
-class Prompts:
+class PromptCache:
     """The prompts' keys (R, K, D, P) and values (R, K, P, D), one pair a layer; `bias` (R, 1, 1, P) hides padding."""
 
     keys: list[torch.Tensor]
@@ -93,7 +93,7 @@ class Prompts:
 
 
 @dataclass
-class Rows:
+class CompletionCache:
     """The completions in the making: keys (B, K, D, capacity) and values (B, K, capacity, D), one pair a layer.
 
     `slot` (B,) is a row's place in the grid (requests x `width`) in which rows meet their prompts; None when the rows
@@ -159,7 +159,7 @@ class Decoder:
         return cosine, torch.cat((-sine[..., :half], sine[..., half:]), -1)
 
     def read(
-        self, embeds: torch.Tensor, positions: torch.Tensor, lengths: torch.Tensor, prompts: Prompts, rows: slice
+        self, embeds: torch.Tensor, positions: torch.Tensor, lengths: torch.Tensor, prompts: PromptCache, rows: slice
     ) -> torch.Tensor:
         """Read right-padded prompts (R, P, C) into `prompts[rows]`; the last token's logits (R, V)."""
         from torch.nn.functional import scaled_dot_product_attention
@@ -183,7 +183,12 @@ class Decoder:
         return self.logits(self.norm(last))
 
     def step(
-        self, tokens: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor, prompts: Prompts, rows: Rows
+        self,
+        tokens: torch.Tensor,
+        cosine: torch.Tensor,
+        sine: torch.Tensor,
+        prompts: PromptCache,
+        rows: CompletionCache,
     ) -> torch.Tensor:
         """Append one token a row (B,) at rotations (B, 1, D); the next logits (B, V)."""
         count = tokens.shape[0]
@@ -201,7 +206,7 @@ class Decoder:
         rows.length += 1
         return self.logits(self.norm(x))
 
-    def _attend(self, query: torch.Tensor, prompts: Prompts, rows: Rows, index: int) -> torch.Tensor:
+    def _attend(self, query: torch.Tensor, prompts: PromptCache, rows: CompletionCache, index: int) -> torch.Tensor:
         """Attention of scaled queries (B, K, G, D) over their prompt and their own tokens so far: (B, K, G, D)."""
         import torch
 
@@ -219,8 +224,8 @@ def _product(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     return x.flatten(0, 1).bmm(y.flatten(0, 1)).view(*x.shape[:3], y.shape[3])
 
 
-def _to_grid(x: torch.Tensor, prompts: Prompts, rows: Rows) -> torch.Tensor:
-    """Rows (B, K, G, X) brought to their requests: (R, K, width * G, X)."""
+def _to_grid(x: torch.Tensor, prompts: PromptCache, rows: CompletionCache) -> torch.Tensor:
+    """CompletionCache (B, K, G, X) brought to their requests: (R, K, width * G, X)."""
     _, kv_heads, group, size = x.shape
     requests = len(prompts.bias)
     if rows.slot is not None:
@@ -228,7 +233,7 @@ def _to_grid(x: torch.Tensor, prompts: Prompts, rows: Rows) -> torch.Tensor:
     return x.view(requests, rows.width, kv_heads, group, size).transpose(1, 2).reshape(requests, kv_heads, -1, size)
 
 
-def _to_rows(grid: torch.Tensor, rows: Rows) -> torch.Tensor:
+def _to_rows(grid: torch.Tensor, rows: CompletionCache) -> torch.Tensor:
     """The inverse of `_to_grid`: (R, K, width * G, X) back to (B, K, G, X)."""
     requests, kv_heads, members, size = grid.shape
     x = grid.view(requests, kv_heads, rows.width, members // rows.width, size).transpose(1, 2)

@@ -18,7 +18,7 @@ from pydantic import JsonValue, TypeAdapter
 
 from tasks.engines.request import Completion, Request
 from tasks.settings.fingerprint import digest
-from tasks.store.drafts import Drafts
+from tasks.store.partial_results import PartialResults
 
 PART = 4096
 """Completions of a part: eight of the embedded engine's waves, some minutes of a large model."""
@@ -43,24 +43,24 @@ def parts(requests: Sequence[Request]) -> Iterator[Sequence[Request]]:
 
 
 def sampled(
-    drafts: Drafts | None,
+    partial: PartialResults | None,
     requests: Sequence[Request],
     generate: Callable[[Sequence[Request]], list[list[Completion]]],
     on_found: Callable[[int], None],
 ) -> list[list[Completion]]:
-    """Completions of each request: from the drafts where their part is there, else generated and kept.
+    """Completions of each request: from the partial where their part is there, else generated and kept.
 
     `on_found(k)` for k completions that need not be sampled again.
     """
     found: list[list[Completion]] = []
     for part in parts(requests):
         name = f"completions-{digest([_told(request) for request in part])[:32]}"
-        groups = _read(drafts, name) if drafts else None
+        groups = _read(partial, name) if partial else None
         if groups is None:
             started = time.monotonic()
             groups = generate(part)
-            if drafts and time.monotonic() - started >= WORTH_KEEPING:
-                _write(drafts, name, groups)
+            if partial and time.monotonic() - started >= WORTH_KEEPING:
+                _write(partial, name, groups)
         else:
             on_found(sum(map(len, groups)))
         found += groups
@@ -74,21 +74,21 @@ def _told(request: Request) -> list[JsonValue]:
     return [*shown, *astuple(request.sampling), request.n, request.seed, request.first]
 
 
-def _read(drafts: Drafts, name: str) -> list[list[Completion]] | None:
+def _read(partial: PartialResults, name: str) -> list[list[Completion]] | None:
     with tempfile.TemporaryDirectory() as folder:
         local = Path(folder) / name
-        if not drafts.fetch(name, local):
+        if not partial.fetch(name, local):
             return None
         try:
             return _COMPLETIONS.validate_json(local.read_bytes())
         except ValueError:  # kept by another version of this program
-            log.warning("draft %s is of another version: it is sampled again", name)
-            drafts.discard(name)
+            log.warning("partial result %s is of another version: it is sampled again", name)
+            partial.discard(name)
             return None
 
 
-def _write(drafts: Drafts, name: str, groups: list[list[Completion]]) -> None:
+def _write(partial: PartialResults, name: str, groups: list[list[Completion]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         local = Path(folder) / name
         local.write_bytes(_COMPLETIONS.dump_json(groups))
-        drafts.keep(name, local)
+        partial.keep(name, local)

@@ -6,16 +6,15 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from tasks.engines.request import Completion, Engine, Request
+from tasks.settings.base import Settings
 from tasks.settings.errors import UserError
 
 
-class Rule(BaseModel):
+class Rule(Settings):
     """What is said to prompts of one kind."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     prompt: str = ""
     """A regular expression found in the prompt's system or user text; empty for any prompt."""
@@ -42,10 +41,8 @@ class Rule(BaseModel):
         return re.search(self.prompt, f"{request.prompt.system or ''}\n{request.prompt.user}")
 
 
-class Scripted(BaseModel):
+class Scripted(Settings):
     """Answers by rules; the first rule that speaks to a request is taken."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     kind: Literal["scripted"] = "scripted"
     rules: tuple[Rule, ...] = ()

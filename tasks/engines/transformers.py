@@ -13,40 +13,39 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from tasks.engines.inputs import load_processor
 from tasks.engines.model_folder import check_adapter, check_model
 from tasks.engines.request import Adapter, Completion, Engine, Request, by_adapter
 from tasks.execution.device import device_of
+from tasks.settings.base import Settings
 from tasks.settings.errors import UserError, first_line
-from tasks.settings.fingerprint import Execution
+from tasks.settings.fingerprint import NotFingerprinted
 
 if TYPE_CHECKING:
-    from tasks.engines.decode import Sample
+    from tasks.engines.decode import SampledTokens
     from tasks.engines.decoder import Decoder
 
 ADAPTERS = 8
 """Adapters kept laid out: a round uses three."""
 
 
-class Transformers(BaseModel):
+class Transformers(Settings):
     """Sampling by torch, embedded: nothing to install or to start."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     kind: Literal["transformers"] = "transformers"
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Precision of the weights; `auto` is float32 on a CPU (bfloat16 is slower there) and bfloat16 on a GPU."""
-    device: Annotated[Literal["auto", "cpu", "cuda"], Execution] = "auto"
+    device: Annotated[Literal["auto", "cpu", "cuda"], NotFingerprinted] = "auto"
     """Where the model runs; `auto` takes a GPU if there is one."""
-    rows: Annotated[int, Execution] = Field(512, ge=1)
+    rows: Annotated[int, NotFingerprinted] = Field(512, ge=1)
     """Completions decoded at once: more use the machine better and take more memory."""
-    threads: Annotated[int, Execution] = Field(1, ge=1)
+    threads: Annotated[int, NotFingerprinted] = Field(1, ge=1)
     """Torch threads of each process."""
-    workers: Annotated[int, Execution] = Field(1, ge=1)
+    workers: Annotated[int, NotFingerprinted] = Field(1, ge=1)
     """Processes among which requests are split. More than one is for a CPU."""
-    pictures: Annotated[int, Execution] = Field(4096, ge=1)
+    pictures: Annotated[int, NotFingerprinted] = Field(4096, ge=1)
     """Pictures whose features are kept, in each process."""
 
     def open(self, model: str) -> Engine:
@@ -97,7 +96,7 @@ class TorchEngine:
         self._decoders.clear()
         del self._model, self._processor, self._vision
 
-    def _completions(self, samples: Iterable[Sample]) -> list[Completion]:
+    def _completions(self, samples: Iterable[SampledTokens]) -> list[Completion]:
         samples = list(samples)
         ids = [sample.ids[:-1] if sample.finished else sample.ids for sample in samples]
         texts = self._processor.tokenizer.batch_decode(

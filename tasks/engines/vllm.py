@@ -17,24 +17,23 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from tasks.engines.model_folder import check_adapter, check_model
 from tasks.engines.request import Adapter, Completion, Request, Sampling
+from tasks.settings.base import Settings
 from tasks.settings.errors import UserError
-from tasks.settings.fingerprint import Execution
+from tasks.settings.fingerprint import NotFingerprinted
 
 if TYPE_CHECKING:
     from vllm import LLM, SamplingParams
     from vllm.lora.request import LoRARequest
 
-    from tasks.engines.decode import Sample
+    from tasks.engines.decode import SampledTokens
 
 
-class VLLM(BaseModel):
+class VLLM(Settings):
     """Sampling by vLLM, in this process's GPU."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     kind: Literal["vllm"] = "vllm"
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "bfloat16"
@@ -47,17 +46,17 @@ class VLLM(BaseModel):
     """Pictures are reduced to at most this many pixels; None leaves the model's own limit."""
     max_lora_rank: Literal[8, 16, 32, 64, 128, 256] = 64
     """The largest adapter rank served."""
-    max_loras: Annotated[int, Execution] = Field(3, ge=1)
+    max_loras: Annotated[int, NotFingerprinted] = Field(3, ge=1)
     """Adapters in one batch: one a role."""
-    gpu_memory_utilization: Annotated[float, Execution] = Field(0.9, gt=0, le=1)
+    gpu_memory_utilization: Annotated[float, NotFingerprinted] = Field(0.9, gt=0, le=1)
     """Share of the GPU's memory for weights and KV cache."""
-    tensor_parallel_size: Annotated[int, Execution] = Field(1, ge=1)
+    tensor_parallel_size: Annotated[int, NotFingerprinted] = Field(1, ge=1)
     """GPUs over which the model is split."""
-    max_num_seqs: Annotated[int, Execution] = Field(256, ge=1)
+    max_num_seqs: Annotated[int, NotFingerprinted] = Field(256, ge=1)
     """Sequences decoded at once."""
-    enforce_eager: Annotated[bool, Execution] = False
+    enforce_eager: Annotated[bool, NotFingerprinted] = False
     """No CUDA graphs: a faster start, slower decoding."""
-    chunked_prefill: Annotated[bool, Execution] = True
+    chunked_prefill: Annotated[bool, NotFingerprinted] = True
     """Prompts are read in parts between decoding steps. False on a CPU, where vLLM 0.31 cannot draw by seed then."""
 
     def open(self, model: str) -> VLLMEngine:
@@ -89,7 +88,7 @@ class VLLMEngine:
         """See `Engine.generate`. vLLM schedules all requests itself, adapters mixed."""
         return [[_completion(one) for one in output.outputs] for output in self._ask(requests, on_done)]
 
-    def sample(self, requests: Sequence[Request]) -> tuple[list[list[int]], list[list[Sample]]]:
+    def sample(self, requests: Sequence[Request]) -> tuple[list[list[int]], list[list[SampledTokens]]]:
         """The token ids of each prompt (a picture's as many as it takes), and its samples."""
         outputs = self._ask(requests, logprobs=0)
         return [output.prompt_token_ids for output in outputs], [list(map(_sample, one.outputs)) for one in outputs]
@@ -200,11 +199,11 @@ def _completion(output: Any) -> Completion:
     return Completion(output.text, len(output.token_ids), output.finish_reason == "stop")
 
 
-def _sample(output: Any) -> Sample:
-    from tasks.engines.decode import Sample
+def _sample(output: Any) -> SampledTokens:
+    from tasks.engines.decode import SampledTokens
 
     logprobs = [told[drawn].logprob for drawn, told in zip(output.token_ids, output.logprobs, strict=True)]
-    return Sample(list(output.token_ids), logprobs, output.finish_reason == "stop")
+    return SampledTokens(list(output.token_ids), logprobs, output.finish_reason == "stop")
 
 
 def _progress(on_done: Callable[[int], None], rendered: Iterable[Any] | None = None, **_: Any) -> Any:

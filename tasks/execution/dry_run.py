@@ -1,10 +1,10 @@
 """What a round would do, without doing it: every stage says whether it would be reused or played, and why.
 
-    with forecasting() as forecast:
+    with dry_run() as planned:
         play_round.fn(...)
 
-Inside, a stage that would be played hands on an artifact that is only planned: it has an identity, so the stages after
-it can be told, but nothing to read. What reads it all the same ends the forecast with `NotPlayed`.
+Inside, a stage that would be played hands on an artifact that is only planned: it has a fingerprint, so the stages
+after it can be told, but nothing to read. What reads it all the same ends the forecast with `NotYetComputed`.
 """
 
 from __future__ import annotations
@@ -29,26 +29,26 @@ from tasks.store.manifest import ARTIFACT, artifacts_in
 R = TypeVar("R", bound=Row)
 
 
-class NotPlayed(UserError):
+class NotYetComputed(UserError):
     """What a planned stage will make was asked for."""
 
 
 @dataclass(frozen=True)
-class Planned(Artifact[R]):
+class PlannedArtifact(Artifact[R]):
     """What a stage would make."""
 
     @property
-    def identity(self) -> str:
+    def content_id(self) -> str:
         return f"{ARTIFACT}{self.fingerprint}@planned"
 
     def table(self) -> pa.Table:
-        raise NotPlayed(self._told)
+        raise NotYetComputed(self._told)
 
     def folder(self, name: str) -> Path:
-        raise NotPlayed(self._told)
+        raise NotYetComputed(self._told)
 
     def file(self, name: str) -> Path:
-        raise NotPlayed(self._told)
+        raise NotYetComputed(self._told)
 
     @property
     def _told(self) -> str:
@@ -56,7 +56,7 @@ class Planned(Artifact[R]):
 
 
 @dataclass(frozen=True)
-class Outlook:
+class PlannedStage:
     """What would become of one stage."""
 
     place: str
@@ -66,36 +66,36 @@ class Outlook:
 
 
 @dataclass
-class Forecast:
+class DryRun:
     """What has been told so far."""
 
     force: tuple[str, str] | None = None
     """A place, and the stage from which on it shall be played in any case."""
-    outlooks: list[Outlook] = field(default_factory=list)
+    stages: list[PlannedStage] = field(default_factory=list)
     _planned: dict[str, str] = field(default_factory=dict)
-    """Stages by the identities of what they would make."""
+    """Stages by the fingerprints of what they would make."""
 
     def reused(self, place: Place, artifact: Artifact[Any]) -> bool:
         """Note that a stage would be reused; False where it is forced."""
         if self._is_forced(place, artifact.manifest.stage):
             return False
-        self.outlooks.append(Outlook(place.prefix, artifact.manifest.stage, False, "nothing changed"))
+        self.stages.append(PlannedStage(place.prefix, artifact.manifest.stage, False, "nothing changed"))
         return True
 
     def played(
-        self, place: Place, stage: str, row_type: type[R], identity: dict[str, JsonValue], reasons: list[str]
-    ) -> Planned[R]:
+        self, place: Place, stage: str, row_type: type[R], fingerprinted: dict[str, JsonValue], reasons: list[str]
+    ) -> PlannedArtifact[R]:
         """Note that a stage would be played; `reasons` why what is there cannot be reused."""
-        waits = [self._planned[text] for _, text in artifacts_in(identity) if text in self._planned]
+        waits = [self._planned[text] for _, text in artifacts_in(fingerprinted) if text in self._planned]
         forced = ["--force-from"] if self._is_forced(place, stage) else []
         told = list(forced or reasons or ["nothing complete is there"])
         if waits:
             told.append(f"after {', '.join(dict.fromkeys(waits))}")
         if reasons and not forced and all(reason.endswith(SAME_SETTINGS) for reason in reasons):
             told.append("reused after all if that comes out as before")
-        self.outlooks.append(Outlook(place.prefix, stage, True, "; ".join(told)))
-        planned = Planned(place.uri(stage), row_type, _manifest(stage, row_type, identity))
-        self._planned[planned.identity] = stage
+        self.stages.append(PlannedStage(place.prefix, stage, True, "; ".join(told)))
+        planned = PlannedArtifact(place.uri(stage), row_type, _manifest(stage, row_type, fingerprinted))
+        self._planned[planned.content_id] = stage
         return planned
 
     def _is_forced(self, place: Place, stage: str) -> bool:
@@ -106,18 +106,18 @@ class Forecast:
         )
 
 
-_current: ContextVar[Forecast | None] = ContextVar("forecast", default=None)
+_current: ContextVar[DryRun | None] = ContextVar("forecast", default=None)
 
 
-def forecast() -> Forecast | None:
+def current_dry_run() -> DryRun | None:
     """The forecast under way, if stages shall only be told."""
     return _current.get()
 
 
 @contextmanager
-def forecasting(force: tuple[str, str] | None = None) -> Iterator[Forecast]:
+def dry_run(force: tuple[str, str] | None = None) -> Iterator[DryRun]:
     """Stages that are called inside are told, not played."""
-    told = Forecast(force)
+    told = DryRun(force)
     token = _current.set(told)
     try:
         yield told
@@ -125,12 +125,12 @@ def forecasting(force: tuple[str, str] | None = None) -> Iterator[Forecast]:
         _current.reset(token)
 
 
-def _manifest(stage: str, row_type: type[Row], identity: dict[str, JsonValue]) -> Manifest:
+def _manifest(stage: str, row_type: type[Row], fingerprinted: dict[str, JsonValue]) -> Manifest:
     return Manifest(
         stage=stage,
         version=1,
-        fingerprint=digest(identity),
-        identity=identity,
+        fingerprint=digest(fingerprinted),
+        fingerprinted=fingerprinted,
         row_type=row_type.__name__,
         rows=0,
         counters={},

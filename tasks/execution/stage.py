@@ -23,11 +23,11 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, get_type_hin
 
 from pydantic import JsonValue
 
-from tasks.execution.dry_run import Forecast, forecast
+from tasks.execution.dry_run import DryRun, current_dry_run
 from tasks.execution.progress import LogLines, listen, listening, track
 from tasks.records import Row
-from tasks.settings.fingerprint import differences, digest, marks_execution, value_of
-from tasks.store import Artifact, DamagedArtifact, Drafts, Output, Place
+from tasks.settings.fingerprint import differences, digest, fingerprint_value, marks_not_fingerprinted
+from tasks.store import Artifact, DamagedArtifact, Output, PartialResults, Place
 from tasks.store.faults import passing, repeated
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ GPU_LEASE = 60.0
 """Seconds after which the server gives a slot back whose holder is silent, since it was killed."""
 
 _workspace: ContextVar[Path] = ContextVar("workspace")
-_drafts: ContextVar[Drafts | None] = ContextVar("drafts", default=None)
+_partial_results: ContextVar[PartialResults | None] = ContextVar("partial_results", default=None)
 
 
 def stage(
@@ -62,13 +62,13 @@ def workspace() -> Path:
     return _workspace.get()
 
 
-def drafts() -> Drafts | None:
+def partial_results() -> PartialResults | None:
     """Where the stage that is being played keeps what it has so far; None outside a stage."""
-    return _drafts.get()
+    return _partial_results.get()
 
 
 @dataclass(frozen=True)
-class Played(Generic[R]):
+class StageResult(Generic[R]):
     """A stage's artifact, and whether it was there already."""
 
     artifact: Artifact[R]
@@ -76,7 +76,7 @@ class Played(Generic[R]):
 
 
 @dataclass(frozen=True)
-class Standing(Generic[R]):
+class ExistingArtifact(Generic[R]):
     """What lies where a stage would put its artifact."""
 
     artifact: Artifact[R] | None
@@ -97,7 +97,7 @@ class Stage(Generic[P, R]):
         self.version = version
         self.gpu = gpu
         self._signature = inspect.signature(work)
-        self._identifying = _identifying_parameters(work)
+        self._parameters = _fingerprinted_parameters(work)
         functools.update_wrapper(self, work)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Artifact[R]:
@@ -135,52 +135,55 @@ class Stage(Generic[P, R]):
     def _run_name(self, parameters: dict[str, Any]) -> str:
         """`round-003/6-filter`: what a person sees of the stage's address."""
         (place,) = [value for value in parameters.values() if isinstance(value, Place)]
-        return f"{place.prefix.rpartition('/')[2]}/{self.name}"
+        return f"{place.prefix.rpartition('/')[2]}/{place.folder(self.name)}"
 
-    def play(self, *args: P.args, **kwargs: P.kwargs) -> Played[R]:
-        """Reuse the complete artifact of the same identity, else do the work and commit it, under the place's lease."""
-        place, identity = self._bound(*args, **kwargs)
-        standing = self._standing(place, identity)
-        if told := forecast():
-            return self._told(told, place, identity, standing)
-        if standing.artifact:
-            return self._reused(standing.artifact)
+    def play(self, *args: P.args, **kwargs: P.kwargs) -> StageResult[R]:
+        """Reuse the complete artifact of this fingerprint, else do the work and commit it under the place's lease."""
+        place, fingerprinted = self._bound(*args, **kwargs)
+        existing = self._existing(place, fingerprinted)
+        if dry_run := current_dry_run():
+            return self._planned(dry_run, place, fingerprinted, existing)
+        if existing.artifact:
+            return self._reused(existing.artifact)
         with place.hold(wait=True):
-            standing = self._standing(place, identity)  # again: whoever held the lease may have played it
-            if standing.artifact:
-                return self._reused(standing.artifact)
-            if standing.reasons:
-                _log().info("%s: played again, since %s", self.name, "; ".join(standing.reasons))
-            return self._played(place, identity, lambda: self.work(*args, **kwargs))
+            existing = self._existing(place, fingerprinted)  # again: the lease's last holder may have completed it
+            if existing.artifact:
+                return self._reused(existing.artifact)
+            if existing.reasons:
+                _log().info("%s: runs again: %s", place.folder(self.name), "; ".join(existing.reasons))
+            return self._run(place, fingerprinted, lambda: self.work(*args, **kwargs))
 
-    def _played(self, place: Place, identity: dict[str, JsonValue], work: Callable[[], Output[R]]) -> Played[R]:
-        kept = place.drafts(self.name, identity)
-        with _turn_on_gpu() if self.gpu else nullcontext(), _working(self.name, kept):
+    def _run(self, place: Place, fingerprinted: dict[str, JsonValue], work: Callable[[], Output[R]]) -> StageResult[R]:
+        name, kept = place.folder(self.name), place.partial_results(self.name, fingerprinted)
+        with _turn_on_gpu() if self.gpu else nullcontext(), _working(name, kept):
             started, repeated_before = time.monotonic(), repeated()
             output = work()
             seconds = time.monotonic() - started
-            artifact = place.commit(self.name, self.row_type, output, identity, seconds)
+            artifact = place.commit(self.name, self.row_type, output, fingerprinted, seconds)
             kept.clear()
-        _log().info("%s: %d rows in %.1f s at %s", self.name, artifact.rows, seconds, artifact.uri)
+        _log().info("%s: %d rows in %.1f s at %s", name, artifact.rows, seconds, artifact.uri)
         if again := repeated() - repeated_before:
-            _log().warning("%s: %d requests to the store had to be repeated", self.name, again)
-        return Played(artifact, reused=False)
+            _log().warning("%s: %d requests to the store were repeated", name, again)
+        return StageResult(artifact, reused=False)
 
-    def _told(self, told: Forecast, place: Place, identity: dict[str, JsonValue], standing: Standing[R]) -> Played[R]:
-        if standing.artifact and told.reused(place, standing.artifact):
-            return Played(standing.artifact, reused=True)
-        return Played(told.played(place, self.name, self.row_type, identity, standing.reasons), reused=False)
+    def _planned(
+        self, dry_run: DryRun, place: Place, fingerprinted: dict[str, JsonValue], existing: ExistingArtifact[R]
+    ) -> StageResult[R]:
+        if existing.artifact and dry_run.reused(place, existing.artifact):
+            return StageResult(existing.artifact, reused=True)
+        planned = dry_run.played(place, place.folder(self.name), self.row_type, fingerprinted, existing.reasons)
+        return StageResult(planned, reused=False)
 
-    def _reused(self, artifact: Artifact[R]) -> Played[R]:
-        _log().info("%s: reused, %d rows at %s", self.name, artifact.rows, artifact.uri)
-        return Played(artifact, reused=True)
+    def _reused(self, artifact: Artifact[R]) -> StageResult[R]:
+        _log().info("%s: reused, %d rows at %s", artifact.manifest.stage, artifact.rows, artifact.uri)
+        return StageResult(artifact, reused=True)
 
-    def stands(self, *args: P.args, **kwargs: P.kwargs) -> bool:
+    def is_complete(self, *args: P.args, **kwargs: P.kwargs) -> bool:
         """Whether this very call is done already, so that it would be reused."""
-        return self._standing(*self._bound(*args, **kwargs)).artifact is not None
+        return self._existing(*self._bound(*args, **kwargs)).artifact is not None
 
-    def identity(self, *args: P.args, **kwargs: P.kwargs) -> dict[str, JsonValue]:
-        """What a call would compute: stage, version, columns, and every argument but places and `Execution` ones."""
+    def fingerprinted(self, *args: P.args, **kwargs: P.kwargs) -> dict[str, JsonValue]:
+        """What a call would compute: stage, version, columns, arguments without places and `NotFingerprinted` ones."""
         return self._bound(*args, **kwargs)[1]
 
     def _bound(self, *args: P.args, **kwargs: P.kwargs) -> tuple[Place, dict[str, JsonValue]]:
@@ -196,40 +199,46 @@ class Stage(Generic[P, R]):
 
     def _arguments(self, values: Mapping[str, Any]) -> dict[str, JsonValue]:
         try:
-            return {name: value_of(values[name]) for name in self._identifying if not isinstance(values[name], Place)}
+            return {
+                name: fingerprint_value(values[name])
+                for name in self._parameters
+                if not isinstance(values[name], Place)
+            }
         except TypeError as error:
             raise TypeError(f"stage {self.name}: {error}") from None
 
-    def _standing(self, place: Place, identity: dict[str, JsonValue]) -> Standing[R]:
+    def _existing(self, place: Place, fingerprinted: dict[str, JsonValue]) -> ExistingArtifact[R]:
         manifest = place.manifest(self.name)
         if manifest is None:
-            return Standing(None, [])
-        if manifest.fingerprint != digest(identity):
-            return Standing(None, differences(manifest.identity, identity))
+            return ExistingArtifact(None, [])
+        if manifest.version != self.version:
+            return ExistingArtifact(None, [f"version {manifest.version} of the stage made it, this is {self.version}"])
+        if manifest.fingerprint != digest(fingerprinted):
+            return ExistingArtifact(None, differences(manifest.fingerprinted, fingerprinted))
         try:
-            return Standing(place.artifact(self.row_type, manifest), [])
+            return ExistingArtifact(place.artifact(self.row_type, manifest), [])
         except DamagedArtifact as error:
-            return Standing(None, [str(error)])
+            return ExistingArtifact(None, [str(error)])
 
 
-def _identifying_parameters(work: Callable[..., Any]) -> list[str]:
+def _fingerprinted_parameters(work: Callable[..., Any]) -> list[str]:
     hints = get_type_hints(work, include_extras=True)
-    names = [name for name in inspect.signature(work).parameters if not marks_execution(hints[name])]
+    names = [name for name in inspect.signature(work).parameters if not marks_not_fingerprinted(hints[name])]
     if taken := {"stage", "version", "columns"}.intersection(names):
-        raise TypeError(f"{work.__qualname__}: rename {', '.join(sorted(taken))}, which an identity says of the stage")
+        raise TypeError(f"{work.__qualname__}: rename {', '.join(sorted(taken))}: a fingerprint has such a field")
     return names
 
 
 @contextmanager
-def _working(name: str, kept: Drafts) -> Iterator[None]:
-    """A temporary folder, the drafts and a progress line for the time of the work."""
+def _working(name: str, kept: PartialResults) -> Iterator[None]:
+    """A temporary folder, the partial results and a progress line for the time of the work."""
     with tempfile.TemporaryDirectory(prefix=f"{name}-") as folder, _progress_in_log(), track(None, name):
-        workspace, drafts = _workspace.set(Path(folder)), _drafts.set(kept)
+        workspace, partial = _workspace.set(Path(folder)), _partial_results.set(kept)
         try:
             yield
         finally:
             _workspace.reset(workspace)
-            _drafts.reset(drafts)
+            _partial_results.reset(partial)
 
 
 @contextmanager
@@ -266,7 +275,7 @@ def _may_pass(task: Any, task_run: Any, state: Any) -> bool:
     return isinstance(error, Exception) and passing(error)
 
 
-def _as_state(played: Played[R]) -> Any:
+def _as_state(played: StageResult[R]) -> Any:
     """A reused stage ends in a state of its own name, so that the UI shows it."""
     from prefect.states import Completed
 

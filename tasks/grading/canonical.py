@@ -11,19 +11,19 @@ from functools import lru_cache
 
 from tasks.grading.dates import read_date
 from tasks.grading.forms import (
+    AnswerList,
     Brackets,
     Choice,
-    Clock,
-    Collection,
     Expression,
     Form,
-    Interval,
     Named,
     Nothing,
+    NumberInterval,
+    NumberRange,
+    PlainText,
     Quantity,
     Ratio,
-    Span,
-    Text,
+    TimeOfDay,
     Truth,
     collection,
 )
@@ -145,9 +145,9 @@ def _read_truth(text: str) -> Form | None:
 
 def _read_clock(text: str) -> Form | None:
     if text.lower() in ("noon", "midday"):
-        return Clock(12 * 3600, True)
+        return TimeOfDay(12 * 3600, True)
     if text.lower() == "midnight":
-        return Clock(0, True)
+        return TimeOfDay(0, True)
     found = _CLOCK.fullmatch(text)
     if found is None:
         return _read_spoken_clock(text)
@@ -185,7 +185,7 @@ def _clock(hour: int, minutes: Fraction, seconds: int, half: str | None) -> Form
     if half:
         hour = hour % 12 + (12 if half[0] in "pP" else 0)
     whole_day = half is None and (hour > 12 or hour == 0)
-    return Clock(int(hour * 3600 + minutes * 60 + seconds), half is not None or whole_day, whole_day)
+    return TimeOfDay(int(hour * 3600 + minutes * 60 + seconds), half is not None or whole_day, whole_day)
 
 
 def _read_ratio(text: str) -> Form | None:
@@ -207,7 +207,7 @@ def _read_span(text: str) -> Form | None:
     low = read_quantity(found[2].strip())
     if low is not None and low.bare and high is not None and not high.bare:
         low = read_quantity(found[2].strip() + " " + found[3].lstrip("0123456789., "))
-    return Span(low, high) if low is not None and high is not None else None
+    return NumberRange(low, high) if low is not None and high is not None else None
 
 
 def _read_interval(text: str) -> Form | None:
@@ -238,9 +238,9 @@ def _read_inequality(text: str) -> Form | None:
     return _interval("-∞", last, False, closed) if right_sign[0] in "<≤" else _interval(last, "∞", closed, False)
 
 
-def _interval(low: str, high: str, low_closed: bool, high_closed: bool) -> Interval:
+def _interval(low: str, high: str, low_closed: bool, high_closed: bool) -> NumberInterval:
     ends = [None if _INFINITE.fullmatch(end) else read(end, DEEPEST) for end in (low, high)]
-    return Interval(ends[0], ends[1], low_closed and ends[0] is not None, high_closed and ends[1] is not None)
+    return NumberInterval(ends[0], ends[1], low_closed and ends[0] is not None, high_closed and ends[1] is not None)
 
 
 def _read_named(text: str, depth: int) -> Form | None:
@@ -261,7 +261,7 @@ def _read_named(text: str, depth: int) -> Form | None:
         return first if first is not None and first == read_quantity(restated[2]) else None
     point = _POINT.fullmatch(text)
     form = _named(point[1], point[2], depth) if point is not None else None
-    return form if isinstance(form, Named) and isinstance(form.value, Collection) else None
+    return form if isinstance(form, Named) and isinstance(form.value, AnswerList) else None
 
 
 def _named(name: str | None, rest: str, depth: int) -> Form | None:
@@ -290,7 +290,7 @@ def _read_union(text: str) -> Form | None:
 
 def _read_infinite(text: str) -> Form | None:
     found = _INFINITE.fullmatch(text)
-    return Text(found[1].replace("+", "") + "∞") if found is not None else None
+    return PlainText(found[1].replace("+", "") + "∞") if found is not None else None
 
 
 def _read_expression(text: str) -> Form:
@@ -306,10 +306,10 @@ def _read_collection(text: str, depth: int) -> Form | None:
     parts = _parts(body, and_too=not brackets)
     if len(parts) < 2:
         if brackets == "{}" and depth and body:
-            return Collection((read(body, depth + 1),), "{}")
+            return AnswerList((read(body, depth + 1),), "{}")
         return read(body, depth + 1) if brackets and body and _OPERATOR.search(body) is None else None
     items = tuple(read(part, depth + 1) for part in parts)
-    if not brackets and _looks_symbolic(text) and any(isinstance(item, Text) for item in items):
+    if not brackets and _looks_symbolic(text) and any(isinstance(item, PlainText) for item in items):
         return None
     return collection(items, brackets)
 
@@ -359,7 +359,9 @@ def _words(text: str) -> Form:
     lower = _INITIALS.sub(lambda initials: re.sub(r"[.\s]", "", initials[0]) + " ", lower)
     words = _JUNK.sub(" ", lower).split()
     kept = " ".join([plain_word(word) for word in words if word not in ARTICLES] or words)
-    return Text(_COMPOUND_ORDINAL.sub(r"\1\2", kept) or lower) if kept or lower.strip("{}[]()\"'$\\ ") else Nothing()
+    return (
+        PlainText(_COMPOUND_ORDINAL.sub(r"\1\2", kept) or lower) if kept or lower.strip("{}[]()\"'$\\ ") else Nothing()
+    )
 
 
 def _read_quick(text: str) -> Form | None:
@@ -370,14 +372,14 @@ def _read_quick(text: str) -> Form | None:
     if found[1]:
         return Choice(text)
     if found[2]:
-        return None if read_number(text) is not None else Text(plain_word(text))
+        return None if read_number(text) is not None else PlainText(plain_word(text))
     value = Fraction(text)
     return Quantity(value, "", value)
 
 
 def _read_decade(text: str) -> Form | None:
     found = _DECADE.fullmatch(text)
-    return Text(f"{found[1]}s") if found is not None else None
+    return PlainText(f"{found[1]}s") if found is not None else None
 
 
 def _read_grid(text: str) -> Form | None:

@@ -12,7 +12,7 @@ from tasks.grading.notation import latex, unified
 from tasks.grading.symbolic import ask
 
 
-class Verdict(NamedTuple):
+class Equality(NamedTuple):
     """`reason` is `same form`, `alike`, `different`, `no answer`, or `algebra: ...` with its outcome."""
 
     equal: bool
@@ -23,20 +23,20 @@ class Verdict(NamedTuple):
         return self.equal
 
 
-_SAME = Verdict(True, "same form")
-_ALIKE = Verdict(True, "alike")
-_DIFFERENT = Verdict(False, "different")
-_NO_ANSWER = Verdict(False, "no answer")
+_SAME = Equality(True, "same form")
+_ALIKE = Equality(True, "alike")
+_DIFFERENT = Equality(False, "different")
+_NO_ANSWER = Equality(False, "no answer")
 
 
-def equal(a: str, b: str) -> Verdict:
+def equal(a: str, b: str) -> Equality:
     """Whether two answers say the same. Symmetric; an empty answer, `None` and NaN equal nothing."""
     first, second = canonical(a), canonical(b)
     verdict = _by_form(first, second)
     if verdict is not None:
         return verdict
     outcome = ask(latex(unified(a)), latex(unified(b)), frozenset((first, second)))
-    return Verdict(outcome == "equal", f"algebra: {outcome}")
+    return Equality(outcome == "equal", f"algebra: {outcome}")
 
 
 def equal_in_form(a: str, b: str) -> bool:
@@ -44,7 +44,7 @@ def equal_in_form(a: str, b: str) -> bool:
     return bool(_by_form(canonical(a), canonical(b)))
 
 
-def _by_form(first: Form, second: Form) -> Verdict | None:
+def _by_form(first: Form, second: Form) -> Equality | None:
     if isinstance(first, Nothing) or isinstance(second, Nothing):
         return _NO_ANSWER
     if first == second:

@@ -58,7 +58,7 @@ class Quantity:
 
 
 @dataclass(frozen=True, slots=True)
-class Clock:
+class TimeOfDay:
     """A time of day in seconds; without am or pm, on a dial of twelve hours, unless it is written for a whole day
     (`15:00`): who writes so would have written 03:00, not 3:00, for the other half."""
 
@@ -84,7 +84,7 @@ class Ratio:
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class NumberRange:
     """From one number to another, as in `10-15`."""
 
     low: Form
@@ -92,7 +92,7 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
-class Interval:
+class NumberInterval:
     """A set of numbers between two ends; None is infinity."""
 
     low: Form | None
@@ -105,7 +105,7 @@ Brackets = Literal["()", "[]", "{}", ""]
 
 
 @dataclass(frozen=True, slots=True)
-class Collection:
+class AnswerList:
     """Several answers: ordered in () and [], unordered in {} and without brackets (items sorted there)."""
 
     items: tuple[Form, ...]
@@ -132,7 +132,7 @@ class Expression:
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
+class PlainText:
     """Words, without case, articles, plurals and punctuation."""
 
     text: str
@@ -143,15 +143,15 @@ Form = (
     | Choice
     | Truth
     | Quantity
-    | Clock
+    | TimeOfDay
     | Date
     | Ratio
-    | Span
-    | Interval
-    | Collection
+    | NumberRange
+    | NumberInterval
+    | AnswerList
     | Named
     | Expression
-    | Text
+    | PlainText
 )
 
 _SHORT_FOR = {
@@ -165,12 +165,12 @@ LEAST_PLACES, MOST_PLACES = 6, 12
 0.333333 is 1/3, 0.33 is not. math-verify rounds to 6 places too."""
 
 
-def collection(items: tuple[Form, ...], brackets: Brackets) -> Collection:
+def collection(items: tuple[Form, ...], brackets: Brackets) -> AnswerList:
     """A collection whose unordered items are sorted; those of a set are also distinct."""
     if brackets in ("()", "[]"):
-        return Collection(items, brackets, items)
+        return AnswerList(items, brackets, items)
     ordered = tuple(sorted(set(items) if brackets == "{}" else items, key=repr))
-    return Collection(ordered, brackets, items)
+    return AnswerList(ordered, brackets, items)
 
 
 def alike(a: Form, b: Form) -> bool | None:
@@ -188,26 +188,29 @@ def alike(a: Form, b: Form) -> bool | None:
             return text is not None and alike(text, other)
         case (Quantity(), Quantity()):
             return _alike_quantities(a, b)
-        case (Clock(), Clock()):
+        case (TimeOfDay(), TimeOfDay()):
             dial = (a.seconds - b.seconds) % (MINUTES_OF_HALF_A_DAY * 60) == 0
             return a == b or (dial and not (a.certain and b.certain) and not (a.whole_day or b.whole_day))
         case (Ratio(terms), Quantity() as number) | (Quantity() as number, Ratio(terms)):
             return number.bare and len(terms) == 2 and terms[1] != 0 and terms[0] / terms[1] == number.value
-        case (Ratio((one, *more)), Span(Quantity() as low, Quantity() as high)) | (
-            Span(Quantity() as low, Quantity() as high),
+        case (Ratio((one, *more)), NumberRange(Quantity() as low, Quantity() as high)) | (
+            NumberRange(Quantity() as low, Quantity() as high),
             Ratio((one, *more)),
         ):
             return len(more) == 1 and low.bare and high.bare and _times(low.value, more[0]) == _times(high.value, one)
-        case (Collection(), Collection()):
+        case (AnswerList(), AnswerList()):
             return _alike_collections(a, b)
-        case (Interval() as interval, Collection() as pair) | (Collection() as pair, Interval() as interval):
+        case (NumberInterval() as interval, AnswerList() as pair) | (
+            AnswerList() as pair,
+            NumberInterval() as interval,
+        ):
             return _is_the_interval(pair, interval)
-        case (Interval(), Interval()):
+        case (NumberInterval(), NumberInterval()):
             return _alike_intervals(a, b)
         case (Expression(), Expression()):
             return True if a == b else None if _may_be_equal(a, b) else False
         case (Expression() as one_side, other) | (other, Expression() as one_side):
-            return None if not one_side.relation and isinstance(other, Quantity | Collection) else False
+            return None if not one_side.relation and isinstance(other, Quantity | AnswerList) else False
         case _:
             return a == b
 
@@ -268,7 +271,7 @@ def _times(a: Number, b: Fraction) -> Number:
     return a * b if b else Fraction(0)
 
 
-def _alike_collections(a: Collection, b: Collection) -> bool | None:
+def _alike_collections(a: AnswerList, b: AnswerList) -> bool | None:
     if a == b:
         return True
     if a.brackets and b.brackets and a.brackets != b.brackets:
@@ -306,7 +309,7 @@ def _all(verdicts: Iterator[bool | None]) -> bool | None:
     return False if False in found else None if None in found else True
 
 
-def _alike_intervals(a: Interval, b: Interval) -> bool | None:
+def _alike_intervals(a: NumberInterval, b: NumberInterval) -> bool | None:
     if (a.low_closed, a.high_closed) != (b.low_closed, b.high_closed):
         return False
     return _all(_alike_ends(x, y) for x, y in ((a.low, b.low), (a.high, b.high)))
@@ -316,9 +319,9 @@ def _alike_ends(a: Form | None, b: Form | None) -> bool | None:
     return a is b if a is None or b is None else alike(a, b)
 
 
-def _is_the_interval(pair: Collection, interval: Interval) -> bool | None:
+def _is_the_interval(pair: AnswerList, interval: NumberInterval) -> bool | None:
     """`(1, 2)` may be read as an open interval where the other answer is one."""
     if pair.brackets not in ("()", "[]") or len(pair.written) != 2:
         return False
     closed = pair.brackets == "[]"
-    return _alike_intervals(Interval(*pair.written, low_closed=closed, high_closed=closed), interval)
+    return _alike_intervals(NumberInterval(*pair.written, low_closed=closed, high_closed=closed), interval)

@@ -123,10 +123,10 @@ def _chinese(text: str) -> Quantity | None:
 def _leading_digits(text: str) -> tuple[Fraction, str] | None:
     if not text[:1].isdigit() and text[:1] not in ("+", "-", ".", "("):
         return None
-    for pattern, value_of in _NOTATIONS:
+    for pattern, fingerprint_value in _NOTATIONS:
         found = pattern.match(text)
         if found is not None:
-            value = value_of(found)
+            value = fingerprint_value(found)
             if value is None:
                 return None
             scale = _SCALE.match(text, found.end())

@@ -6,21 +6,21 @@ from fractions import Fraction
 
 from tasks.grading.canonical import canonical
 from tasks.grading.constants import Number
-from tasks.grading.equality import Verdict
+from tasks.grading.equality import Equality
 from tasks.grading.forms import (
+    AnswerList,
     Choice,
-    Clock,
-    Collection,
     Date,
     Expression,
     Form,
-    Interval,
     Named,
     Nothing,
+    NumberInterval,
+    NumberRange,
+    PlainText,
     Quantity,
     Ratio,
-    Span,
-    Text,
+    TimeOfDay,
     Truth,
 )
 
@@ -38,7 +38,7 @@ _WHY = {
 }
 
 
-def explained(a: str, b: str, verdict: Verdict) -> str:
+def explained(a: str, b: str, verdict: Equality) -> str:
     """One line: how each was read, and what follows."""
     return f"{described(canonical(a))} | {described(canonical(b))}: {_WHY[verdict.reason]}"
 
@@ -54,7 +54,7 @@ def described(form: Form) -> str:
             return "yes" if value else "no"
         case Quantity():
             return f"the number {_number(form.value)}" if form.bare else _measured(form)
-        case Clock(seconds, certain, _):
+        case TimeOfDay(seconds, certain, _):
             hours, minutes, rest = seconds // 3600, seconds // 60 % 60, seconds % 60
             return (
                 f"the time {hours}:{minutes:02}" + (f":{rest:02}" if rest else "") + ("" if certain else ", am or pm")
@@ -63,19 +63,19 @@ def described(form: Form) -> str:
             return "the date " + "-".join(str(part) for part in (year, month, day) if part is not None)
         case Ratio(terms):
             return "the ratio " + ":".join(map(_number, terms))
-        case Span(low, high):
+        case NumberRange(low, high):
             return f"from {described(low)} to {described(high)}"
-        case Interval(low, high, low_closed, high_closed):
+        case NumberInterval(low, high, low_closed, high_closed):
             ends = (described(low) if low else "-∞", described(high) if high else "∞")
             return f"the interval {'[' if low_closed else '('}{ends[0]}, {ends[1]}{']' if high_closed else ')'}"
-        case Collection(_, brackets, written):
+        case AnswerList(_, brackets, written):
             kind = "in this order" if brackets in ("()", "[]") else "in any order"
             return f"{len(written)} items {kind}: " + "; ".join(described(item) for item in written)
         case Named(name, value):
             return f"{name} = {described(value)}"
         case Expression(text):
             return f"the expression {text}"
-        case Text(text):
+        case PlainText(text):
             return f"the words “{text}”"
 
 

@@ -14,7 +14,7 @@ import re
 from collections.abc import Sequence
 
 from tasks.grading import equal
-from tasks.records import Verdict
+from tasks.records import LabelledQuestion
 
 ASKED_BEFORE, GIVEN_AWAY, NOT_GROUNDED = "asked before", "answer given away", "not grounded"
 
@@ -29,7 +29,7 @@ def normal(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
-def asked(verdicts: Sequence[Verdict]) -> frozenset[tuple[str, str]]:
+def asked(verdicts: Sequence[LabelledQuestion]) -> frozenset[tuple[str, str]]:
     """(picture, question) of what a round trained on."""
     return frozenset((one.key, normal(one.text)) for one in verdicts if one.reason is None)
 

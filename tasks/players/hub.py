@@ -1,7 +1,7 @@
 """Models of the Hugging Face hub: a repository at one commit, and its files on this disk.
 
-A name alone leads to other weights once its owner pushes, so what enters an identity is the commit. `owner/model` is
-what the hub calls `main` now (or what it called so when it was last reached); `owner/model@revision` is a commit, a
+A name alone leads to other weights once its owner pushes, so what enters an fingerprinted is the commit. `owner/model`
+is what the hub calls `main` now (or what it called so when it was last reached); `owner/model@revision` is a commit, a
 branch or a tag.
 """
 
@@ -12,8 +12,7 @@ import re
 from functools import lru_cache
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
-
+from tasks.settings.base import Frozen
 from tasks.settings.errors import UserError
 
 NAME = re.compile(r"(?P<repository>[\w-][\w.-]*/[\w.-]+)(@(?P<revision>[\w./-]+))?")
@@ -21,10 +20,8 @@ FILES = ["*.json", "*.jinja", "*.txt", "*.safetensors"]
 """What is downloaded: configuration, tokenizer, processor, and weights in the one format that cannot hold code."""
 
 
-class HubModel(BaseModel):
+class HubModel(Frozen):
     """A repository at one commit."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     repository: str
     commit: str

@@ -17,7 +17,7 @@ import numpy as np
 
 from tasks.config import Draw, FilterConfig, load_config
 from tasks.grading import equal, vote
-from tasks.players.sampler import Cast, Posed
+from tasks.players.sampler import AskedQuestion, Sampler
 from tasks.players.team import Team
 from tasks.pretraining.vlm import Pretraining
 from tasks.records import Reject
@@ -47,7 +47,7 @@ class Accuracy:
 
 
 @dataclass(frozen=True)
-class Band:
+class AgreementBin:
     """Pseudo-labels of the model's own questions by agreement."""
 
     low: float
@@ -59,12 +59,12 @@ class Band:
     """Per cent of the answerable ones whose label is exactly right."""
 
 
-def accuracies(cast: Cast, count: int, samples: int) -> list[Accuracy]:
+def accuracies(sampler: Sampler, count: int, samples: int) -> list[Accuracy]:
     """Held-out accuracy over all and by domain, worst first."""
     held = items("heldout", count)
-    posed = [Posed(Picture(item.id, item.scene.png()), item.query.text, item.query.kind) for item in held]
-    greedy = cast.answer(posed, 1, Draw(temperature=0))
-    drawn = cast.answer(posed, samples, Draw())
+    posed = [AskedQuestion(Picture(item.id, item.scene.png()), item.query.text, item.query.kind) for item in held]
+    greedy = sampler.answer(posed, 1, Draw(temperature=0))
+    drawn = sampler.answer(posed, samples, Draw())
     rows = [
         (
             item.scene.domain,
@@ -82,44 +82,44 @@ def accuracies(cast: Cast, count: int, samples: int) -> list[Accuracy]:
     return [summed("all"), *sorted((summed(domain) for domain in DOMAINS), key=lambda row: row.mean)]
 
 
-def label_bands(cast: Cast, pictures: int, answers: int) -> list[Band]:
+def label_bands(sampler: Sampler, pictures: int, answers: int) -> list[AgreementBin]:
     """Right labels by agreement, on questions that the model writes about pictures of all domains and levels."""
     rng = Random("card")
     scenes = [Scene(DOMAINS[i % len(DOMAINS)], 1 + i // 16 % 3, VALIDATION.draw(rng)) for i in range(pictures)]
     shown = [Picture(scene.url, scene.png()) for scene in scenes]
-    drafts = [questioner.parse(texts[0]) for texts in cast.ask(shown, 1, Draw())]
-    posed = [Posed(p, d.text, d.kind) for p, d in zip(shown, drafts, strict=True) if not isinstance(d, Reject)]
-    votes = [vote(answer) for answer in cast.answer(posed, answers, Draw())]
+    drafts = [questioner.parse(texts[0]) for texts in sampler.ask(shown, 1, Draw())]
+    posed = [AskedQuestion(p, d.text, d.kind) for p, d in zip(shown, drafts, strict=True) if not isinstance(d, Reject)]
+    votes = [vote(answer) for answer in sampler.answer(posed, answers, Draw())]
     labelled = [
         (v.agreement, v.label, oracle.answer(p.picture.key, p.text))
         for p, v in zip(posed, votes, strict=True)
         if v.label
     ]
 
-    def band(low: float, high: float) -> Band:
+    def band(low: float, high: float) -> AgreementBin:
         rows = [row for row in labelled if low <= row[0] < high]
         known = [_right(label, truth) for _, label, truth in rows if truth is not None]
-        return Band(low, high, len(rows), len(rows) - len(known), 100 * float(np.mean(known)) if known else 0.0)
+        return AgreementBin(low, high, len(rows), len(rows) - len(known), 100 * float(np.mean(known)) if known else 0.0)
 
     return [band(low, high) for low, high in BANDS]
 
 
-def in_window(bands: Sequence[Band], config: FilterConfig) -> float:
+def in_window(bands: Sequence[AgreementBin], config: FilterConfig) -> float:
     """Per cent of right labels among the bands inside the filter's window, weighted by their questions."""
     inside = [band for band in bands if band.low >= config.low and band.high <= config.high + 1e-9]
     weights = [band.questions - band.unanswerable for band in inside]
     return float(np.average([band.right for band in inside], weights=weights)) if sum(weights) else 0.0
 
 
-def validity(cast: Cast, count: int) -> dict[str, float]:
+def validity(sampler: Sampler, count: int) -> dict[str, float]:
     """Per cent of each role's replies that are well-formed."""
     domains = [Domain(name=name) for name in DOMAINS]
     held = items("validation", count)
     shown = [Picture(item.id, item.scene.png()) for item in held]
-    queries = cast.write_queries(domains, [max(1, count // len(domains))] * len(domains), Draw())
-    questions = cast.ask(shown, 1, Draw())
-    posed = [Posed(p, item.query.text, item.query.kind) for p, item in zip(shown, held, strict=True)]
-    answers = cast.answer(posed, 1, Draw())
+    queries = sampler.write_queries(domains, [max(1, count // len(domains))] * len(domains), Draw())
+    questions = sampler.ask(shown, 1, Draw())
+    posed = [AskedQuestion(p, item.query.text, item.query.kind) for p, item in zip(shown, held, strict=True)]
+    answers = sampler.answer(posed, 1, Draw())
     return {
         "searcher": _share([text for texts in queries for text in texts], searcher.well_formed),
         "questioner": _share([texts[0] for texts in questions], questioner.well_formed),
@@ -151,10 +151,10 @@ def right_domain_found(clip: Clip, queries: int, pictures: int) -> float:
 def describe(folder: Path) -> str:
     """The model card, measured now: Markdown."""
     config = load_config(overrides=[f"model={folder / 'vlm'}"])
-    with Team.base(config).open(seed=1) as cast:
-        formats = validity(cast, 320)
-        rows = accuracies(cast, 960, 9)
-        bands = label_bands(cast, 1600, config.filter.answers)
+    with Team.base(config).open(seed=1) as sampler:
+        formats = validity(sampler, 320)
+        rows = accuracies(sampler, 960, 9)
+        bands = label_bands(sampler, 1600, config.filter.answers)
     found = right_domain_found(Clip(model=f"local-dir:{(folder / 'clip').resolve()}"), 480, 4000)
     return CARD.format(
         slips=1 / Pretraining().slips,

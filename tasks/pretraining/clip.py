@@ -11,8 +11,9 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from tasks.settings.base import Settings
 from tasks.world import DOMAINS, Scene
 from tasks.world.splits import PRETRAINING
 
@@ -29,10 +30,8 @@ PREPROCESS: dict[str, Any] = {
 }
 
 
-class ClipPretraining(BaseModel):
+class ClipPretraining(Settings):
     """The recipe of the embedded open_clip model."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     steps: int = Field(800, ge=1)
     pairs: int = Field(128, ge=2)

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from tasks.pretraining.vision import patches, picture_features
+from tasks.settings.base import Settings
 from tasks.world import DOMAINS, Scene
 from tasks.world.splits import PRETRAINING
 
@@ -28,10 +29,8 @@ UNKNOWN = -100
 """Target of a place without a question."""
 
 
-class TowerPretraining(BaseModel):
+class TowerPretraining(Settings):
     """The recipe of the vision tower."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     steps: int = Field(600, ge=1)
     horizon: int = Field(1200, ge=1)
@@ -95,7 +94,7 @@ def reading_head(width: int, book: Book) -> torch.nn.Module:
     import torch
     from torch import nn
 
-    class Head(nn.Module):
+    class ReadingHead(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.question = nn.Embedding(len(book.questions), width)
@@ -115,7 +114,7 @@ def reading_head(width: int, book: Book) -> torch.nn.Module:
                 state = state + think(state)
             return self.answer(state)
 
-    return Head()
+    return ReadingHead()
 
 
 def rate(step: int, recipe: TowerPretraining) -> float:

@@ -14,10 +14,11 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from tasks.pretraining.tower import TowerPretraining, pretrain_tower
 from tasks.pretraining.vision import DEVIATION, IMAGE_TOKENS, MEAN, MERGE, PATCH, PIXELS, patches, picture_features
+from tasks.settings.base import Settings
 from tasks.world import DOMAINS, Scene
 from tasks.world.lessons import Lesson, questioner_lesson, searcher_lesson, solver_lesson
 from tasks.world.splits import PRETRAINING
@@ -58,10 +59,8 @@ CHAT_TEMPLATE = (
 )
 
 
-class Pretraining(BaseModel):
+class Pretraining(Settings):
     """The recipe of the embedded base model."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     tower: TowerPretraining = TowerPretraining()
     """Comes first."""

@@ -12,17 +12,16 @@ from collections.abc import Sequence
 from typing import Any, Literal, Self, Union, get_args, get_origin
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict
+
+from tasks.settings.base import Frozen
 
 AnswerKind = Literal["short_answer", "numeric_value"]
 Answers = tuple[str | None, ...]
 """One question's sampled answers; None where a reply holds none."""
 
 
-class Row(BaseModel):
+class Row(Frozen):
     """One row of an artifact: frozen, closed, with an Arrow schema of its own."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     @classmethod
     def arrow_schema(cls) -> pa.Schema:
@@ -63,7 +62,7 @@ def _arrow_type(annotation: Any) -> pa.DataType:
     raise TypeError(f"{annotation} has no Arrow type: use str, int, float, bool, Literal[str], X | None, tuple[X, ...]")
 
 
-class Estimate(Row):
+class DomainDifficulty(Row):
     """How far the Solver agrees with itself in one domain, as measured by the probe."""
 
     domain: str
@@ -80,7 +79,7 @@ class Estimate(Row):
     """Share of the Searcher's prompts and of the round's queries; smoothed towards even, sums to 1 over the rows."""
 
 
-class Find(Row):
+class SearchResult(Row):
     """One picture that a query retrieved, or a query that retrieves none. The kept ones form the round's pool."""
 
     domain: str
@@ -114,7 +113,7 @@ class Question(Row):
     """A `Reject` reason, or `duplicate`."""
 
 
-class Verdict(Row):
+class LabelledQuestion(Row):
     """What the Solver's own answers say of one question: its pseudo-label, agreement and whether it teaches."""
 
     id: str
@@ -132,10 +131,10 @@ class Verdict(Row):
     """Why it does not train; None means kept.
 
     `too hard`, `too easy`, `no majority`, `no answer`, `over quota`; `label not trusted`; a gate's `asked before`,
-    `answer given away`, `not grounded`; or `canary`.
+    `answer given away`, `not grounded`; or `gold item`.
     """
     target: str | None = None
-    """The known answer of a canary, whose key names no picture of the corpus."""
+    """The known answer of a gold item, whose key names no picture of the corpus."""
 
 
 class Step(Row):
@@ -156,10 +155,10 @@ class Step(Row):
     """Mean completion length."""
     active: float
     """Share of groups whose rewards differ, 0..1: the only ones with advantages."""
-    parts: tuple[str, ...] = ()
+    reward_terms: tuple[str, ...] = ()
     """What the rewards are made of, by name."""
-    part_means: tuple[float, ...] = ()
-    """The mean of each part over the step's rollouts, in the order of `parts`."""
+    reward_term_means: tuple[float, ...] = ()
+    """The mean of each term over the step's rollouts, in the order of `reward_terms`."""
 
 
 class Score(Row):
@@ -222,9 +221,7 @@ class Decision(Row):
     """Exact McNemar test of the two, two-sided."""
 
 
-class Reject(BaseModel):
+class Reject(Frozen):
     """Model output that could not be used, and why. Returned by every `parse`; never raised."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     reason: str

@@ -52,7 +52,7 @@ def _rewards(axes: Axes, facts: Facts) -> None:
 
 
 def _agreement(axes: Axes, facts: Facts) -> None:
-    questions = [verdict for verdict in facts.verdicts if verdict.target is None]  # the others are canaries
+    questions = [verdict for verdict in facts.verdicts if verdict.target is None]  # the others are gold items
     kept = [verdict.agreement for verdict in questions if verdict.reason is None]
     rejected = [verdict.agreement for verdict in questions if verdict.reason is not None]
     axes.hist([kept, rejected], bins=20, range=(0, 1), stacked=True, color=[KEPT, REJECTED], label=["kept", "rejected"])

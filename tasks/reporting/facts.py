@@ -9,20 +9,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from tasks.benchmarks.statistics import wilson
-from tasks.records import Decision, Estimate, Find, Row, Score, Step, Verdict
+from tasks.records import Decision, DomainDifficulty, LabelledQuestion, Row, Score, SearchResult, Step
 
 
-class Band(Row):
-    """How often the labels of kept questions, or of canaries, with about one agreement are right."""
+class LabelAccuracy(Row):
+    """How often the labels of kept questions, or of gold items, with about one agreement are right."""
 
     low: float
     high: float
     """Agreements from `low` up to, but without, `high`; the last band has those of 1 too."""
     questions: int
-    """Kept questions about pictures of the world; or canaries."""
+    """Kept questions about pictures of the world; or gold items."""
     answerable: int
     """Those that the world's oracle answers; the others lie outside its grammar, or the picture does not decide them.
-    All canaries: their answers are known."""
+    All gold items: their answers are known."""
     right: int
     """Those whose label is the oracle's or the known answer."""
 
@@ -42,11 +42,11 @@ class Band(Row):
         return wilson(self.right, self.answerable)
 
 
-def total(bands: Sequence[Band]) -> Band | None:
+def total(bands: Sequence[LabelAccuracy]) -> LabelAccuracy | None:
     """All bands as one; None where there are none."""
     if not bands:
         return None
-    return Band(
+    return LabelAccuracy(
         low=min(band.low for band in bands),
         high=max(band.high for band in bands),
         questions=sum(band.questions for band in bands),
@@ -115,7 +115,7 @@ class Reach:
     """Of the pictures that can be found, 0..1."""
 
 
-def reach_of(rows: Sequence[Find], findable: int) -> list[Reach]:
+def reach_of(rows: Sequence[SearchResult], findable: int) -> list[Reach]:
     """How much of `findable` pictures the queries saw: all together, then by domain."""
     seen = [row for row in rows if row.key is not None]
     domains = sorted({row.domain for row in seen})
@@ -143,12 +143,12 @@ class Facts:
     """Against the base (round 0); empty where that is what played before."""
     replies: Replies
     """Of the new Solver, on all benchmarks."""
-    bands: tuple[Band, ...]
+    bands: tuple[LabelAccuracy, ...]
     """Empty where the corpus has no oracle, or no question was kept."""
-    canaries: tuple[Band, ...]
+    gold: tuple[LabelAccuracy, ...]
     """Items with known answers that were labelled among the questions: those that would have trained as questions."""
-    frontier: Sequence[Estimate]
-    verdicts: Sequence[Verdict]
+    frontier: Sequence[DomainDifficulty]
+    verdicts: Sequence[LabelledQuestion]
     domains: Mapping[str, Mapping[str, int]]
     """How many pictures or questions by domain, for `corpus` (where known), `pool` and `curriculum`."""
     steps: Mapping[str, Sequence[Step]]

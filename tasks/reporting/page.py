@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from tasks.records import Verdict
+from tasks.records import LabelledQuestion
 from tasks.records.prompt import Picture
 
 LARGEST = 384
@@ -21,16 +21,16 @@ LARGEST = 384
 
 
 @dataclass(frozen=True)
-class Card:
+class PictureCard:
     """One picture and the questions about it."""
 
     key: str
     source: str
     """The picture as a `data:` address."""
-    verdicts: Sequence[Verdict]
+    verdicts: Sequence[LabelledQuestion]
 
 
-def page(title: str, verdicts: Sequence[Verdict], pictures: Mapping[str, Picture]) -> str:
+def page(title: str, verdicts: Sequence[LabelledQuestion], pictures: Mapping[str, Picture]) -> str:
     """The page. `pictures` has every key that the verdicts name."""
     kept = [verdict for verdict in verdicts if verdict.reason is None]
     rejected = [verdict for verdict in verdicts if verdict.reason is not None]
@@ -49,10 +49,10 @@ def render(template: str, **values: object) -> str:
     return environment.get_template(template).render(values)
 
 
-def cards(verdicts: Sequence[Verdict], pictures: Mapping[str, Picture]) -> Iterator[Card]:
+def cards(verdicts: Sequence[LabelledQuestion], pictures: Mapping[str, Picture]) -> Iterator[PictureCard]:
     """Questions grouped by picture, in the order of the keys."""
     for key, group in groupby(sorted(verdicts, key=lambda verdict: (verdict.key, verdict.id)), lambda one: one.key):
-        yield Card(key, data_address(pictures[key]), list(group))
+        yield PictureCard(key, data_address(pictures[key]), list(group))
 
 
 def data_address(picture: Picture) -> str:

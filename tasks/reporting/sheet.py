@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from tasks.corpora.sample import Sample
 from tasks.records.prompt import Picture
 from tasks.reporting.page import data_address, render
-from tasks.retrieval import Hit, Library
+from tasks.retrieval import Hit, SearchableCorpus
 
 
 @dataclass(frozen=True)
-class Card:
+class ResultCard:
     """One picture that was found."""
 
     sample: Sample
@@ -29,18 +29,18 @@ class Card:
     """Other pictures in the group."""
 
 
-def sheet(text: str, corpus: str, library: Library, hits: Sequence[Hit]) -> str:
+def sheet(text: str, corpus: str, library: SearchableCorpus, hits: Sequence[Hit]) -> str:
     """The page of what `text` found in the corpus at the address `corpus`."""
     pictures = library.pictures([hit.key for hit in hits])
     cards = [card(library, hit, picture) for hit, picture in zip(hits, pictures, strict=True)]
     return render("sheet.html.j2", text=text, corpus=corpus, pictures=len(library), cards=cards)
 
 
-def card(library: Library, hit: Hit, picture: Picture) -> Card:
+def card(library: SearchableCorpus, hit: Hit, picture: Picture) -> ResultCard:
     """What the sheet says of a picture."""
     import pyarrow.compute as pc
 
     sample = library.sample(hit.key)
     first = sample.group or sample.key
     alike = pc.sum(pc.equal(library.samples["group"], first)).as_py() or 0
-    return Card(sample, hit.score, data_address(picture), first, alike)
+    return ResultCard(sample, hit.score, data_address(picture), first, alike)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from tasks.execution.progress import duration
-from tasks.reporting.facts import Band, Change, Facts, Reach, Replies, total
+from tasks.reporting.facts import Change, Facts, LabelAccuracy, Reach, Replies, total
 
 CHART = "report.png"
 
@@ -38,16 +38,16 @@ def decided(facts: Facts) -> str:
 
 
 def trusted(facts: Facts) -> list[str]:
-    """How far the labels can be trusted: by the oracle where there is one, and by the canaries."""
+    """How far the labels can be trusted: by the oracle where there is one, and by the gold items."""
     lines = [labelled(total(facts.bands))]
-    if told := total(facts.canaries):
+    if told := total(facts.gold):
         low, high = told.interval
         share = f"{percent(told.accuracy or 0.0)} (95 % interval {100 * low:.1f} to {100 * high:.1f})"
-        lines.append(f"canaries: of {told.questions} in the window {share} were labelled right")
+        lines.append(f"gold items: of {told.questions} in the window {share} were labelled right")
     return lines
 
 
-def labelled(band: Band | None) -> str:
+def labelled(band: LabelAccuracy | None) -> str:
     """How often the labels were right; measured, never trained on."""
     if band is None:
         return "label accuracy: unknown, since this corpus has no oracle"
@@ -75,7 +75,7 @@ def markdown(facts: Facts) -> str:
             "",
             "The curriculum with its pictures: [curriculum.html](curriculum.html)",
             *_section("Labels by agreement", _label_table(facts.bands)),
-            *_section("Canaries by agreement", _canary_table(facts.canaries)),
+            *_section("Gold items by agreement", _gold_table(facts.gold)),
             *_section("Domains", _domain_table(facts)),
             *_section("Search", _reach_table(facts.reach)),
             *_section("Rejected", _reject_table(facts)),
@@ -100,7 +100,7 @@ def _section(title: str, lines: Sequence[str]) -> list[str]:
     return ["", f"## {title}", "", *lines] if lines else []
 
 
-def _label_table(bands: Sequence[Band]) -> list[str]:
+def _label_table(bands: Sequence[LabelAccuracy]) -> list[str]:
     if not bands:
         return ["Unknown: this corpus has no oracle."]
     header = ["agreement", "kept", "unanswerable", "labels right", "95 % interval"]
@@ -108,15 +108,15 @@ def _label_table(bands: Sequence[Band]) -> list[str]:
     return [note, "", *table(header, map(_label_row, bands))]
 
 
-def _canary_table(bands: Sequence[Band]) -> list[str]:
+def _gold_table(bands: Sequence[LabelAccuracy]) -> list[str]:
     if not bands:
         return []
-    header = ["agreement", "canaries", "labels right", "95 % interval"]
+    header = ["agreement", "gold items", "labels right", "95 % interval"]
     note = "Items with known answers, labelled unmarked among the questions. They never train."
     return [note, "", *table(header, ([row[0], row[1], *row[3:]] for row in map(_label_row, bands)))]
 
 
-def _label_row(band: Band) -> list[object]:
+def _label_row(band: LabelAccuracy) -> list[object]:
     right = "-" if band.accuracy is None else percent(band.accuracy)
     low, high = band.interval
     interval = f"{100 * low:.0f} to {100 * high:.0f}"

@@ -1,5 +1,5 @@
 """Pictures found by text: embeddings, an index over them, and both with their corpus as a library."""
 
-from tasks.retrieval.library import Hit, Library, LibraryConfig
+from tasks.retrieval.searchable_corpus import Hit, RetrievalConfig, SearchableCorpus
 
-__all__ = ["Hit", "Library", "LibraryConfig"]
+__all__ = ["Hit", "RetrievalConfig", "SearchableCorpus"]

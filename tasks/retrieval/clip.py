@@ -28,12 +28,13 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from tasks.execution.device import device_of
+from tasks.settings.base import Settings
 from tasks.settings.cache import cache_folder
 from tasks.settings.errors import UserError, first_line
-from tasks.settings.fingerprint import Execution, digest, file_sha256
+from tasks.settings.fingerprint import NotFingerprinted, digest, file_sha256
 from tasks.settings.overlay import ROOT
 from tasks.store.files import Files
 
@@ -47,21 +48,19 @@ LOCAL = "local-dir:"
 Item = TypeVar("Item")
 
 
-class Clip(BaseModel):
+class Clip(Settings):
     """Which open_clip model embeds, and how it runs."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    model: Annotated[str, Execution] = "local-dir:infra/models/clip"
+    model: Annotated[str, NotFingerprinted] = "local-dir:infra/models/clip"
     """open_clip's name, `hf-hub:...` or `local-dir:...`; a relative folder is looked for from the repository's root. It
     enters fingerprints by its weights, not by its name."""
-    pretrained: Annotated[str | None, Execution] = None
+    pretrained: Annotated[str | None, NotFingerprinted] = None
     """Tag of the weights for a plain name, such as `webli`."""
-    batch: Annotated[int, Execution] = Field(default=64, ge=1)
+    batch: Annotated[int, NotFingerprinted] = Field(default=64, ge=1)
     """Pictures or texts embedded at once."""
-    device: Annotated[str, Execution] = "auto"
+    device: Annotated[str, NotFingerprinted] = "auto"
     """`cpu`, `cuda`, ... ; `auto` takes a GPU where there is one."""
-    threads: Annotated[int | None, Execution] = Field(default=None, ge=1)
+    threads: Annotated[int | None, NotFingerprinted] = Field(default=None, ge=1)
     """CPU threads while embedding; None leaves torch's setting."""
 
     def open(self) -> Embedder:
@@ -74,10 +73,8 @@ class Clip(BaseModel):
         return _space(self)
 
 
-class Space(BaseModel):
+class Space(Settings):
     """The space of a model's vectors: those of one space compare."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     fingerprint: str
     """Of the weights, the preprocessing of pictures and the normalisation of texts: what decides the vectors."""

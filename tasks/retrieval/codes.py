@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from tasks.retrieval.equalize import Equalizer, fit
+from tasks.settings.base import Settings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,10 +32,8 @@ _AT_ONCE = 1 << 14
 _PER_LIST = 64
 
 
-class Setting(BaseModel):
+class Setting(Settings):
     """How far a query looks: what tuning chose."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     probes: int = Field(default=1, ge=1)
     """Lists that a query looks into."""

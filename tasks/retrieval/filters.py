@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from tasks.settings.base import Settings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,10 +17,8 @@ if TYPE_CHECKING:
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-class Filter(BaseModel):
+class Filter(Settings):
     """Conditions on what a search may find. A figure that is not known passes; a missing caption has no words."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     words: tuple[str, ...] = ()
     """The caption has one of these words (or phrases), whatever their case. Empty: any caption."""

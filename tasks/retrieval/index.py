@@ -13,11 +13,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from tasks.retrieval.codes import Codes, Scheme
 from tasks.retrieval.vectors import Vectors, device_for
-from tasks.settings.fingerprint import Execution
+from tasks.settings.base import Settings
+from tasks.settings.fingerprint import NotFingerprinted
 
 if TYPE_CHECKING:
     from tasks.retrieval.vectors import Flags, Floats, Numbers
@@ -29,20 +30,16 @@ FEW = 1 / 20
 GIB = 1 << 30
 
 
-class Exact(BaseModel):
+class Exact(Settings):
     """Every vector is compared, streamed from the mapped float16 files: nothing to build, tune or miss."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
     kind: Literal["exact"] = "exact"
-    device: Annotated[str, Execution] = "auto"
+    device: Annotated[str, NotFingerprinted] = "auto"
     """`cpu`, `cuda`, ...; `auto` takes a GPU that has room for the vectors. The results are the same."""
 
 
-class Coded(BaseModel):
+class Coded(Settings):
     """What all indexes of codes have."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     target: float = Field(default=0.95, ge=0, le=1)
     """Least recall@5 on texts that nothing was tuned on. A build that reaches less fails."""
@@ -77,10 +74,8 @@ class IVF(Coded):
         return max(1, min(self.lists or round(4 * math.sqrt(vectors)), vectors // 39))
 
 
-class Auto(BaseModel):
+class Auto(Settings):
     """The first that fits: exact, codes that are all scanned, codes in lists."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     kind: Literal["auto"] = "auto"
     memory: float = Field(default=1.0, ge=0)

@@ -16,8 +16,8 @@ class Asked:
     texts: tuple[str, ...] = ()
 
     @property
-    def identity(self) -> str:
-        """As part of an index's identity."""
+    def content_id(self) -> str:
+        """As part of an index's fingerprinted."""
         return f"sha256:{digest(self.texts)}"
 
     @classmethod

@@ -5,17 +5,17 @@ Pure arithmetic over aligned sequences, one entry an output of the role. Nothing
 
 from tasks.rewards.difficulty import difficulty
 from tasks.rewards.presets import FloatArray, Preset
+from tasks.rewards.repetition import history_penalty, image_repetition, text_repetition
 from tasks.rewards.roles import questioner_rewards, searcher_rewards, solver_rewards
-from tasks.rewards.shares import image_shares, memory_shares, text_shares
 
 __all__ = [
     "FloatArray",
     "Preset",
     "difficulty",
-    "image_shares",
-    "memory_shares",
+    "history_penalty",
+    "image_repetition",
     "questioner_rewards",
     "searcher_rewards",
     "solver_rewards",
-    "text_shares",
+    "text_repetition",
 ]

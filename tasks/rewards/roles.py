@@ -7,7 +7,7 @@ no query or question could be parsed, or no image was found.
 |---|---|---|
 | `paper` | difficulty - shares | accuracy |
 | `repo` | 0.9 difficulty + 0.1 format - shares; difficulty -1 without an agreement | 0.9 accuracy + 0.1 boxed |
-| `safe` | 0.9 difficulty valid + 0.1 format + 1 - share, each; 0 if malformed | `repo`; 0 if malformed |
+| `safe` | 0.9 difficulty + 0.1 format + 1 - share, each; 0 if malformed | `repo`; 0 if malformed |
 
 The shares are text and image repetition for the Searcher (Active-Zero, section 3) and text repetition for the
 Questioner. Departures: the paper does not say what an output without a question earns; here its difficulty is 0 under
@@ -30,35 +30,32 @@ FORMAT_WEIGHT = 0.1
 def searcher_rewards(
     agreements: Sequence[float | None],
     formats: Sequence[bool],
-    text_share: npt.ArrayLike,
-    image_share: npt.ArrayLike,
+    text_repetition: npt.ArrayLike,
+    image_repetition: npt.ArrayLike,
     preset: Preset = "repo",
-    valid: Sequence[float] | None = None,
 ) -> FloatArray:
     """Difficulty of what the query's images let the Questioner ask, minus text and image repetition.
 
     `agreements`: the Solver's agreement on the question asked about the retrieved image, None where nothing could be
-    asked. `formats`: whether the output follows the Searcher's format. `valid` (0..1, used by `safe`): share of the
-    questions that are well-posed; 1 if not given.
+    asked. `formats`: whether the output follows the Searcher's format.
     """
-    shares = [_aligned(text_share, len(agreements)), _aligned(image_share, len(agreements))]
-    return _asker_rewards(agreements, formats, shares, preset, valid)
+    shares = [_aligned(text_repetition, len(agreements)), _aligned(image_repetition, len(agreements))]
+    return _asker_rewards(agreements, formats, shares, preset)
 
 
 def questioner_rewards(
     agreements: Sequence[float | None],
     formats: Sequence[bool],
-    text_share: npt.ArrayLike,
+    text_repetition: npt.ArrayLike,
     preset: Preset = "repo",
-    valid: Sequence[float] | None = None,
-    memory_share: npt.ArrayLike | None = None,
+    history_penalty: npt.ArrayLike | None = None,
 ) -> FloatArray:
     """Difficulty of the question, minus text repetition; arguments as for `searcher_rewards`.
 
-    `memory_share` (see `memory_shares`) fines, or under `safe` pays for, what earlier rounds have asked.
+    `history_penalty` (see `history_penalty`) fines, or under `safe` pays for, what earlier rounds have asked.
     """
-    given = [text_share] if memory_share is None else [text_share, memory_share]
-    return _asker_rewards(agreements, formats, [_aligned(share, len(agreements)) for share in given], preset, valid)
+    given = [text_repetition] if history_penalty is None else [text_repetition, history_penalty]
+    return _asker_rewards(agreements, formats, [_aligned(share, len(agreements)) for share in given], preset)
 
 
 def solver_rewards(correct: Sequence[bool], boxed: Sequence[bool], preset: Preset = "repo") -> FloatArray:
@@ -75,7 +72,6 @@ def _asker_rewards(
     formats: Sequence[bool],
     shares: Sequence[FloatArray],
     preset: Preset,
-    valid: Sequence[float] | None,
 ) -> FloatArray:
     asked = np.array([agreement is not None for agreement in agreements], dtype=bool)
     hard = difficulty([0.0 if agreement is None else agreement for agreement in agreements], preset)
@@ -85,8 +81,7 @@ def _asker_rewards(
         return hard - penalty
     if preset == "repo":
         return (1 - FORMAT_WEIGHT) * np.where(asked, hard, -1.0) + FORMAT_WEIGHT * format_ - penalty
-    validity = np.ones(len(agreements)) if valid is None else _aligned(valid, len(agreements))
-    reward = (1 - FORMAT_WEIGHT) * hard * validity + FORMAT_WEIGHT * format_ + len(shares) - penalty
+    reward = (1 - FORMAT_WEIGHT) * hard + FORMAT_WEIGHT * format_ + len(shares) - penalty
     return np.where(asked & (format_ > 0), reward, 0.0)
 
 

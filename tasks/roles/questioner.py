@@ -10,19 +10,19 @@ from typing import get_args
 
 from tasks.records import AnswerKind, Reject
 from tasks.records.prompt import Prompt
+from tasks.roles.prompt_template import PromptTemplate
 from tasks.roles.tags import consists_of, contents
-from tasks.roles.wording import Wording
 
 TAGS = ("think", "type", "question", "answer")
 KINDS: dict[str, AnswerKind] = {kind: kind for kind in get_args(AnswerKind)}
 
 
-class QuestionerWording(Wording):
+class QuestionerTemplate(PromptTemplate):
     """Templates have no variables: the picture says it all."""
 
 
 @dataclass(frozen=True)
-class Draft:
+class ParsedQuestion:
     """A question as written, before anyone has answered it."""
 
     text: str
@@ -32,12 +32,12 @@ class Draft:
     thought: str
 
 
-def prompt(wording: QuestionerWording) -> Prompt:
+def prompt(wording: QuestionerTemplate) -> Prompt:
     """Ask for a question about the picture that goes with the prompt."""
     return wording.render()
 
 
-def parse(text: str) -> Draft | Reject:
+def parse(text: str) -> ParsedQuestion | Reject:
     """The one question that follows the thought; thought and answer may be missing."""
     thought, spoken = _split(text)
     questions, kinds = contents("question", spoken), contents("type", spoken)
@@ -50,7 +50,7 @@ def parse(text: str) -> Draft | Reject:
             return Reject(reason="several questions")
     if not kinds or kinds[0] not in KINDS:
         return Reject(reason="unknown answer type" if kinds else "no answer type")
-    return Draft(questions[0], KINDS[kinds[0]], next(iter(contents("answer", spoken)), ""), thought)
+    return ParsedQuestion(questions[0], KINDS[kinds[0]], next(iter(contents("answer", spoken)), ""), thought)
 
 
 def well_formed(text: str) -> bool:

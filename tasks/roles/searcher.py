@@ -5,20 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from tasks.records import Reject
 from tasks.records.prompt import Prompt
+from tasks.roles.prompt_template import PromptTemplate
 from tasks.roles.tags import consists_of, contents
-from tasks.roles.wording import Wording
+from tasks.settings.base import Settings
 
 TAGS = ("type", "query")
 
 
-class Domain(BaseModel):
+class Domain(Settings):
     """A field of pictures that the Searcher may be sent to."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     name: str = Field(min_length=1)
     """What it is called, in the prompt and in every table."""
@@ -31,7 +30,7 @@ class Domain(BaseModel):
         return ", ".join((self.name, *self.focus))
 
 
-class SearcherWording(Wording):
+class SearcherTemplate(PromptTemplate):
     """Templates may name `domain` (its `name` and `focus`)."""
 
     variables: ClassVar[frozenset[str]] = frozenset({"domain"})
@@ -44,7 +43,7 @@ class Query:
     text: str
 
 
-def prompt(wording: SearcherWording, domain: Domain) -> Prompt:
+def prompt(wording: SearcherTemplate, domain: Domain) -> Prompt:
     """Ask for a query within `domain`."""
     return wording.render(domain=domain)
 

@@ -11,16 +11,16 @@ from typing import ClassVar
 from tasks.grading import extract_answer
 from tasks.records import AnswerKind, Reject
 from tasks.records.prompt import Prompt
-from tasks.roles.wording import Wording
+from tasks.roles.prompt_template import PromptTemplate
 
 
-class SolverWording(Wording):
+class SolverTemplate(PromptTemplate):
     """Templates may name `question` and `kind` (`short_answer` or `numeric_value`)."""
 
     variables: ClassVar[frozenset[str]] = frozenset({"question", "kind"})
 
 
-def prompt(wording: SolverWording, question: str, kind: AnswerKind) -> Prompt:
+def prompt(wording: SolverTemplate, question: str, kind: AnswerKind) -> Prompt:
     """Ask `question`, whose answer is of this kind."""
     return wording.render(question=question, kind=kind)
 

@@ -1,19 +1,20 @@
 """What was computed, apart from where and how fast it was computed.
 
-A stage is reused when its identity has not changed. The identity is plain JSON, so that it can be kept in a manifest,
-read by a person and compared field by field. A field or argument declared `Annotated[T, Execution]` (device, workers,
-batch split, a path to write to) says only where the work runs, and stays out.
+A stage is reused when its fingerprint has not changed. What is fingerprinted is plain JSON, so that it can be kept in a
+manifest, read by a person and compared field by field. A field or argument declared `Annotated[T, NotFingerprinted]`
+(device, workers, batch split, a path to write to) says only where the work runs, and stays out.
 
 How a value enters:
 
-- a model: its fields by name, without the `Execution` ones. A member of a union enters as what it is, not as what the
+- a model: its fields by name, without the `NotFingerprinted` ones. A member of a union enters as what it is, not as
+  what the
   union declares, so members need a discriminating field (`kind`).
 - a number: a whole float enters as the integer (YAML's `1` and the default `1.0` are one setting), `nan` and
   infinities as their names. Bools stay bools.
 - a tuple or list: a list, in order. A set: a sorted list. A mapping: keys as text.
 - a path: the sha256 of the file or folder it leads to, because the place of a file is not what was computed, but its
-  contents are. Declare a path `Execution` where its contents do not matter or are named by another input. (A path
-  given as plain text enters as text.)
+  contents are. Declare a path `NotFingerprinted` where its contents do not matter or are named by another input. (A
+  path given as plain text enters as text.)
 - an artifact: `artifact:<fingerprint>@<digest of its contents>`; so an input that was replayed and came out different
   is another input, even though its settings are the same.
 
@@ -41,51 +42,53 @@ SAME_SETTINGS = "same input, other contents"
 """How `differences` calls an input that is played again with the settings that it had."""
 
 
-class Execution:
-    """Marks a field or argument, as `Annotated[int, Execution]`, that says where or how fast, not what."""
+class NotFingerprinted:
+    """Marks a field or argument, as `Annotated[int, NotFingerprinted]`, that says where or how fast, not what."""
 
 
 @runtime_checkable
-class Identified(Protocol):
-    """Something that knows its own identity: an artifact."""
+class Fingerprinted(Protocol):
+    """Something that knows its own fingerprinted: an artifact."""
 
     @property
-    def identity(self) -> str: ...
+    def content_id(self) -> str: ...
 
 
-def identity_of(model: BaseModel) -> dict[str, JsonValue]:
-    """The model's fields as JSON, recursively, without those declared `Execution`."""
+def fingerprint_fields(model: BaseModel) -> dict[str, JsonValue]:
+    """The model's fields as JSON, recursively, without those declared `NotFingerprinted`."""
     fields = type(model).model_fields
-    return {name: value_of(getattr(model, name)) for name, info in fields.items() if not _is_execution(info)}
+    return {name: fingerprint_value(getattr(model, name)) for name, info in fields.items() if not _is_execution(info)}
 
 
-def value_of(value: object) -> JsonValue:
-    """Any value that may enter an identity as JSON; `TypeError` names what may not."""
+def fingerprint_value(value: object) -> JsonValue:
+    """Any value that may enter a fingerprint as JSON; `TypeError` names what may not."""
     match value:
         case None | bool() | int() | str() if not isinstance(value, Enum):
             return value
         case float():
             return _number(value)
         case BaseModel():
-            return identity_of(value)
+            return fingerprint_fields(value)
         case Enum():
-            return value_of(value.value)
+            return fingerprint_value(value.value)
         case Path():
             return f"sha256:{contents(value)}"
         case Mapping():
-            return {str(key): value_of(item) for key, item in value.items()}
+            return {str(key): fingerprint_value(item) for key, item in value.items()}
         case tuple() | list():
-            return [value_of(item) for item in value]
+            return [fingerprint_value(item) for item in value]
         case set() | frozenset():
-            return sorted((value_of(item) for item in value), key=canonical)
-        case Identified():
-            return value.identity
-    raise TypeError(f"a {type(value).__name__} has no identity: pass a model, or declare it Annotated[..., Execution]")
+            return sorted((fingerprint_value(item) for item in value), key=canonical)
+        case Fingerprinted():
+            return value.content_id
+    raise TypeError(
+        f"a {type(value).__name__} has no fingerprint: pass a model, or declare it Annotated[..., NotFingerprinted]"
+    )
 
 
 def digest(value: object) -> str:
-    """sha256 of the value's canonical JSON, in hexadecimal. Anything that `value_of` takes."""
-    return hashlib.sha256(canonical(value_of(value)).encode()).hexdigest()
+    """sha256 of the value's canonical JSON, in hexadecimal. Anything that `fingerprint_value` takes."""
+    return hashlib.sha256(canonical(fingerprint_value(value)).encode()).hexdigest()
 
 
 def canonical(value: JsonValue) -> str:
@@ -93,12 +96,12 @@ def canonical(value: JsonValue) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
-def marks_execution(annotation: Any) -> bool:
-    """Whether an annotation, or one arm of its union, is declared `Annotated[..., Execution]`."""
+def marks_not_fingerprinted(annotation: Any) -> bool:
+    """Whether an annotation, or one arm of its union, is declared `Annotated[..., NotFingerprinted]`."""
     if get_origin(annotation) is Annotated:
-        return Execution in get_args(annotation)[1:] or marks_execution(get_args(annotation)[0])
+        return NotFingerprinted in get_args(annotation)[1:] or marks_not_fingerprinted(get_args(annotation)[0])
     if get_origin(annotation) in (Union, types.UnionType):
-        return any(marks_execution(arm) for arm in get_args(annotation))
+        return any(marks_not_fingerprinted(arm) for arm in get_args(annotation))
     return False
 
 
@@ -114,7 +117,7 @@ def contents(path: Path) -> str:
 
 
 def differences(old: Mapping[str, JsonValue], new: Mapping[str, JsonValue]) -> list[str]:
-    """What changed between two identities, in words: `config.window_low: 0.3 -> 0.4`, `questions: other input`."""
+    """What changed between two fingerprints, in words: `config.window_low: 0.3 -> 0.4`, `questions: other input`."""
     before, after = dict(_leaves(dict(old))), dict(_leaves(dict(new)))
     names = [*after, *(name for name in before if name not in after)]
     return [_change(name, before, after) for name in names if before.get(name, _ABSENT) != after.get(name, _ABSENT)]
@@ -159,7 +162,7 @@ def _number(value: float) -> JsonValue:
 
 
 def _is_execution(info: FieldInfo) -> bool:
-    return Execution in info.metadata or marks_execution(info.annotation)
+    return NotFingerprinted in info.metadata or marks_not_fingerprinted(info.annotation)
 
 
 def file_sha256(path: Path) -> str:

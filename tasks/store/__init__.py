@@ -4,7 +4,7 @@
     <store>/runs/<run>/round-003/6-filter/manifest.json                    written last: its existence means complete
     <store>/runs/<run>/round-003/6-filter/part-5be1c0d7-00000.parquet      the rows
     <store>/runs/<run>/round-003/6-filter/5be1c0d7/report.md               what else the stage made, by its own names
-    <store>/runs/<run>/round-003/6-filter/drafts/41c09.../completions-...   what a killed stage goes on with (`drafts`)
+    <store>/runs/<run>/round-003/6-filter/partial/41c09.../completions-...  what a killed stage resumes from
     <store>/corpora/<corpus>/index/...                                     the same, outside of any run
 
 Every file carries its attempt's id (`5be1c0d7`) and is never written twice, so playing a stage again cannot touch the
@@ -28,13 +28,25 @@ Attempts that no commit made count, or that a later commit replaced, are garbage
 """
 
 from tasks.store.artifact import Artifact, DamagedArtifact, Output, StaleArtifact
-from tasks.store.drafts import Drafts
 from tasks.store.faults import StoreFault
 from tasks.store.lease import Fenced, Held
 from tasks.store.manifest import MANIFEST, Manifest, StoredFile
+from tasks.store.partial_results import PartialResults
 from tasks.store.place import Place, Store, stage_order
 
 __all__ = [
-    "MANIFEST", "Artifact", "DamagedArtifact", "Drafts", "Fenced", "Held", "Manifest", "Output", "Place",
-    "StaleArtifact", "Store", "StoreFault", "StoredFile", "stage_order",
+    "MANIFEST",
+    "Artifact",
+    "DamagedArtifact",
+    "Fenced",
+    "Held",
+    "Manifest",
+    "Output",
+    "PartialResults",
+    "Place",
+    "StaleArtifact",
+    "Store",
+    "StoreFault",
+    "StoredFile",
+    "stage_order",
 ]  # fmt: skip

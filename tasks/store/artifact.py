@@ -64,7 +64,7 @@ class Artifact(Generic[R]):
         return self.manifest.fingerprint
 
     @property
-    def identity(self) -> str:
+    def content_id(self) -> str:
         """As the input of another stage: what it is supposed to hold and what it does hold."""
         return f"{ARTIFACT}{self.fingerprint}@{self.manifest.contents}"
 

@@ -1,10 +1,10 @@
 """What no commit makes count: attempts that were killed, replaced or withdrawn, and files half written.
 
 A file is garbage if it lies in a stage of a place with a journal, its name holds the id of an attempt that does not
-stand there, and that for longer than a set age; so is every draft of that age, which only a killed stage leaves behind.
-Nothing is garbage at a place where somebody holds the lease and lives, and nothing whose name is not one of ours.
-What is removed goes under the place's lease, so an owner who was silent for long cannot make it count afterwards.
-Journals stay: they are small, and a hole in one would let a fenced process in.
+stand there, and that for longer than a set age; so is every partial result of that age, which only a killed stage
+leaves behind. Nothing is garbage at a place where somebody holds the lease and lives, and nothing whose name is not one
+of ours. What is removed goes under the place's lease, so an owner who was silent for long cannot make it count
+afterwards. Journals stay: they are small, and a hole in one would let a fenced process in.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import PurePosixPath
 
-from tasks.store.drafts import DRAFT, DRAFTS
 from tasks.store.files import TEMPORARY, Files, Stat
-from tasks.store.journal import JOURNAL, Commit, Entry, Head, Journal
+from tasks.store.journal import JOURNAL, Commit, Entry, Journal, JournalHead
 from tasks.store.lease import Held, hold, silence
 from tasks.store.manifest import MANIFEST
+from tasks.store.partial_results import NAMED, PARTIAL
 
 ROWS, ATTACHED = re.compile(r"part-([0-9a-f]{8})-\d{5}\.parquet"), re.compile(r"([0-9a-f]{8})/.+")
-DRAFTED = re.compile(rf"{DRAFTS}/[0-9a-f]{{32}}/{DRAFT.pattern}")
+PARTIAL_FILE = re.compile(rf"{PARTIAL}/[0-9a-f]{{32}}/{NAMED.pattern}")
 KNOWN_DEAD = 60
 """An owner of another machine counts as dead after this many times the silence that lets others take over."""
 
@@ -101,7 +101,7 @@ def _own_files(files: Files, folder: str) -> Iterator[Stat]:
             yield from _own_files(files, f"{folder}/{name}")
 
 
-def _is_busy(journal: Journal, head: Head) -> bool:
+def _is_busy(journal: Journal, head: JournalHead) -> bool:
     """Whether somebody holds the lease who may live; or the journal's end is damaged, so that nobody can tell."""
     if head.entry is None or head.entry.position != head.position:
         return True
@@ -119,9 +119,9 @@ def _garbage_of(journal: Journal, older: timedelta) -> list[Garbage]:
     return [one for one in _all_garbage_of(journal, journal.head(), datetime.now(UTC)) if one.age >= older]
 
 
-def _all_garbage_of(journal: Journal, head: Head, now: datetime) -> Iterator[Garbage]:
+def _all_garbage_of(journal: Journal, head: JournalHead, now: datetime) -> Iterator[Garbage]:
     """A stage's attached files before its rows, which tell that they are an attempt's."""
-    commits = {stage: journal.commit(stage, head) for stage in head.stands}
+    commits = {stage: journal.commit(stage, head) for stage in head.complete}
     entries = journal.entries()
     ever = {(entry.commit.stage, entry.commit.attempt) for entry in entries if entry.commit}
     ended = _ended(entries)
@@ -150,7 +150,7 @@ def _ended(entries: Sequence[Entry]) -> dict[tuple[str, str], datetime]:
     standing: dict[str, Commit] = {}
     for entry in entries:
         for stage in [
-            stage for stage in standing if stage not in entry.stands or entry.stands[stage] == entry.position
+            stage for stage in standing if stage not in entry.complete or entry.complete[stage] == entry.position
         ]:
             ended[stage, standing.pop(stage).attempt] = entry.at
         if entry.commit:
@@ -172,8 +172,8 @@ def _why(
         return "half written"
     if name == MANIFEST:
         return None if standing else "withdrawn"
-    if DRAFTED.fullmatch(name):
-        return "draft of a complete stage" if standing else "draft of an unfinished stage"
+    if PARTIAL_FILE.fullmatch(name):
+        return "partial result of a complete stage" if standing else "partial result of an unfinished stage"
     attempt = _attempt_in(name)
     if attempt is None or attempt == standing or (stage, attempt) not in made:
         return None

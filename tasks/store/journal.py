@@ -10,7 +10,7 @@ he cannot commit, however long he was paused between looking and writing. That i
 it. The reply to a conditional put may be lost, which makes its outcome unknown: the entry is read back, and the token
 in it tells whose it is.
 
-Each entry holds all that its successors need (`owner`, `epoch`, `stands`), so readers look at the last one only.
+Each entry holds all that its successors need (`owner`, `epoch`, `complete`), so readers look at the last one only.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AliasChoices, ConfigDict, Field
 
+from tasks.settings.base import Frozen
 from tasks.settings.fingerprint import digest
 from tasks.store.files import Files, Stat
 from tasks.store.manifest import MANIFEST
@@ -38,10 +39,10 @@ JOURNAL = "_journal"
 Event = Literal["acquired", "committed", "withdrawn", "released"]
 
 
-class Commit(BaseModel):
+class Commit(Frozen):
     """That an attempt counts from here on."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(extra="ignore")
 
     stage: str
     attempt: str
@@ -52,10 +53,10 @@ class Commit(BaseModel):
     """The text of `manifest.json`, which is a copy of it for people."""
 
 
-class Entry(BaseModel):
+class Entry(Frozen):
     """One event, and how things stand after it."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(extra="ignore")
 
     position: int
     event: Event
@@ -63,8 +64,8 @@ class Entry(BaseModel):
     """Position at which the lease was acquired under which this was written."""
     owner: Owner | None
     """Who holds the lease after this; None once it is released."""
-    stands: dict[str, int]
-    """For every stage that is complete after this, the position of its commit."""
+    complete: dict[str, int] = Field(validation_alias=AliasChoices("complete", "stands"))
+    """For every stage that is complete after this, the position of its commit. Versions before 0.2 wrote `stands`."""
     token: str
     """Tells this entry from all others at its position."""
     at: datetime
@@ -75,7 +76,7 @@ class Entry(BaseModel):
 
 
 @dataclass(frozen=True)
-class Head:
+class JournalHead:
     """The end of a journal."""
 
     position: int
@@ -89,8 +90,8 @@ class Head:
         return self.entry.owner if self.entry and self.entry.position == self.position else None
 
     @property
-    def stands(self) -> dict[str, int]:
-        return self.entry.stands if self.entry else {}
+    def complete(self) -> dict[str, int]:
+        return self.entry.complete if self.entry else {}
 
 
 @dataclass(frozen=True)
@@ -106,21 +107,21 @@ class Journal:
         """Whose journal this is, for people."""
         return self.folder.removesuffix(f"/{JOURNAL}").removeprefix(self.files.root).strip("/") or self.files.url
 
-    def head(self) -> Head:
+    def head(self) -> JournalHead:
         """The last entry. One that is damaged is skipped and named: what it said counts as not said."""
         stats = self._stats()
         for stat in reversed(stats):
             if entry := self._read(stat):
-                return Head(_position(stats[-1]), entry)
-        return Head(_position(stats[-1]) if stats else 0, None)
+                return JournalHead(_position(stats[-1]), entry)
+        return JournalHead(_position(stats[-1]) if stats else 0, None)
 
     def entries(self) -> list[Entry]:
         """All that can be read, in order."""
         return [entry for stat in self._stats() if (entry := self._read(stat))]
 
-    def commit(self, stage: str, head: Head) -> Commit | None:
+    def commit(self, stage: str, head: JournalHead) -> Commit | None:
         """The commit that stands for a stage. A damaged one counts as none."""
-        position = head.stands.get(stage)
+        position = head.complete.get(stage)
         if position is None:
             return None
         if head.entry and head.entry.position == position:
@@ -163,11 +164,11 @@ class Journal:
 
 
 def entry_after(
-    head: Head,
+    head: JournalHead,
     event: Event,
     epoch: int,
     owner: Owner | None,
-    stands: Mapping[str, int],
+    complete: Mapping[str, int],
     commit: Commit | None = None,
     request: str | None = None,
 ) -> Entry:
@@ -177,7 +178,7 @@ def entry_after(
         event=event,
         epoch=epoch or head.position + 1,
         owner=owner,
-        stands=dict(stands),
+        complete=dict(complete),
         token=secrets.token_hex(8),
         at=datetime.now(UTC),
         commit=commit,

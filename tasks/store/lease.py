@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 
 from tasks.settings.errors import UserError
 from tasks.store.faults import StoreFault
-from tasks.store.journal import Commit, Entry, Event, Head, Journal, entry_after
+from tasks.store.journal import Commit, Entry, Event, Journal, JournalHead, entry_after
 from tasks.store.manifest import Manifest
 from tasks.store.owner import Owner
 
@@ -78,7 +78,7 @@ class Lease:
         self.epoch = entry.epoch
         self.owner = owner
         self.users = 1
-        self._head = Head(entry.position, entry)
+        self._head = JournalHead(entry.position, entry)
         self._doubtful = False
         self._writing = threading.RLock()
         self._ended = threading.Event()
@@ -95,14 +95,14 @@ class Lease:
             manifest=manifest.model_dump_json(indent=2),
         )
         with self._settled():
-            self._append("committed", {**self._head.stands, manifest.stage: self._head.position + 1}, commit=commit)
+            self._append("committed", {**self._head.complete, manifest.stage: self._head.position + 1}, commit=commit)
             self._publish(commit)
 
     def withdraw(self, stages: Sequence[str], request: str | None = None) -> None:
         """These stages count as not complete from here on, whatever they hold."""
         with self._settled():
-            stands = {name: position for name, position in self._head.stands.items() if name not in stages}
-            self._append("withdrawn", stands, request=request)
+            complete = {name: position for name, position in self._head.complete.items() if name not in stages}
+            self._append("withdrawn", complete, request=request)
             for stage in stages:
                 self._still_mine()
                 self.journal.files.remove(self.journal.manifest(stage))
@@ -116,8 +116,8 @@ class Lease:
             if head.entry is None or head.entry.epoch != self.epoch:
                 raise Fenced(self._lost())
             self._head = head
-            if head.stands:
-                latest = max(head.stands, key=lambda stage: head.stands[stage])  # those before it were published
+            if head.complete:
+                latest = max(head.complete, key=lambda stage: head.complete[stage])  # those before it were published
                 if commit := self.journal.commit(latest, head):
                     self._publish(commit)
             self._doubtful = False
@@ -140,7 +140,7 @@ class Lease:
         self._pulse.join(timeout=5)
         try:
             if not self._doubtful:
-                self._write(entry_after(self._head, "released", self.epoch, None, self._head.stands))
+                self._write(entry_after(self._head, "released", self.epoch, None, self._head.complete))
                 self.journal.files.remove(self.journal.heartbeat(self.epoch))
         except (StoreFault, Fenced) as error:
             log.warning("the lease on %s was not released: %s", self.journal.place, error)
@@ -155,14 +155,14 @@ class Lease:
             self._doubtful = False
 
     def _append(
-        self, event: Event, stands: dict[str, int], commit: Commit | None = None, request: str | None = None
+        self, event: Event, complete: dict[str, int], commit: Commit | None = None, request: str | None = None
     ) -> None:
-        self._write(entry_after(self._head, event, self.epoch, self.owner, stands, commit, request))
+        self._write(entry_after(self._head, event, self.epoch, self.owner, complete, commit, request))
 
     def _write(self, entry: Entry) -> None:
         if not self.journal.append(entry):
             raise Fenced(self._lost())
-        self._head = Head(entry.position, entry)
+        self._head = JournalHead(entry.position, entry)
 
     def _publish(self, commit: Commit) -> None:
         """Write the manifest that people read, last of all; unless the lease was lost since the commit."""
@@ -207,7 +207,7 @@ class _Watch:
         self._told = False
         self.moved = False
 
-    def look(self, head: Head) -> None:
+    def look(self, head: JournalHead) -> None:
         """Compare with what was seen before."""
         sign = (head.position, self._heartbeat(head))
         if sign != self._sign:
@@ -218,13 +218,13 @@ class _Watch:
     def silent(self) -> bool:
         return time.monotonic() - self._since > silence()
 
-    def tell(self, head: Head) -> None:
+    def tell(self, head: JournalHead) -> None:
         """Say once what is waited for."""
         if not self._told:
             log.info("%s is held by %s: waiting", self._journal.place, head.owner)
             self._told = True
 
-    def _heartbeat(self, head: Head) -> bytes:
+    def _heartbeat(self, head: JournalHead) -> bytes:
         try:
             return self._journal.files.read(self._journal.heartbeat(head.entry.epoch if head.entry else 0))
         except FileNotFoundError:
@@ -262,7 +262,7 @@ def _own(journal: Journal) -> Lease | None:
     return lease
 
 
-def _is_free(head: Head, watch: _Watch) -> bool:
+def _is_free(head: JournalHead, watch: _Watch) -> bool:
     """Nobody's, or of an owner who has ended or fallen silent."""
     if head.owner is None or head.owner.gone or head.owner == Owner.this():
         return True
@@ -270,10 +270,10 @@ def _is_free(head: Head, watch: _Watch) -> bool:
     return watch.silent
 
 
-def _take(journal: Journal, head: Head) -> Lease | None:
+def _take(journal: Journal, head: JournalHead) -> Lease | None:
     """Begin an epoch; None where somebody else was quicker."""
     owner = Owner.this()
-    entry = entry_after(head, "acquired", 0, owner, head.stands)
+    entry = entry_after(head, "acquired", 0, owner, head.complete)
     if not journal.append(entry):
         return None
     lease = _held[journal] = Lease(journal, entry, owner)

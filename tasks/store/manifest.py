@@ -9,8 +9,9 @@ from importlib import metadata
 from pathlib import PurePosixPath
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, JsonValue, computed_field
+from pydantic import AfterValidator, AliasChoices, ConfigDict, Field, JsonValue, computed_field
 
+from tasks.settings.base import Frozen
 from tasks.settings.fingerprint import digest
 
 MANIFEST = "manifest.json"
@@ -30,10 +31,10 @@ def _inside(path: str) -> str:
 Inside = Annotated[str, AfterValidator(_inside)]
 
 
-class StoredFile(BaseModel):
+class StoredFile(Frozen):
     """One file of an artifact."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(extra="ignore")
 
     name: Inside
     """What it is to the artifact: `part-00000.parquet`, `adapter/adapter_config.json`."""
@@ -45,17 +46,18 @@ class StoredFile(BaseModel):
     """What the object store called these bytes when they were verified; None on a disk."""
 
 
-class Manifest(BaseModel):
+class Manifest(Frozen):
     """What a complete stage made, and of what. Fields that a later version added are ignored, not refused."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(extra="ignore")
 
     stage: str
     version: int
     fingerprint: str
-    """sha256 of `identity`."""
-    identity: dict[str, JsonValue]
-    """All that went in: settings, inputs, stage version, columns. Nothing of where or how fast it ran."""
+    """sha256 of `fingerprinted`."""
+    fingerprinted: dict[str, JsonValue] = Field(validation_alias=AliasChoices("fingerprinted", "identity"))
+    """All that went in: settings, inputs, stage version, columns. Nothing of where or how fast it ran.
+    Manifests of versions before 0.2 call it `identity`."""
     row_type: str
     rows: int
     counters: dict[str, int]
@@ -69,13 +71,13 @@ class Manifest(BaseModel):
     @computed_field  # type: ignore[prop-decorator]
     @property
     def inputs(self) -> dict[str, str]:
-        """Fingerprints of the artifacts that went in, by where they stand in the identity: `team.solver`."""
+        """Fingerprints of the artifacts that went in, by where they stand in `fingerprinted`: `team.solver`."""
         return {name: text.partition("@")[0] for name, text in self.input_digests.items()}
 
     @property
     def input_digests(self) -> dict[str, str]:
         """The same with the digests of what the artifacts held: `<fingerprint>@<contents>`."""
-        return {name: text.removeprefix(ARTIFACT) for name, text in artifacts_in(self.identity)}
+        return {name: text.removeprefix(ARTIFACT) for name, text in artifacts_in(self.fingerprinted)}
 
     @property
     def contents(self) -> str:
@@ -98,7 +100,7 @@ def _version(name: str) -> str | None:
 
 
 def artifacts_in(value: JsonValue, name: str = "") -> Iterator[tuple[str, str]]:
-    """Every artifact in an identity, with its dotted name."""
+    """Every artifact in what was fingerprinted, with its dotted name."""
     match value:
         case str() if value.startswith(ARTIFACT):
             yield name, value

@@ -8,15 +8,17 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import ConfigDict
+
+from tasks.settings.base import Frozen
 
 PROC = Path("/proc")
 
 
-class Owner(BaseModel):
+class Owner(Frozen):
     """A process, named so that no later process is taken for it."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(extra="ignore")
 
     pid: int
     host: str

@@ -23,11 +23,11 @@ from tasks.settings.addresses import without_secrets
 from tasks.settings.errors import UserError
 from tasks.settings.fingerprint import digest
 from tasks.store.artifact import Artifact, Output, StaleArtifact
-from tasks.store.drafts import DRAFTS, Drafts
 from tasks.store.files import Files, open_filesystem
 from tasks.store.journal import JOURNAL, Journal
 from tasks.store.lease import Lease, hold
 from tasks.store.manifest import MANIFEST, Manifest, StoredFile, software
+from tasks.store.partial_results import PARTIAL, PartialResults
 
 R = TypeVar("R", bound=Row)
 
@@ -94,19 +94,25 @@ class Place:
     store: Store
     prefix: str
     """Relative to the store; each segment must start with a letter or digit, so no name can lead out of the store."""
+    order: tuple[str, ...] = ()
+    """Stages that are done here one after another: their folders are numbered in this order (see `folder`)."""
 
     def __post_init__(self) -> None:
         for segment in self.prefix.split("/"):
             _checked_name(segment)
 
     @classmethod
-    def round(cls, store: Store, run: str, number: int) -> Self:
-        """Round `number` of a run."""
-        return cls(store, f"runs/{_checked_name(run)}/round-{number:03d}")
+    def round(cls, store: Store, run: str, number: int, order: tuple[str, ...] = ()) -> Self:
+        """Round `number` of a run, its stages in this order."""
+        return cls(store, f"runs/{_checked_name(run)}/round-{number:03d}", order)
+
+    def folder(self, stage: str) -> str:
+        """The folder of a stage: `6-filter` for the sixth stage of the order; its bare name for any other one."""
+        return f"{self.order.index(stage) + 1}-{stage}" if stage in self.order else _checked_name(stage)
 
     def uri(self, stage: str) -> str:
         """The folder of one stage, as an fsspec URL."""
-        return f"{self.store.url}/{self.prefix}/{_checked_name(stage)}"
+        return f"{self.store.url}/{self.prefix}/{self.folder(stage)}"
 
     @property
     def journal(self) -> Journal:
@@ -120,8 +126,9 @@ class Place:
         named in the log. Where it is another attempt's, a process has written it that had lost its lease without
         knowing: what was committed counts.
         """
+        stage = self.folder(stage)
         try:
-            text = self.store.files.read(self.journal.manifest(_checked_name(stage)))
+            text = self.store.files.read(self.journal.manifest(stage))
         except (FileNotFoundError, NotADirectoryError):
             return None
         commit, where = self.journal.commit(stage, self.journal.head()), f"{self.uri(stage)}/{MANIFEST}"
@@ -161,29 +168,29 @@ class Place:
     def withdraw_from(self, stage: str, request: str | None = None, wait: bool = False) -> list[str]:
         """This stage and those after it count as not complete from here on; which ones did. Waits, or raises `Held`."""
         with self.hold(wait) as lease:
-            complete = [name for name in self.journal.head().stands if stage_order(name) >= stage_order(stage)]
+            complete = [name for name in self.journal.head().complete if stage_order(name) >= stage_order(stage)]
             lease.withdraw(complete, request)
         return sorted(complete, key=stage_order)
 
-    def drafts(self, stage: str, identity: dict[str, JsonValue]) -> Drafts:
+    def partial_results(self, stage: str, fingerprinted: dict[str, JsonValue]) -> PartialResults:
         """What a stage that computes this has made so far; for who holds the lease."""
-        return Drafts(self.store.files, f"{self._address(stage)}/{DRAFTS}/{digest(identity)[:32]}")
+        return PartialResults(self.store.files, f"{self._address(stage)}/{PARTIAL}/{digest(fingerprinted)[:32]}")
 
     def hold(self, wait: bool) -> AbstractContextManager[Lease]:
         """The lease on this place for the time of a `with`; held by another process, wait for it or raise `Held`."""
         return hold(self.journal, wait)
 
     def commit(
-        self, stage: str, row_type: type[R], output: Output[R], identity: dict[str, JsonValue], seconds: float
+        self, stage: str, row_type: type[R], output: Output[R], fingerprinted: dict[str, JsonValue], seconds: float
     ) -> Artifact[R]:
         """Store the output under a new attempt's id, then make it count. Until then the older artifact stands.
 
         Raises `StoreFault` or `Fenced`; then nothing counts that did not count before.
         """
-        attempt = secrets.token_hex(4)
+        stage, attempt = self.folder(stage), secrets.token_hex(4)
         with self.hold(wait=True) as lease:
             files = list(self._put_files(stage, attempt, row_type, output))
-            manifest = _manifest(stage, attempt, row_type, output, identity, files, seconds)
+            manifest = _manifest(stage, attempt, row_type, output, fingerprinted, files, seconds)
             lease.commit(manifest)
         return Artifact(self.uri(stage), row_type, manifest)
 
@@ -200,7 +207,7 @@ class Place:
         return StoredFile(name=name, path=path, size=size, sha256=sha256, etag=etag)
 
     def _address(self, stage: str) -> str:
-        return f"{self.store.root}/{self.prefix}/{_checked_name(stage)}"
+        return f"{self.store.root}/{self.prefix}/{self.folder(stage)}"
 
 
 def _manifest(
@@ -208,16 +215,16 @@ def _manifest(
     attempt: str,
     row_type: type[Row],
     output: Output[Any],
-    identity: dict[str, JsonValue],
+    fingerprinted: dict[str, JsonValue],
     files: Sequence[StoredFile],
     seconds: float,
 ) -> Manifest:
-    version = identity.get("version")
+    version = fingerprinted.get("version")
     return Manifest(
         stage=stage,
         version=version if isinstance(version, int) else 1,
-        fingerprint=digest(identity),
-        identity=identity,
+        fingerprint=digest(fingerprinted),
+        fingerprinted=fingerprinted,
         row_type=row_type.__name__,
         rows=len(output.rows),
         counters=dict(output.counters),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from tasks.store.drafts import Drafts
+from tasks.store.partial_results import PartialResults
 
 CHECKPOINT = "checkpoint-"
 
@@ -27,16 +27,16 @@ class Checkpoints(Protocol):
 
 @dataclass(frozen=True)
 class StoredCheckpoints:
-    """A training's checkpoints as drafts of its stage."""
+    """A training's checkpoints as partial results of its stage."""
 
-    drafts: Drafts
+    partial: PartialResults
 
     def restore(self, folder: Path) -> None:
         """Unpack the last whole checkpoint into the folder; nothing where there is none."""
         for name in reversed(self._names()):
             with tempfile.TemporaryDirectory() as temporary:
                 local = Path(temporary) / name
-                if self.drafts.fetch(name, local):
+                if self.partial.fetch(name, local):
                     with tarfile.open(local) as archive:
                         archive.extractall(folder, filter="data")
                     return
@@ -49,8 +49,8 @@ class StoredCheckpoints:
             local = Path(temporary) / name
             with tarfile.open(local, "w") as archive:
                 archive.add(checkpoint, checkpoint.name)
-            self.drafts.keep(name, local)
-        self.drafts.discard(*(other for other in earlier if other != name))
+            self.partial.keep(name, local)
+        self.partial.discard(*(other for other in earlier if other != name))
 
     def _names(self) -> list[str]:
-        return [name for name in self.drafts.names if name.startswith(CHECKPOINT)]
+        return [name for name in self.partial.names if name.startswith(CHECKPOINT)]

@@ -30,7 +30,7 @@ class Reward:
     """What a rollout earned, and of what it is made (logged, not used)."""
 
     total: float
-    parts: Mapping[str, float] = field(default_factory=dict)
+    terms: Mapping[str, float] = field(default_factory=dict)
 
 
 RewardFunction = Callable[[Sequence[Rollout]], Sequence[Reward]]

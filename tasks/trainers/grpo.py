@@ -38,15 +38,15 @@ from transformers.trainer_utils import get_last_checkpoint
 from trl.trainer.grpo_trainer import GRPOTrainer
 from trl.trainer.utils import use_adapter
 
-from tasks.engines.decode import Sample, encode, sample
+from tasks.engines.decode import SampledTokens, encode, sample
 from tasks.engines.inputs import VisionCache
 from tasks.engines.request import Request, Sampling
 from tasks.records import Step
 from tasks.trainers.advantages import Scale, advantages, has_spread, informative
-from tasks.trainers.beside import Beside
 from tasks.trainers.checkpoints import Checkpoints
 from tasks.trainers.example import Example, Reward, RewardFunction, Rollout
-from tasks.trainers.packing import Context, Pack, Row, context, pack, score
+from tasks.trainers.packing import Context, Pack, PackedRow, context, pack, score
+from tasks.trainers.rollout_engine import RolloutEngine
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ class Trajectory:
     """One rollout that trains."""
 
     prompt: Context
-    sample: Sample
+    sample: SampledTokens
     advantage: float
 
 
@@ -136,7 +136,7 @@ class GRPO(GRPOTrainer):
         reward: RewardFunction,
         on_step: Callable[[Step], None] | None,
         checkpoints: Checkpoints | None,
-        beside: Beside | None,
+        beside: RolloutEngine | None,
         **arguments: Any,
     ) -> None:
         super().__init__(reward_funcs=_never, **arguments)
@@ -227,14 +227,14 @@ class GRPO(GRPOTrainer):
             encoded = encode(self._bare, self.processing_class, requests, self._vision)
             return [context(self._bare, prompt) for prompt in encoded]
 
-    def _sample(self, requests: Sequence[Request], prompts: Sequence[Context]) -> list[list[Sample]]:
+    def _sample(self, requests: Sequence[Request], prompts: Sequence[Context]) -> list[list[SampledTokens]]:
         """Samples by the policy as it now stands."""
         if self._beside is not None:
             return self._beside.sample(self.policy, requests, prompts)
         return sample(self.policy, self.processing_class, requests, vision=self._vision)
 
     def _rewards(
-        self, examples: Sequence[Example], groups: Sequence[Sequence[Sample]]
+        self, examples: Sequence[Example], groups: Sequence[Sequence[SampledTokens]]
     ) -> tuple[NDArray[np.float64], list[Reward]]:
         """Totals (prompts, rollouts), and every reward."""
         owners = [example for example, group in zip(examples, groups, strict=True) for _ in group]
@@ -250,7 +250,7 @@ class GRPO(GRPOTrainer):
         return totals.reshape(len(groups), -1), earned
 
     def _trajectories(
-        self, prompts: Sequence[Context], groups: Sequence[Sequence[Sample]], rewards: NDArray[np.float64]
+        self, prompts: Sequence[Context], groups: Sequence[Sequence[SampledTokens]], rewards: NDArray[np.float64]
     ) -> list[list[Trajectory]]:
         """The groups that train. An advantage of 0 has no gradient but counts in averages, unless it is dropped."""
         kept = informative(rewards) if self._layout.drop_uniform else np.ones(len(groups), dtype=bool)
@@ -416,7 +416,9 @@ def micro_batch(rows: Sequence[Sequence[Trajectory]]) -> MicroBatch:
     starts = np.cumsum([0, *map(len, rows)]).tolist()
     packed = pack(
         [
-            Row(row[0].prompt, tuple(torch.tensor(t.sample.ids) for t in row), tuple(range(start, start + len(row))))
+            PackedRow(
+                row[0].prompt, tuple(torch.tensor(t.sample.ids) for t in row), tuple(range(start, start + len(row)))
+            )
             for row, start in zip(rows, starts, strict=False)
         ]
     )
@@ -429,18 +431,18 @@ def micro_batch(rows: Sequence[Sequence[Trajectory]]) -> MicroBatch:
 
 
 def measurements(
-    rewards: NDArray[np.float64], earned: Sequence[Reward], groups: Sequence[Sequence[Sample]]
+    rewards: NDArray[np.float64], earned: Sequence[Reward], groups: Sequence[Sequence[SampledTokens]]
 ) -> dict[str, Any]:
     """What a generation says of itself, by the names of `Step`'s columns."""
-    names = sorted({name for reward in earned for name in reward.parts})
+    names = sorted({name for reward in earned for name in reward.terms})
     return {
         "kl": 0.0,
         "reward": float(rewards.mean()),
         "reward_sd": float(rewards.std()),
         "tokens": float(np.mean([len(sample.ids) for group in groups for sample in group])),
         "active": float(has_spread(rewards).mean()),
-        "parts": names,
-        "part_means": [float(np.mean([reward.parts.get(name, 0.0) for reward in earned])) for name in names],
+        "reward_terms": names,
+        "reward_term_means": [float(np.mean([reward.terms.get(name, 0.0) for reward in earned])) for name in names],
     }
 
 

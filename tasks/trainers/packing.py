@@ -46,7 +46,7 @@ class Context:
 
 
 @dataclass(frozen=True, eq=False)
-class Row:
+class PackedRow:
     """A prompt and some of its completions; `numbers` are the completions' places in the micro-batch's tables."""
 
     prompt: Context
@@ -70,7 +70,7 @@ class Pack:
     visual: Tensor
     """(R, L) bool: where the features go."""
     source: tuple[Tensor, Tensor]
-    """Row and column of the token before each completion token: 2 x (T,) int64."""
+    """PackedRow and column of the token before each completion token: 2 x (T,) int64."""
     target: Tensor
     """(T,) int64: the completion tokens."""
     place: tuple[Tensor, Tensor]
@@ -91,7 +91,7 @@ def context(model: Any, prompt: Encoded) -> Context:
     return Context(ids, positions, prompt.vision.features, visual)
 
 
-def pack(rows: Sequence[Row]) -> Pack:
+def pack(rows: Sequence[PackedRow]) -> Pack:
     """Rows as one batch. The numbers of their completions must be 0 .. n - 1 in some order."""
     ids = pad_sequence([torch.cat([row.prompt.ids, *row.completions]) for row in rows], batch_first=True)
     segments = pad_sequence([_segments(row) for row in rows], batch_first=True, padding_value=PADDING)
@@ -169,18 +169,18 @@ def _table(values: Tensor, batch: Pack) -> Tensor:
     return values.new_zeros(batch.shape).index_put(batch.place, values)
 
 
-def _segments(row: Row) -> Tensor:
+def _segments(row: PackedRow) -> Tensor:
     lengths = torch.tensor([len(row.prompt.ids), *map(len, row.completions)])
     return torch.repeat_interleave(torch.arange(len(lengths)), lengths).to(row.prompt.ids.device)
 
 
-def _row_positions(row: Row) -> Tensor:
+def _row_positions(row: PackedRow) -> Tensor:
     """(3, row): each completion goes on where the prompt ends."""
     start = int(row.prompt.positions.max()) + 1
     return torch.cat([row.prompt.positions, *(_text_positions(ids, start) for ids in row.completions)], dim=1)
 
 
-def _spots(line: int, row: Row) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+def _spots(line: int, row: PackedRow) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
     """Per completion: its row, the columns that predict its tokens, its number, and the places of its tokens."""
     last = len(row.prompt.ids) - 1
     start = last + 1

@@ -29,29 +29,28 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from tasks.engines.model_folder import check_adapter, check_model
 from tasks.engines.request import Adapter, Sampling
 from tasks.engines.vllm import VLLM
 from tasks.execution.device import device_of
 from tasks.records import Step
+from tasks.settings.base import Settings
 from tasks.settings.errors import UserError, first_line
-from tasks.settings.fingerprint import Execution
+from tasks.settings.fingerprint import NotFingerprinted
 from tasks.trainers.checkpoints import Checkpoints
 from tasks.trainers.example import Example, RewardFunction
 
 if TYPE_CHECKING:
-    from tasks.trainers.beside import Beside
     from tasks.trainers.grpo import GRPO, Layout
+    from tasks.trainers.rollout_engine import RolloutEngine
 
 LANGUAGE_LINEARS = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
 
 
-class LoRA(BaseModel):
+class LoRA(Settings):
     """A low-rank adapter on the language model's linear layers (arXiv 2106.09685)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     rank: Annotated[int, Field(ge=1)] = 16
     """Rank of the update. vLLM serves 1, 8, 16, 32, 64, 128, 256, 320, 512."""
@@ -63,10 +62,8 @@ class LoRA(BaseModel):
     """Regular expression that a layer's whole name must match. The vision tower stays frozen."""
 
 
-class TRL(BaseModel):
+class TRL(Settings):
     """GRPO with TRL's trainer."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     kind: Literal["trl"] = "trl"
     """This trainer."""
@@ -93,7 +90,7 @@ class TRL(BaseModel):
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
     """Gradients are scaled down to this norm."""
 
-    interpolation: Annotated[float, Field(gt=0, le=1)] = 1.0
+    weight_averaging: Annotated[float, Field(gt=0, le=1)] = 1.0
     """How far from the start (0) to the trained weights (1) the kept ones lie. In between they keep more of what the
     start could do and the training never asked for (WiSE-FT, arXiv 2109.01903); the paper keeps the trained ones."""
 
@@ -127,18 +124,18 @@ class TRL(BaseModel):
     """Rollouts by a vLLM beside the model in training, which serves the adapter as it is; null: by that model itself.
     Seen on a CPU only."""
 
-    device: Annotated[Literal["auto", "cpu", "cuda"], Execution] = "auto"
+    device: Annotated[Literal["auto", "cpu", "cuda"], NotFingerprinted] = "auto"
     """Where to train; auto takes a GPU where there is one."""
-    threads: Annotated[int, Field(ge=0), Execution] = 1
+    threads: Annotated[int, Field(ge=0), NotFingerprinted] = 1
     """CPU threads; 0 leaves torch's setting. On small models one is faster than two on a busy machine."""
-    micro_batch: Annotated[int, Field(ge=1), Execution] = 4096
+    micro_batch: Annotated[int, Field(ge=1), NotFingerprinted] = 4096
     """Tokens (padding included) that go through the model together."""
-    row_tokens: Annotated[int, Field(ge=1), Execution] = 320
+    row_tokens: Annotated[int, Field(ge=1), NotFingerprinted] = 320
     """Tokens of a prompt and of the completions that share its forward pass (at least one does). Halves the time for
     9 short completions; attention within a row costs more than it saves beyond about 300. 1: no sharing."""
-    gradient_checkpointing: Annotated[bool, Execution] = False
+    gradient_checkpointing: Annotated[bool, NotFingerprinted] = False
     """Recompute activations in the backward pass: less memory, a third more time."""
-    save_steps: Annotated[int, Field(ge=1), Execution] = 5
+    save_steps: Annotated[int, Field(ge=1), NotFingerprinted] = 5
     """Steps between checkpoints: so many a killed training loses at most."""
 
     @model_validator(mode="after")
@@ -186,21 +183,23 @@ class TRL(BaseModel):
                 )
                 start_weights = _trainable(trainer.policy)
                 trainer.go_on(scratch)
-            _interpolate(trainer.policy, start_weights, self.interpolation)
+            _interpolate(trainer.policy, start_weights, self.weight_averaging)
             trainer.check_finite()
             write(trainer.policy, out)
             return trainer.steps
 
     @contextmanager
-    def _engine_beside(self, model: str, write: Callable[[Any, Path], None], scratch: Path) -> Iterator[Beside | None]:
-        from tasks.trainers.beside import Beside
+    def _engine_beside(
+        self, model: str, write: Callable[[Any, Path], None], scratch: Path
+    ) -> Iterator[RolloutEngine | None]:
+        from tasks.trainers.rollout_engine import RolloutEngine
 
         if self.vllm is None:
             yield None
             return
         engine = self.vllm.open(model)
         try:
-            yield Beside(engine, write, scratch)
+            yield RolloutEngine(engine, write, scratch)
         finally:
             engine.close()
 
@@ -214,7 +213,7 @@ class TRL(BaseModel):
         seed: int,
         on_step: Callable[[Step], None] | None,
         checkpoints: Checkpoints | None,
-        beside: Beside | None,
+        beside: RolloutEngine | None,
     ) -> GRPO:
         from datasets import Dataset
         from transformers import PrinterCallback

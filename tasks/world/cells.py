@@ -106,7 +106,7 @@ GRIDS = Family(
 
 
 @dataclass(frozen=True)
-class Table:
+class DigitTable:
     """Square rows of digits."""
 
     rows: tuple[tuple[int, ...], ...]
@@ -116,12 +116,12 @@ class Table:
         return tuple(zip(*self.rows, strict=True))
 
 
-def _table_facts(rng: Random, level: int) -> Table:
+def _table_facts(rng: Random, level: int) -> DigitTable:
     side, top = (2, 3, 3)[level - 1], (5, 5, 9)[level - 1]
-    return Table(tuple(tuple(rng.randint(0, top) for _ in range(side)) for _ in range(side)))
+    return DigitTable(tuple(tuple(rng.randint(0, top) for _ in range(side)) for _ in range(side)))
 
 
-def _draw_table(canvas: Canvas, table: Table, rng: Random) -> None:
+def _draw_table(canvas: Canvas, table: DigitTable, rng: Random) -> None:
     side = len(table.rows)
     width = 2 * CELL if side == 2 else CELL
     (left, top), ink = jitter(rng), COLORS[rng.choice(("black", "blue", "red"))]
@@ -134,7 +134,7 @@ def _draw_table(canvas: Canvas, table: Table, rng: Random) -> None:
             canvas.text((left + (c + 0.5) * width, top + (r + 0.5) * width), str(digit), 22 if side == 3 else 30, ink)
 
 
-def _line_sum(table: Table, slots: Slots, rng: Random) -> Solution | None:
+def _line_sum(table: DigitTable, slots: Slots, rng: Random) -> Solution | None:
     lines = {"row": table.rows, "column": table.columns}.get(slots["line"])
     if lines is None or not slots["i"].isdigit() or not 1 <= int(slots["i"]) <= len(lines):
         return None
@@ -144,7 +144,7 @@ def _line_sum(table: Table, slots: Slots, rng: Random) -> Solution | None:
     return Solution(total(values), str(sum(values)))
 
 
-def _digit(table: Table, slots: Slots, rng: Random) -> Solution | None:
+def _digit(table: DigitTable, slots: Slots, rng: Random) -> Solution | None:
     place = _indices(slots, len(table.rows))
     if place is None:
         return None
@@ -153,13 +153,13 @@ def _digit(table: Table, slots: Slots, rng: Random) -> Solution | None:
     return Solution(", ".join(map(str, line)), str(table.rows[r][c]))
 
 
-def _largest_digit(table: Table, slots: Slots, rng: Random) -> Solution:
+def _largest_digit(table: DigitTable, slots: Slots, rng: Random) -> Solution:
     by_rows = rng.random() < 0.5
     tops = [max(line) for line in (table.rows if by_rows else table.columns)]
     return Solution(f"{'rows' if by_rows else 'columns'} {', '.join(map(str, tops))}", str(max(tops)))
 
 
-def _table_sum(table: Table, slots: Slots, rng: Random) -> Solution:
+def _table_sum(table: DigitTable, slots: Slots, rng: Random) -> Solution:
     by_rows = rng.random() < 0.5
     sums = [sum(line) for line in (table.rows if by_rows else table.columns)]
     return Solution(f"{'rows' if by_rows else 'columns'} {total(sums)}", str(sum(sums)))

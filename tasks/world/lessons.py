@@ -1,6 +1,6 @@
 """What the embedded base model is taught: each role's prompt and one valid reply, drawn from a scene.
 
-The prompts are those of `configs/embedded.yaml`; a test renders both and compares them.
+The prompts are those of `configs/tiny.yaml`; a test renders both and compares them.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ _URL = re.compile(r"world://([a-z%0-9]+)/(\d+)\?seed=(\d+)")
 
 
 @dataclass(frozen=True)
-class Query:
+class SceneQuestion:
     """A question of the grammar about one scene, with one way to its exact answer."""
 
     text: str
@@ -84,14 +84,14 @@ class Scene:
         """True descriptions, from the shortest to the most exact."""
         return tuple(self.family.captions(self.facts))
 
-    def question(self, rng: Random) -> Query:
+    def question(self, rng: Random) -> SceneQuestion:
         """One question of the family's grammar, each kind equally likely, and one way to its answer."""
         choices = [(kind, kind.options(self.facts)) for kind in self.family.kinds]
         kind, options = rng.choice([(kind, options) for kind, options in choices if options])
         slots = rng.choice(options)
         solution = kind.solve(self.facts, slots, rng)
         assert solution is not None, f"{self.url}: {kind.template} {slots} has no answer"
-        return Query(kind.template.format(**slots), kind.answer, solution)
+        return SceneQuestion(kind.template.format(**slots), kind.answer, solution)
 
     def solve(self, question: str, rng: Random) -> Solution | None:
         """One way to the exact answer; None for a question outside the grammar or one that the picture leaves open."""

@@ -23,5 +23,5 @@ class Seeds:
 CORPUS = Seeds(0, 10**8)
 HELDOUT = Seeds(10**8, 2 * 10**8)
 VALIDATION = Seeds(2 * 10**8, 3 * 10**8)
-CANARY = Seeds(3 * 10**8, 4 * 10**8)
+GOLD = Seeds(3 * 10**8, 4 * 10**8)
 PRETRAINING = Seeds(10**9, 2 * 10**9)

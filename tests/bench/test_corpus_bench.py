@@ -22,15 +22,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tasks.corpora import Laion
+from tasks.corpora import LaionCorpus
 from tasks.corpora.decode import check_of
 from tasks.corpora.sample import Location, Sample
-from tasks.corpora.table import Rows
+from tasks.corpora.table import SampleTable
 from tasks.corpora.tar import members
 from tasks.corpus import add_to_corpus, build_corpus, embed
 from tasks.records import to_table
 from tasks.records.prompt import upright_rgb
-from tasks.retrieval import LibraryConfig
+from tasks.retrieval import RetrievalConfig
 from tasks.retrieval.clip import Clip, Preprocess
 from tasks.settings.overlay import ROOT
 from tasks.store import Place, Store
@@ -41,18 +41,18 @@ SHARDS, PICTURES, WANTED = 20, 1000, 1000
 BUCKET = "corpus-bench"
 
 
-class Shelf(NamedTuple):
+class CorpusHandle(NamedTuple):
     """Shards of about 61 MB, and the rows that a build would keep of them."""
 
     folder: Path
-    rows: Rows
+    rows: SampleTable
 
     def wanted(self, seed: int) -> list[str]:
         return Random(seed).sample(self.rows.table["key"].to_pylist(), WANTED)
 
 
 @pytest.fixture(scope="module")
-def shelf(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> CorpusHandle:
     folder, samples, jpegs = tmp_path_factory.mktemp("shelf"), [], photographs(40)
     for shard in range(SHARDS):
         name, draw = f"{shard:05d}", Random(shard)
@@ -70,7 +70,7 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
             for one in members(io.BytesIO(data), 1 << 30)
             if one.name.endswith(".jpg")
         ]
-    return Shelf(folder, Rows(to_table(Sample, samples)))
+    return CorpusHandle(folder, SampleTable(to_table(Sample, samples)))
 
 
 def photographs(count: int) -> list[bytes]:
@@ -102,7 +102,7 @@ def best(work: Callable[[], Any], times: int = 5) -> float:
 
 
 @contextmanager
-def opened(shelf: Shelf, keys: list[str]) -> Iterator[list[tuple[int, Location]]]:
+def opened(shelf: CorpusHandle, keys: list[str]) -> Iterator[list[tuple[int, Location]]]:
     """Open files and known offsets: what a bare `pread` needs."""
     files = {path.stem: os.open(path, os.O_RDONLY) for path in shelf.folder.glob("*.tar")}
     try:
@@ -112,7 +112,7 @@ def opened(shelf: Shelf, keys: list[str]) -> Iterator[list[tuple[int, Location]]
             os.close(descriptor)
 
 
-def scan(shelf: Shelf, keys: list[str]) -> int:
+def scan(shelf: CorpusHandle, keys: list[str]) -> int:
     """What webdataset has for reading by key: all samples of the shards in order, until the last one was seen."""
     import webdataset
 
@@ -125,7 +125,7 @@ def scan(shelf: Shelf, keys: list[str]) -> int:
     return len(left)
 
 
-def by_name(shelf: Shelf, key: str) -> bytes:
+def by_name(shelf: CorpusHandle, key: str) -> bytes:
     shard, _, name = key.partition("/")
     with tarfile.open(shelf.folder / f"{shard}.tar") as tar:
         member = tar.extractfile(f"{name}.jpg")
@@ -135,8 +135,8 @@ def by_name(shelf: Shelf, key: str) -> bytes:
 
 @pytest.mark.bench
 @pytest.mark.timeout(1800)
-def test_a_thousand_pictures_by_key(shelf: Shelf, benchmark: Any) -> None:
-    corpus, keys = Laion(shards=str(shelf.folder)), shelf.wanted(0)
+def test_a_thousand_pictures_by_key(shelf: CorpusHandle, benchmark: Any) -> None:
+    corpus, keys = LaionCorpus(shards=str(shelf.folder)), shelf.wanted(0)
     shelf.rows.locate(shelf.wanted(1))
     assert [found.data for found in corpus.pictures(shelf.rows.locate(keys[:5]))] == [
         by_name(shelf, key) for key in keys[:5]
@@ -163,7 +163,7 @@ def test_a_thousand_pictures_by_key(shelf: Shelf, benchmark: Any) -> None:
 @pytest.mark.bench
 @pytest.mark.timeout(1800)
 @pytest.mark.skipif(not os.environ.get("AWS_ENDPOINT_URL"), reason="needs an S3 server: AWS_ENDPOINT_URL and keys")
-def test_a_thousand_pictures_from_an_object_store(shelf: Shelf, benchmark: Any) -> None:
+def test_a_thousand_pictures_from_an_object_store(shelf: CorpusHandle, benchmark: Any) -> None:
     from tasks.store.files import open_filesystem
 
     fs, _ = open_filesystem(f"s3://{BUCKET}")
@@ -171,7 +171,7 @@ def test_a_thousand_pictures_from_an_object_store(shelf: Shelf, benchmark: Any) 
         fs.mkdir(BUCKET)
     for path in shelf.folder.glob("*.tar"):
         fs.put_file(str(path), f"{BUCKET}/{path.name}")
-    corpus, wanted = Laion(shards=f"s3://{BUCKET}"), shelf.rows.locate(shelf.wanted(0))
+    corpus, wanted = LaionCorpus(shards=f"s3://{BUCKET}"), shelf.rows.locate(shelf.wanted(0))
     with counted(fs) as requests:
         start = time.perf_counter()
         pictures = corpus.pictures(wanted)
@@ -216,16 +216,16 @@ def test_one_shard_more_beside_a_rebuild(tmp_path: Path, benchmark: Any) -> None
         folder.mkdir(exist_ok=True)
         pieces = [m for i in range(400) for m in members_of(f"{name}{i:04d}", jpegs, draw)]
         (folder / f"{name}.tar").write_bytes(tar_bytes(pieces))
-    config = LibraryConfig(clip=Clip(model=f"local-dir:{write_tiny_clip(tmp_path / 'clip')}"))
+    config = RetrievalConfig(clip=Clip(model=f"local-dir:{write_tiny_clip(tmp_path / 'clip')}"))
     config.clip.open()
     place = Place(Store(str(tmp_path / "store")), "corpora/bench")
-    build_corpus(place, Laion(shards=str(shards)), config)
+    build_corpus(place, LaionCorpus(shards=str(shards)), config)
     start = time.process_time()
-    benchmark.pedantic(lambda: add_to_corpus(place, Laion(shards=str(more))), rounds=1)
+    benchmark.pedantic(lambda: add_to_corpus(place, LaionCorpus(shards=str(more))), rounds=1)
     added = time.process_time() - start
     (more / "00020.tar").rename(shards / "00020.tar")
     start = time.process_time()
-    build_corpus(Place(place.store, "corpora/again"), Laion(shards=str(shards)), config)
+    build_corpus(Place(place.store, "corpora/again"), LaionCorpus(shards=str(shards)), config)
     rebuilt = time.process_time() - start
     told = {"add, CPU s": added, "rebuild, CPU s": rebuilt, "rebuild / add": rebuilt / added}
     tell(told, benchmark)
@@ -244,7 +244,11 @@ def test_embedding_beside_its_slower_half(tmp_path: Path, benchmark: Any) -> Non
     jpegs, name = photographs(40), "00000"
     pieces = [m for i in range(256) for m in members_of(f"{name}{i:04d}", jpegs, Random(i))]
     (tmp_path / f"{name}.tar").write_bytes(tar_bytes(pieces))
-    corpus, model, data = Laion(shards=str(tmp_path)), Clip().open(), [data for name, data in pieces if ".jpg" in name]
+    corpus, model, data = (
+        LaionCorpus(shards=str(tmp_path)),
+        Clip().open(),
+        [data for name, data in pieces if ".jpg" in name],
+    )
     bare = open_clip_model()
     with corpus.shard(name) as source:
         pictures = [read.image for read in source.read(model.fit) if read.image is not None]

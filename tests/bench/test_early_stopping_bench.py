@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tasks.config import Draw, FilterConfig, Looks, load_config
+from tasks.config import Draw, EarlyStopping, FilterConfig, load_config
 from tasks.filter import judge
 from tasks.grading import vote
 from tasks.labelling.early_stopping import Settled, decides_keeping, decides_reward
-from tasks.players.sampler import Cast, Posed
+from tasks.players.sampler import AskedQuestion, Sampler
 from tasks.players.team import Team
 from tasks.records import Answers, Reject
 from tasks.records.prompt import Picture
@@ -30,36 +30,39 @@ from tasks.world.splits import CORPUS
 PICTURES, DRAW = 300, Draw()
 
 
-def begun(answers: Answers, looks: Looks, settled: Settled) -> Answers:
+def begun(answers: Answers, early_stopping: EarlyStopping, settled: Settled) -> Answers:
     """The answers that are drawn before the question is settled."""
-    for first, count in looks.of(len(answers)):
+    for first, count in early_stopping.of(len(answers)):
         if settled(answers[: first + count]):
             return answers[: first + count]
     return answers
 
 
-def own_questions(cast: Cast) -> list[Posed]:
+def own_questions(sampler: Sampler) -> list[AskedQuestion]:
     rng = Random(0)
     scenes = [Scene(rng.choice(DOMAINS), rng.randint(1, 3), CORPUS.draw(rng)) for _ in range(PICTURES)]
     pictures = [Picture(scene.url, scene.png()) for scene in scenes]
-    drafts = [questioner.parse(text) for (text,) in cast.ask(pictures, 1, DRAW)]
+    drafts = [questioner.parse(text) for (text,) in sampler.ask(pictures, 1, DRAW)]
     return [
-        Posed(picture, draft.text, draft.kind)
+        AskedQuestion(picture, draft.text, draft.kind)
         for picture, draft in zip(pictures, drafts, strict=True)
         if not isinstance(draft, Reject)
     ]
 
 
-def filtered(full: Sequence[Answers], config: FilterConfig, looks: Looks) -> dict[str, float]:
+def filtered(full: Sequence[Answers], config: FilterConfig, early_stopping: EarlyStopping) -> dict[str, float]:
     """Share of answers saved, and of questions that are kept or dropped otherwise than by all answers."""
-    early = [begun(answers, looks, decides_keeping(config, looks.tolerance)) for answers in full]
+    early = [begun(answers, early_stopping, decides_keeping(config, early_stopping.tolerance)) for answers in full]
     other = [(judge(a, config)[2] is None) != (judge(b, config)[2] is None) for a, b in zip(early, full, strict=True)]
     return {"answers saved, %": 100 * saved(early, full), "decided otherwise, %": 100 * float(np.mean(other))}
 
 
-def paid(full: Sequence[Answers], looks: Looks) -> dict[str, float]:
+def paid(full: Sequence[Answers], early_stopping: EarlyStopping) -> dict[str, float]:
     """Share of answers saved; mean and mean absolute difference of the difficulty against all answers."""
-    early = [begun(answers, looks, decides_reward(len(answers), "paper", looks.tolerance)) for answers in full]
+    early = [
+        begun(answers, early_stopping, decides_reward(len(answers), "paper", early_stopping.tolerance))
+        for answers in full
+    ]
     values = [difficulty([vote(answers).agreement for answers in part], "paper") for part in (early, full)]
     change = values[0] - values[1]
     return {
@@ -80,22 +83,24 @@ def test_what_stopping_early_saves_and_costs(benchmark: Any) -> None:
 
     torch.set_num_threads(1)
     config = load_config()
-    with Team.base(config).open(seed=1) as cast:
-        put = own_questions(cast)
-        full = cast.answer(put, config.filter.answers, DRAW)
-        looks = Looks(first=4, more=1)
+    with Team.base(config).open(seed=1) as sampler:
+        put = own_questions(sampler)
+        full = sampler.answer(put, config.filter.answers, DRAW)
+        early_stopping = EarlyStopping(first=4, more=1)
         settled = decides_keeping(config.filter, 0.0)
         seconds = {}
-        for name, chosen in {"all": None, "looks": Looks(first=5, more=2)}.items():
+        for name, chosen in {"all": None, "early_stopping": EarlyStopping(first=5, more=2)}.items():
             start = time.process_time()
-            cast.answer_until(put, config.filter.answers, DRAW, chosen, settled)
+            sampler.answer_until(put, config.filter.answers, DRAW, chosen, settled)
             seconds[name] = time.process_time() - start
-        benchmark.pedantic(lambda: cast.answer_until(put, config.filter.answers, DRAW, looks, settled), rounds=1)
+        benchmark.pedantic(
+            lambda: sampler.answer_until(put, config.filter.answers, DRAW, early_stopping, settled), rounds=1
+        )
     told = {
-        f"filter, risk {risk}": filtered(full, config.filter, Looks(first=4, more=1, tolerance=risk))
+        f"filter, risk {risk}": filtered(full, config.filter, EarlyStopping(first=4, more=1, tolerance=risk))
         for risk in (0.0, 0.05, 0.1, 0.2)
     } | {
-        f"reward, tolerance {tolerance}": paid(full, Looks(first=4, more=1, tolerance=tolerance))
+        f"reward, tolerance {tolerance}": paid(full, EarlyStopping(first=4, more=1, tolerance=tolerance))
         for tolerance in (0.1, 0.15, 0.2)
     }
     print(f"\n{len(put)} questions; time of looks 5+2+2 / time of all at once: {seconds['looks'] / seconds['all']:.2f}")

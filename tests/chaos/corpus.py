@@ -5,9 +5,9 @@ from __future__ import annotations
 import open_clip  # noqa: F401  # what a child needs is imported before it is forked
 import pandas  # noqa: F401
 
-from tasks.corpora import Laion
+from tasks.corpora import LaionCorpus
 from tasks.corpus import add_to_corpus, build_corpus
-from tasks.retrieval import LibraryConfig
+from tasks.retrieval import RetrievalConfig
 from tasks.retrieval.clip import Clip
 from tasks.store import Place, Store
 
@@ -16,6 +16,6 @@ def play(store: str, run: str, clip: str, shards: str = "", added: str = "") -> 
     """Build the corpus `run` from `shards`, or add the shards of `added` to it."""
     place = Place(Store(store), f"corpora/{run}")
     if shards:
-        build_corpus(place, Laion(shards=shards), LibraryConfig(clip=Clip(model=f"local-dir:{clip}")))
+        build_corpus(place, LaionCorpus(shards=shards), RetrievalConfig(clip=Clip(model=f"local-dir:{clip}")))
     if added:
-        add_to_corpus(place, Laion(shards=added))
+        add_to_corpus(place, LaionCorpus(shards=added))

@@ -45,6 +45,7 @@ def player_of(kind: str) -> Callable[..., None]:
     import peft  # noqa: F401
     from trl.trainer import grpo_trainer  # noqa: F401
 
+    from flows.history import start_of
     from flows.round import play_round
     from tasks.config import load_config
     from tasks.store import Place, Store
@@ -53,7 +54,7 @@ def player_of(kind: str) -> Callable[..., None]:
 
     def play(store: str, run: str) -> None:
         with Place.round(Store(store), run, 1).hold(wait=True):
-            play_round.fn(config, run, 1, store)
+            play_round(config, Store(store), run, 1, start_of(config, Store(store), run, 1))
 
     return play
 

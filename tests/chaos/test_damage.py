@@ -48,7 +48,7 @@ def read_by_readers(store: Store) -> list[Path]:
     """Files that decide what is complete and what it holds: data, manifests, commits that stand, the journal's end."""
     journal = Place.round(store, "r", 1).journal
     head = journal.head()
-    entries = [Path(journal.path(position)) for position in (*head.stands.values(), head.position)]
+    entries = [Path(journal.path(position)) for position in (*head.complete.values(), head.position)]
     return (
         sorted(file for file in Path(store.root).rglob("*") if file.is_file() and "_journal" not in file.parts)
         + entries

@@ -59,7 +59,7 @@ def wait_until_gone(one: Player) -> None:
     [
         ("scripted", 3, 0.9),
         ("scripted", 200, 0.4),
-        ("embedded", 20, 0.4),
+        ("tiny", 20, 0.4),
     ],
 )
 def test_a_whole_round_killed_at_random_moments_has_the_curriculum_of_an_undisturbed_one(
@@ -95,10 +95,10 @@ def test_a_training_killed_after_any_store_call_ends_with_the_adapter_of_an_undi
             first = one.play(store.url, run, calls=calls, during=stage)
             if first["status"] == 0:
                 break
-            drafted += bool(list(Path(store.root).glob(f"runs/{run}/round-001/{stage}/drafts/*/checkpoint-*")))
+            drafted += bool(list(Path(store.root).glob(f"runs/{run}/round-001/{stage}/partial/*/checkpoint-*")))
             assert one.play(store.url, run) == {"status": 0, "error": ""}
             assert contents(store, run, stage)[stage][weights] == wanted
             calls += 4
         assert drafted >= 3
-        left = [str(path) for path in Path(store.root).glob("runs/*/round-001/*/drafts/*/*")]
+        left = [str(path) for path in Path(store.root).glob("runs/*/round-001/*/partial/*/*")]
         assert {one.path for one in garbage(store.files, timedelta(0)).garbage} >= set(left)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from flows import corpus
-from tasks.corpora import Folder, Laion
-from tasks.retrieval import LibraryConfig
+from tasks.corpora import FolderCorpus, LaionCorpus
+from tasks.retrieval import RetrievalConfig
 from tasks.retrieval.clip import Clip
 from tasks.retrieval.filters import Filter
 from tasks.settings.errors import UserError
@@ -17,7 +17,7 @@ from tests.fixtures.tiny_clip import write_tiny_clip
 
 
 def test_a_corpus_is_built_described_asked_and_read(tmp_path: Path) -> None:
-    library = LibraryConfig(clip=Clip(model=f"local-dir:{write_tiny_clip(tmp_path / 'clip')}"))
+    library = RetrievalConfig(clip=Clip(model=f"local-dir:{write_tiny_clip(tmp_path / 'clip')}"))
     uri = str(tmp_path / "corpora" / "mine")
     shards = corpus.source(str(ordinary_shards(tmp_path / "shards", pictures=6)))
     corpus.build.fn(uri, shards, library)
@@ -28,7 +28,7 @@ def test_a_corpus_is_built_described_asked_and_read(tmp_path: Path) -> None:
 
 
 def test_a_contact_sheet_shows_each_picture_with_its_caption_score_and_group(tmp_path: Path) -> None:
-    library = LibraryConfig(clip=Clip(model=f"local-dir:{write_tiny_clip(tmp_path / 'clip')}"))
+    library = RetrievalConfig(clip=Clip(model=f"local-dir:{write_tiny_clip(tmp_path / 'clip')}"))
     captions = ["<script>alert(1)</script> größer", "two", "three"]
     members = [m for number, words in enumerate(captions) for m in sample(f"k{number}", number, words)]
     write_shard(tmp_path / "shards", "00000", [*members, ("again.bmp", picture(1, form="BMP"))])
@@ -43,7 +43,7 @@ def test_a_contact_sheet_shows_each_picture_with_its_caption_score_and_group(tmp
 
 
 def test_a_query_may_ask_for_words_and_sizes_and_rank_by_words(tmp_path: Path) -> None:
-    library = LibraryConfig(clip=Clip(model=f"local-dir:{write_tiny_clip(tmp_path / 'clip')}"))
+    library = RetrievalConfig(clip=Clip(model=f"local-dir:{write_tiny_clip(tmp_path / 'clip')}"))
     captions = ["sales by year, a chart", "a dog", "another chart", "the same dog"]
     members = [m for number, words in enumerate(captions) for m in sample(f"k{number}", number, words)]
     write_shard(tmp_path / "shards", "00000", members)
@@ -63,9 +63,9 @@ def test_a_query_may_ask_for_words_and_sizes_and_rank_by_words(tmp_path: Path) -
 def test_an_address_means_shards_or_else_image_files(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "a.png").write_bytes(picture(1))
-    assert isinstance(corpus.source(str(tmp_path / "photos")), Folder)
-    assert isinstance(corpus.source(str(ordinary_shards(tmp_path / "shards"))), Laion)
-    assert isinstance(corpus.source("s3://bucket/shards"), Laion)
+    assert isinstance(corpus.source(str(tmp_path / "photos")), FolderCorpus)
+    assert isinstance(corpus.source(str(ordinary_shards(tmp_path / "shards"))), LaionCorpus)
+    assert isinstance(corpus.source("s3://bucket/shards"), LaionCorpus)
 
 
 def test_a_folder_without_shards_or_pictures_is_the_users_mistake(tmp_path: Path) -> None:

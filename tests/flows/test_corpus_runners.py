@@ -13,7 +13,7 @@ import pytest
 
 from flows import corpus
 from tasks.corpus import corpus_place, part_of
-from tasks.retrieval import LibraryConfig
+from tasks.retrieval import RetrievalConfig
 from tasks.retrieval.clip import Clip
 from tasks.settings.errors import UserError
 from tasks.store import Manifest
@@ -47,7 +47,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def build(uri: str, made: Path, runner: Any) -> UUID | None:
     """Build by mapped tasks; the flow run's id."""
-    library = LibraryConfig(clip=Clip(model=f"local-dir:{made / 'clip'}", threads=1))
+    library = RetrievalConfig(clip=Clip(model=f"local-dir:{made / 'clip'}", threads=1))
     flow = corpus.build.with_options(task_runner=runner)
     state = flow(uri, corpus.source(str(made / "shards")), library, 3, return_state=True)
     state.result()
@@ -58,7 +58,7 @@ def test_shards_are_mapped_tasks_and_give_the_same_bytes_as_one_after_another(
     made: Path, tmp_path: Path, prefect_server: None
 ) -> None:
     alone, mapped = str(tmp_path / "corpora" / "alone"), str(tmp_path / "corpora" / "mapped")
-    library = LibraryConfig(clip=Clip(model=f"local-dir:{made / 'clip'}", threads=1))
+    library = RetrievalConfig(clip=Clip(model=f"local-dir:{made / 'clip'}", threads=1))
     corpus.build.fn(alone, corpus.source(str(made / "shards")), library)
     flow_run = build(mapped, made, corpus.runner("threads"))
     assert len(contents(mapped)) == 2 * SHARDS + 2
@@ -73,7 +73,7 @@ def test_shards_are_mapped_tasks_and_give_the_same_bytes_as_one_after_another(
 def test_what_a_task_raises_ends_the_flow_with_the_same_words(made: Path, tmp_path: Path, prefect_server: None) -> None:
     for number in range(3):
         (tmp_path / f"{number}.tar").write_bytes(b"no tar")
-    library = LibraryConfig(clip=Clip(model=f"local-dir:{made / 'clip'}"))
+    library = RetrievalConfig(clip=Clip(model=f"local-dir:{made / 'clip'}"))
     with pytest.raises(UserError, match="shards are damaged"):
         corpus.build(str(tmp_path / "corpora" / "bad"), corpus.source(str(tmp_path)), library)
 

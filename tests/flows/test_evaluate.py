@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from flows.benchmark import card, scorecard
+from flows.benchmark import benchmark_result, card
 from flows.cli.evaluate import notes, table
 from flows.cli.main import command
-from tasks.benchmarks import World
+from tasks.benchmarks import WorldBenchmark
 from tasks.records import Score
 from tests.fixtures.benchmark_layouts import TSV, write_tsv
 
@@ -19,7 +19,7 @@ from tests.fixtures.benchmark_layouts import TSV, write_tsv
 @pytest.fixture
 def micro(tmp_path: Path) -> Path:
     """Items of the micro world as VLMEvalKit would file them; half of them as multiple choice."""
-    items = World(split="heldout", count=16).items()
+    items = WorldBenchmark(split="heldout", count=16).items()
     rows = [
         {
             "index": number, "image": base64.b64encode(item.picture.data).decode(), "question": item.question,
@@ -65,7 +65,7 @@ def test_a_card_shows_its_own_metric_its_clusters_and_what_was_not_read(
     monkeypatch.setenv("ACTIVE_ZERO_BENCHMARKS", str(tmp_path))
     write_tsv(tmp_path / "DynaMath.tsv", TSV["dynamath"][1])
     rows = [dynamath(seed == "a", variant, seed) for seed in "ab" for variant in range(10)]
-    told = scorecard("m", "dynamath", rows)
+    told = benchmark_result("m", "dynamath", rows)
     assert (told.own["average"], told.own["worst case"], told.own_mean["worst case"]) == (50, 50, 25)
     assert (told.items, told.clusters, told.accuracy, told.mean) == (20, 2, 50, 25)
     assert told.interval[1] - told.interval[0] > 80  # two seed questions say next to nothing

@@ -15,11 +15,11 @@ from prefect import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
 from flows.force import withdraw
-from flows.history import standing, team_of
+from flows.history import read_history, start_of, team_of
 from flows.round import play_round
 from flows.selfplay import play_rounds
 from tasks.config import RunConfig, load_config
-from tasks.execution.dry_run import NotPlayed, forecasting
+from tasks.execution.dry_run import NotYetComputed, dry_run
 from tasks.settings.errors import UserError
 from tasks.store import Place, Store
 from tests.fixtures.tiny_clip import write_tiny_clip
@@ -51,13 +51,13 @@ SCRIPT = [
 
 ENDS_THE_ROUND = """
 import sys, time
-from tasks.reporting.facts import Band
+from tasks.reporting.facts import LabelAccuracy
 from tasks.store import Output, Place, Store
 place = Place.round(Store(sys.argv[1]), "r", 2)
 with place.hold(wait=False):
     print("holds", flush=True)
     time.sleep(3)
-    place.commit("10-report", Band, Output([]), {}, 0.0)
+    place.commit("10-report", LabelAccuracy, Output([]), {}, 0.0)
 """
 
 TINY_TRAINER = {"steps": 1, "prompts": 2, "updates": 1, "rollouts": 2, "max_tokens": 4, "lora": {"rank": 2}}
@@ -85,7 +85,7 @@ def overrides(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
 
 @pytest.fixture(scope="module")
 def config(overrides: tuple[str, ...]) -> RunConfig:
-    return load_config("embedded", overrides)
+    return load_config("tiny", overrides)
 
 
 def _flow_style(value: Any) -> str:
@@ -134,13 +134,13 @@ class TestRounds:
         assert verdicts.counters["kept"] > 0
         assert verdicts.counters["too easy"] > 0
         assert sum(verdicts.counters.values()) == verdicts.rows
-        assert verdicts.rows == questions.counters["kept"] + verdicts.counters["canary"]
-        assert verdicts.counters["canary"] >= 0.1 * verdicts.rows
+        assert verdicts.rows == questions.counters["kept"] + verdicts.counters["gold item"]
+        assert verdicts.counters["gold item"] >= 0.1 * verdicts.rows
 
     def test_a_rolled_back_round_leaves_the_base_to_play_on(self, config: RunConfig, store: Store) -> None:
-        stands = standing(store, "r")
-        assert (stands.next, stands.origin, stands.rolled_back) == (2, 0, 1)
-        assert team_of(config, store, "r", stands.origin).solver is None
+        stands = read_history(store, "r")
+        assert (stands.next_round, stands.team_round, stands.rolled_back) == (2, 0, 1)
+        assert team_of(config, store, "r", stands.team_round).solver is None
 
     def test_played_again_it_goes_on_with_the_next_round_and_stops_when_patience_ends(
         self, overrides: tuple[str, ...], store: Store
@@ -165,12 +165,12 @@ class TestRounds:
     ) -> None:
         changed = config.model_copy(update={"filter": config.filter.model_copy(update={"high": 0.75})})
         for settings, first_played in ((config, "none"), (changed, "6-filter")):
-            with forecasting() as forecast, suppress(NotPlayed):
-                play_round.fn(settings, "r", 2, store.url)
-            here = [one for one in forecast.outlooks if one.place == "runs/r/round-002"]
+            with dry_run() as planned, suppress(NotYetComputed):
+                play_round(settings, store, "r", 2, start_of(settings, store, "r", 2))
+            here = [one for one in planned.stages if one.place == "runs/r/round-002"]
             assert [one.stage for one in here] == STAGES
             assert next((one.stage for one in here if one.played), "none") == first_played
-        why = {one.stage: one.why for one in forecast.outlooks if one.played}
+        why = {one.stage: one.why for one in planned.stages if one.played}
         assert why["6-filter"] == "config.high: 0.8 -> 0.75"
         assert "after 6-filter" in why["7-train-solver"]
 
@@ -186,10 +186,12 @@ class TestRounds:
     def test_who_is_to_approve_is_asked_for_what_was_not_promoted_yet_and_for_nothing_else(
         self, config: RunConfig, store: Store
     ) -> None:
-        play_round.fn(config, "r", 2, store.url, approve=True)
+        play_round(config, store, "r", 2, start_of(config, store, "r", 2), approve=True)
         other = config.promote.model_copy(update={"least_mean_gain": 1.0})
         with pytest.raises(UserError, match="approve needs a deployment's run"):
-            play_round.fn(config.model_copy(update={"promote": other}), "r", 2, store.url, approve=True)
+            play_round(
+                config.model_copy(update={"promote": other}), store, "r", 2, start_of(config, store, "r", 2), True
+            )
 
     def test_a_request_to_force_counts_once_however_often_it_is_retried(self, store: Store) -> None:
         withdraw(store, "r", "10-report", "request-7")
@@ -200,7 +202,7 @@ class TestRounds:
     def test_who_waited_while_another_process_ended_the_round_plays_the_next_one(
         self, overrides: tuple[str, ...], store: Store
     ) -> None:
-        assert standing(store, "r").next == 2  # its report was withdrawn
+        assert read_history(store, "r").next_round == 2  # its report was withdrawn
         command = [sys.executable, "-c", ENDS_THE_ROUND, store.url]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]) as other:
             assert other.stdout and other.stdout.readline() == "holds\n"

@@ -80,13 +80,13 @@ def test_a_key_in_the_environment_is_in_no_part_of_a_corpus_and_no_log(
 
     from flows import corpus
     from flows.cli import runtime as cli_work
-    from tasks.retrieval import LibraryConfig
+    from tasks.retrieval import RetrievalConfig
 
     for name in SECRETS:
         monkeypatch.setenv(name, CANARY)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(cli_work, "verbose", True)
-    library = LibraryConfig.model_validate({"clip": {"model": f"local-dir:{write_tiny_clip(tmp_path / 'clip')}"}})
+    library = RetrievalConfig.model_validate({"clip": {"model": f"local-dir:{write_tiny_clip(tmp_path / 'clip')}"}})
     shards, uri = ordinary_shards(tmp_path / "shards", pictures=3), str(tmp_path / "built")
     with cli_work.logging_to(tmp_path / "build.log", Console(stderr=True)):
         corpus.build.fn(uri, corpus.source(str(shards)), library)

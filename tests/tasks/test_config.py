@@ -11,12 +11,12 @@ from tasks.settings.errors import UserError
 from tasks.settings.overlay import CONFIGS, keys, merge, override
 from tasks.world import DOMAINS
 
-PROFILES = ["embedded", "qwen2.5-vl-3b", "qwen2.5-vl-7b", "paper"]
+PROFILES = ["tiny", "qwen2.5-vl-3b", "qwen2.5-vl-7b", "paper"]
 
 
 def mistake(*overrides: str) -> str:
     with pytest.raises(UserError) as caught:
-        load_config("embedded", overrides)
+        load_config("tiny", overrides)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -31,20 +31,20 @@ def test_every_profile_loads(name: str) -> None:
     assert load_config(name).domains
 
 
-def test_the_default_profile_is_the_embedded_one() -> None:
-    assert load_config() == load_config("embedded")
+def test_the_default_profile_is_the_tiny_one() -> None:
+    assert load_config() == load_config("tiny")
 
 
-def test_the_embedded_domains_are_the_worlds() -> None:
-    assert [domain.name for domain in load_config("embedded").domains] == list(DOMAINS)
+def test_the_tiny_domains_are_the_worlds() -> None:
+    assert [domain.name for domain in load_config("tiny").domains] == list(DOMAINS)
 
 
 def test_there_are_61_domains_as_in_the_paper() -> None:
     assert len(load_config("paper").domains) == 61
 
 
-def test_the_embedded_prompts_are_those_that_the_base_was_trained_on() -> None:
-    prompts = load_config("embedded").prompts
+def test_the_tiny_prompts_are_those_that_the_base_was_trained_on() -> None:
+    prompts = load_config("tiny").prompts
     assert (prompts.searcher.user, prompts.questioner.user) == ("search : {{ domain.name }}", "ask")
     assert prompts.solver.user == "{{ question }}"
     assert prompts.searcher.system is prompts.questioner.system is prompts.solver.system is None
@@ -73,7 +73,7 @@ def test_no_reply_is_cut_shorter_in_training_than_elsewhere() -> None:
 
 
 def test_overrides_reach_every_depth_and_are_yaml() -> None:
-    config = load_config("embedded", ["filter.low=0.5", "train.solver.lora.rank=4", "evaluate.report=[]", "seed=3"])
+    config = load_config("tiny", ["filter.low=0.5", "train.solver.lora.rank=4", "evaluate.report=[]", "seed=3"])
     assert (config.filter.low, config.train.solver.lora, config.evaluate.report, config.seed) == (
         0.5,
         config.train.solver.lora and config.train.solver.lora.model_copy(update={"rank": 4}),
@@ -83,7 +83,7 @@ def test_overrides_reach_every_depth_and_are_yaml() -> None:
 
 
 def test_the_last_override_wins() -> None:
-    assert load_config("embedded", ["seed=1", "seed=2"]).seed == 2
+    assert load_config("tiny", ["seed=1", "seed=2"]).seed == 2
 
 
 def test_an_unknown_key_names_its_nearest_neighbour() -> None:
@@ -117,7 +117,7 @@ def test_an_override_that_makes_no_sense_is_refused(override_: str) -> None:
 
 
 def test_domains_may_be_named_by_their_file() -> None:
-    assert len(load_config("embedded", ["domains=domains.yaml"]).domains) == 61
+    assert len(load_config("tiny", ["domains=domains.yaml"]).domains) == 61
 
 
 def test_a_domain_named_twice_is_refused() -> None:
@@ -125,12 +125,12 @@ def test_a_domain_named_twice_is_refused() -> None:
 
 
 def test_an_unknown_config_lists_the_known_ones() -> None:
-    with pytest.raises(UserError, match=r"embedded\.yaml"):
+    with pytest.raises(UserError, match=r"tiny\.yaml"):
         load_config("embeded")
 
 
 def test_a_config_beside_the_users_data_may_extend_one_of_its_own(tmp_path: Path) -> None:
-    (tmp_path / "mine.yaml").write_text(f"extends: {CONFIGS / 'embedded.yaml'}\nseed: 11\nfilter: {{low: 0.45}}\n")
+    (tmp_path / "mine.yaml").write_text(f"extends: {CONFIGS / 'tiny.yaml'}\nseed: 11\nfilter: {{low: 0.45}}\n")
     config = load_config(tmp_path / "mine.yaml")
     assert (config.seed, config.filter.low, config.filter.answers) == (11, 0.45, load_config().filter.answers)
 
@@ -167,6 +167,6 @@ def test_every_key_that_is_known_can_be_reached_by_its_dotted_name() -> None:
 
 
 def test_a_config_that_is_missing_names_configs_and_no_lists() -> None:
-    with pytest.raises(UserError, match=r"embedded\.yaml, paper\.yaml") as told:
+    with pytest.raises(UserError, match=r"paper\.yaml, qwen2") as told:
         load_config("nosuch")
     assert "domains.yaml" not in str(told.value)

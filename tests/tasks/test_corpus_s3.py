@@ -13,9 +13,9 @@ from uuid import uuid4
 import pytest
 
 from tasks.config import load_config
-from tasks.corpora import Laion
-from tasks.corpus import add_to_corpus, build_corpus, corpus_place, open_library
-from tasks.retrieval import LibraryConfig
+from tasks.corpora import LaionCorpus
+from tasks.corpus import add_to_corpus, build_corpus, corpus_place, open_corpus
+from tasks.retrieval import RetrievalConfig
 from tasks.retrieval.clip import Clip
 from tasks.store import Manifest, Store
 from tests.fixtures.shards import ordinary_shards, picture
@@ -54,7 +54,7 @@ def complete(store: Store) -> dict[str, tuple[str, dict[str, str]]]:
 
 
 def test_a_corpus_built_from_a_bucket_into_a_bucket_is_the_one_on_a_disk(tmp_path: Path, bucket: str) -> None:
-    config = LibraryConfig(clip=Clip(model=f"local-dir:{write_tiny_clip(tmp_path / 'clip')}"))
+    config = RetrievalConfig(clip=Clip(model=f"local-dir:{write_tiny_clip(tmp_path / 'clip')}"))
     ordinary_shards(tmp_path / "first", shards=2, pictures=6)
     ordinary_shards(tmp_path / "more", shards=1, pictures=6, first=2)
     there = Store(f"s3://{bucket}/store")
@@ -62,8 +62,8 @@ def test_a_corpus_built_from_a_bucket_into_a_bucket_is_the_one_on_a_disk(tmp_pat
         there.fs.put(str(tmp_path / name), f"{bucket}/{name}", recursive=True)
     homes = {str(tmp_path / "store"): str(tmp_path), there.url: f"s3://{bucket}"}
     for home, shards in homes.items():
-        build_corpus(corpus_place(f"{home}/corpora/c"), Laion(shards=f"{shards}/first"), config)
-        add_to_corpus(corpus_place(f"{home}/corpora/c"), Laion(shards=f"{shards}/more"))
+        build_corpus(corpus_place(f"{home}/corpora/c"), LaionCorpus(shards=f"{shards}/first"), config)
+        add_to_corpus(corpus_place(f"{home}/corpora/c"), LaionCorpus(shards=f"{shards}/more"))
     here, in_bucket = (complete(Store(home)) for home in homes)
     apart = {"corpora/c/catalog/manifest.json"}  # says where the shards lie
     stamped = {name for name in here if name.endswith("/shard/manifest.json")}  # by mtime here, by ETag there
@@ -72,7 +72,7 @@ def test_a_corpus_built_from_a_bucket_into_a_bucket_is_the_one_on_a_disk(tmp_pat
         name: in_bucket[name] for name in here.keys() - apart - stamped
     }
     assert {name: here[name][1] for name in stamped} == {name: in_bucket[name][1] for name in stamped}
-    library = open_library(corpus_place(f"{there.url}/corpora/c"))
+    library = open_corpus(corpus_place(f"{there.url}/corpora/c"))
     keys = ["00002/000020003", "00000/000000001", "00002/000020004"]
     assert [one.data for one in library.pictures(keys)] == [picture(15), picture(1), picture(16)]
 
@@ -81,12 +81,15 @@ def test_a_corpus_built_from_a_bucket_into_a_bucket_is_the_one_on_a_disk(tmp_pat
 def test_a_round_in_a_bucket_has_the_fingerprints_of_one_on_a_disk(
     tmp_path: Path, bucket: str, prefect_server: None
 ) -> None:
+    from prefect import flow
+
+    from flows.history import start_of
     from flows.round import play_round
 
     config = load_config(write_tiny_config(tmp_path))
     here, there = Store(str(tmp_path / "store")), Store(f"s3://{bucket}/store")
     for store in (here, there):
-        play_round(config, "r", 1, store.url)
+        flow(play_round)(config, store, "r", 1, start_of(config, store, "r", 1))
     ours, theirs = complete(here), complete(there)
     played = [path for path in ours if path.startswith("runs/")]
     assert len(played) == 10 + 1

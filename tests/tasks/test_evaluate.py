@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tasks.benchmarks import Item
+from tasks.benchmarks import BenchmarkItem
 from tasks.benchmarks.answers import mark, read
 from tasks.benchmarks.judge import Case, JudgeConfig
 from tasks.config import EvaluateConfig, load_config
@@ -26,7 +26,7 @@ from tasks.records import Score
 from tasks.records.prompt import Picture
 from tasks.settings.errors import UserError
 
-ITEM = Item("7", "clocks", "what time ?", "short_answer", "3:30", Picture("7", b""))
+ITEM = BenchmarkItem("7", "clocks", "what time ?", "short_answer", "3:30", Picture("7", b""))
 COLOURS = replace(ITEM, form="letter", target="B", options=(("A", "a blue car"), ("B", "a red car"), ("C", "none")))
 
 
@@ -34,7 +34,7 @@ def said(text: str, finished: bool = True) -> Completion:
     return Completion(text, len(text.split()) + 1, finished)
 
 
-def scored(item: Item, greedy: str, *samples: str) -> Score:
+def scored(item: BenchmarkItem, greedy: str, *samples: str) -> Score:
     return score("exam", item, said(greedy), [said(text) for text in samples])
 
 
@@ -57,9 +57,9 @@ def test_replies_that_were_cut_off_are_counted() -> None:
 
 
 def test_a_comparison_that_the_grader_gives_up_is_wrong_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    from tasks.grading.equality import Verdict
+    from tasks.grading.equality import Equality
 
-    monkeypatch.setattr("tasks.benchmarks.answers.equal", lambda a, b: Verdict(False, "algebra: time-out"))
+    monkeypatch.setattr("tasks.benchmarks.answers.equal", lambda a, b: Equality(False, "algebra: time-out"))
     row = scored(ITEM, "\\boxed{x^x}", "\\boxed{x^x}", "nothing")
     assert (row.greedy_correct, row.timeouts, counts([row])["grader time-outs"]) == (False, 2, 2)
 
@@ -118,12 +118,12 @@ def test_any_of_several_right_answers_is_right() -> None:
 
 def script(*texts: str) -> Team:
     rules = (Rule(prompt="what time", texts=texts),)
-    return Team(model="nobody/nothing", engine=Scripted(rules=rules), prompts=load_config("embedded").prompts)
+    return Team(model="nobody/nothing", engine=Scripted(rules=rules), prompts=load_config("tiny").prompts)
 
 
 def test_a_solver_answers_the_benchmarks_own_question_greedily_and_by_samples() -> None:
-    with script("\\boxed{3:30}", "no idea").open(seed=0) as cast:
-        (row,) = examine(cast, "clocks", [ITEM], samples=64)
+    with script("\\boxed{3:30}", "no idea").open(seed=0) as sampler:
+        (row,) = examine(sampler, "clocks", [ITEM], samples=64)
     assert row.greedy_correct
     assert len(row.samples) == len(row.correct) == 64
     assert 0.2 < row.sample_accuracy < 0.8
@@ -132,8 +132,8 @@ def test_a_solver_answers_the_benchmarks_own_question_greedily_and_by_samples() 
 def test_the_same_solver_scores_the_same_on_common_random_numbers() -> None:
     rows = []
     for _ in range(2):
-        with script("\\boxed{3:30}", "\\boxed{4}", "no").open(seed=5) as cast:
-            rows.append(examine(cast, "clocks", [ITEM], samples=16))
+        with script("\\boxed{3:30}", "\\boxed{4}", "no").open(seed=5) as sampler:
+            rows.append(examine(sampler, "clocks", [ITEM], samples=16))
     assert rows[0] == rows[1]
 
 
@@ -225,9 +225,9 @@ def test_without_a_judge_there_is_no_opinion() -> None:
     assert rows[0].judged is None
 
 
-def test_a_judge_is_set_like_any_setting_and_where_it_answers_is_no_identity(tmp_path: Path) -> None:
-    from tasks.settings.fingerprint import identity_of
+def test_a_judge_is_set_like_any_setting_and_where_it_answers_is_no_fingerprint(tmp_path: Path) -> None:
+    from tasks.settings.fingerprint import fingerprint_fields
 
-    config = load_config("embedded", ["evaluate.judge.model=m-1", "evaluate.judge.url=http://localhost:1/v1"])
+    config = load_config("tiny", ["evaluate.judge.model=m-1", "evaluate.judge.url=http://localhost:1/v1"])
     assert config.evaluate.judge is not None
-    assert identity_of(config.evaluate.judge) == {"model": "m-1"}
+    assert fingerprint_fields(config.evaluate.judge) == {"model": "m-1"}

@@ -6,7 +6,7 @@ import pytest
 
 from tasks.config import FilterConfig
 from tasks.filter import curriculum, judge, trusted, within_quota
-from tasks.records import Verdict
+from tasks.records import LabelledQuestion
 
 CONFIG = FilterConfig(answers=10, low=0.3, high=0.8)
 
@@ -43,8 +43,8 @@ def test_replies_without_any_answer_give_no_label() -> None:
     assert judge(answers(0, 0, 10), CONFIG) == (None, 0.0, "no answer")
 
 
-def row(number: int, domain: str, reason: str | None = None) -> Verdict:
-    return Verdict(
+def row(number: int, domain: str, reason: str | None = None) -> LabelledQuestion:
+    return LabelledQuestion(
         id=f"0/{number}#0", key=f"0/{number}", domain=domain, kind="numeric_value", text="?", answers=("1",), label="1",
         agreement=0.5, reason=reason,
     )  # fmt: skip
@@ -72,6 +72,6 @@ def test_which_questions_go_does_not_depend_on_their_order() -> None:
     assert {one.id for one in curriculum(forward)} == {one.id for one in curriculum(backward)}
 
 
-def test_a_label_that_the_canaries_do_not_vouch_for_does_not_train() -> None:
+def test_a_label_that_the_gold_items_do_not_vouch_for_does_not_train() -> None:
     low, high = row(0, "maps"), row(1, "maps").model_copy(update={"agreement": 0.7})
     assert [trusted(one, 0.6).reason for one in (low, high)] == ["label not trusted", None]

@@ -48,7 +48,7 @@ def test_the_same_solver_is_not_promoted() -> None:
 def test_by_the_lower_end_a_gain_within_the_noise_is_rolled_back() -> None:
     after = scores([0.6, 0.45] * 25, [True, False] * 25)
     assert decide(BEFORE, after, GATE, PromoteConfig(), seed=0).promoted
-    assert not decide(BEFORE, after, GATE, PromoteConfig(judge="lower end", least_mean_gain=2.0), seed=0).promoted
+    assert not decide(BEFORE, after, GATE, PromoteConfig(criterion="lower end", least_mean_gain=2.0), seed=0).promoted
 
 
 def test_what_is_only_reported_does_not_decide() -> None:
@@ -87,7 +87,11 @@ def test_items_that_go_together_are_one_piece_of_evidence() -> None:
             for i in range(10)
         ]
 
-    before, after, sure = [False] * 4, [True, True, True, False], PromoteConfig(judge="lower end", least_mean_gain=40)
+    before, after, sure = (
+        [False] * 4,
+        [True, True, True, False],
+        PromoteConfig(criterion="lower end", least_mean_gain=40),
+    )
     alone = decide(variants(before, False), variants(after, False), GATE, sure, seed=0)
     together = decide(variants(before, True), variants(after, True), GATE, sure, seed=0)
     assert (alone.clusters, together.clusters) == (40, 4)

@@ -8,21 +8,25 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from tasks.records import Decision, Estimate, Find, Score, Step, Verdict
+from tasks.records import Decision, DomainDifficulty, LabelledQuestion, Score, SearchResult, Step
 from tasks.records.prompt import Picture
 from tasks.report import SHOWN, changes, excerpt, label_accuracy
 from tasks.reporting import chart, text
-from tasks.reporting.facts import Band, Facts, reach_of, replies_of, total
+from tasks.reporting.facts import Facts, LabelAccuracy, reach_of, replies_of, total
 from tasks.reporting.page import LARGEST, data_address, page
 from tasks.world import DOMAINS, scene_at
 
 
-def verdict(number: int, label: str | None, agreement: float = 0.6, reason: str | None = None, **other: str) -> Verdict:
+def verdict(
+    number: int, label: str | None, agreement: float = 0.6, reason: str | None = None, **other: str
+) -> LabelledQuestion:
     row = {"id": f"k{number}#0", "key": f"k{number}", "domain": "counting", "text": "how many ?"} | other
-    return Verdict(**row, kind="short_answer", answers=(label, None), label=label, agreement=agreement, reason=reason)
+    return LabelledQuestion(
+        **row, kind="short_answer", answers=(label, None), label=label, agreement=agreement, reason=reason
+    )
 
 
-def asked_of_the_world(count: int) -> tuple[list[Verdict], dict[str, str | None]]:
+def asked_of_the_world(count: int) -> tuple[list[LabelledQuestion], dict[str, str | None]]:
     """Questions of the grammar with their right labels, and the pictures' addresses."""
     scenes = [scene_at(DOMAINS[number % len(DOMAINS)], 1, number) for number in range(count)]
     queries = [scene.question(Random(0)) for scene in scenes]
@@ -43,7 +47,7 @@ DECISION = Decision(
 )  # fmt: skip
 
 
-def facts(verdicts: list[Verdict], urls: dict[str, str | None]) -> Facts:
+def facts(verdicts: list[LabelledQuestion], urls: dict[str, str | None]) -> Facts:
     scores = [score("world:validation", "a", 0.5, True), score("world:heldout", "b", 0.5, False)]
     step = Step(
         step=0,
@@ -63,8 +67,10 @@ def facts(verdicts: list[Verdict], urls: dict[str, str | None]) -> Facts:
         since_base=(),
         replies=replies_of(scores),
         bands=tuple(label_accuracy(verdicts, urls)),
-        canaries=(Band(low=0.6, high=0.7, questions=4, answerable=4, right=3),),
-        frontier=[Estimate(domain="bars | pies", questions=8, agreement=0.5, difficulty=1, low=0.9, high=1, weight=1)],
+        gold=(LabelAccuracy(low=0.6, high=0.7, questions=4, answerable=4, right=3),),
+        frontier=[
+            DomainDifficulty(domain="bars | pies", questions=8, agreement=0.5, difficulty=1, low=0.9, high=1, weight=1)
+        ],
         verdicts=verdicts,
         domains={"pool": {"counting": 3}, "curriculum": {"counting": 2}},
         steps={"solver": [step, step.model_copy(update={"step": 1, "reward": 0.6})], "searcher": []},
@@ -131,7 +137,7 @@ def test_the_summary_says_before_and_after_the_decision_and_the_labels() -> None
     assert "McNemar p 1" in lines[1]
     assert lines[-4] == "promoted: gain of the mean +2.0, of greedy +1.0"
     assert lines[-3] == "replies: 0.0 % of 6 unparsed, 0.0 % truncated, 0 grader time-outs"
-    assert lines[-1] == "canaries: of 4 in the window 75.0 % (95 % interval 30.1 to 95.4) were labelled right"
+    assert lines[-1] == "gold items: of 4 in the window 75.0 % (95 % interval 30.1 to 95.4) were labelled right"
     assert lines[-2].startswith("label accuracy: 100.0 % (95 % interval 72.2 to 100.0), 0.0 % of 10 unanswerable")
 
 
@@ -188,7 +194,7 @@ def test_the_reports_page_takes_an_even_excerpt_of_a_large_curriculum() -> None:
     assert len(excerpt(many[:5])) == 5
 
 
-def told_of_labels(rows: list[Verdict], urls: dict[str, str | None]) -> str:
+def told_of_labels(rows: list[LabelledQuestion], urls: dict[str, str | None]) -> str:
     """The title of the panel about labels."""
     axes = Figure().subplots()
     chart._labels(axes, facts(rows, urls))
@@ -204,8 +210,8 @@ def test_a_round_whose_questions_the_oracle_cannot_answer_is_told_from_one_witho
     assert told_of_labels([verdict(1, "1", reason="too easy", target="1")], {}) == "labels: no question was kept"
 
 
-def found(domain: str, *keys: str | None) -> list[Find]:
-    return [Find(domain=domain, query="bars", key=key, rank=1, score=0.5, reason=None) for key in keys]
+def found(domain: str, *keys: str | None) -> list[SearchResult]:
+    return [SearchResult(domain=domain, query="bars", key=key, rank=1, score=0.5, reason=None) for key in keys]
 
 
 def test_reach_tells_a_collapsed_searcher_from_one_that_looks_around() -> None:
@@ -225,8 +231,8 @@ def test_reach_by_domain_leaves_out_unusable_queries() -> None:
     ]
 
 
-def test_canaries_are_no_questions_of_the_round() -> None:
-    rows = [verdict(1, "1"), verdict(2, "1", reason="too easy"), verdict(3, "1", reason="canary", target="1")]
+def test_gold_items_are_no_questions_of_the_round() -> None:
+    rows = [verdict(1, "1"), verdict(2, "1", reason="too easy"), verdict(3, "1", reason="gold item", target="1")]
     axes = Figure().subplots()
     chart._agreement(axes, facts(rows, {}))
     assert axes.get_title() == "1 of 2 questions kept"

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.records import Reject
-from tasks.retrieval.library import Hit
-from tasks.search import apportion, at_random, finds, pool, read_query
+from tasks.retrieval.searchable_corpus import Hit
+from tasks.search import apportion, at_random, finds, pool_of, read_query
 
 BARS = "<type>chart</type><query>bars</query>"
 
@@ -25,7 +25,7 @@ def test_apportioned_numbers_add_up_and_are_within_one_of_their_share(weights: l
 def test_a_picture_belongs_to_the_query_that_it_fits_best() -> None:
     sought = [read_query("a", BARS), read_query("b", BARS)]
     rows = finds(sought, [[Hit("0/1", 0.5), Hit("0/2", 0.4)], [Hit("0/1", 0.6)]])
-    assert [(row.domain, row.key, row.rank) for row in pool(rows)] == [("a", "0/2", 2), ("b", "0/1", 1)]
+    assert [(row.domain, row.key, row.rank) for row in pool_of(rows)] == [("a", "0/2", 2), ("b", "0/1", 1)]
     assert [(row.domain, row.reason) for row in rows if row.reason] == [("a", "duplicate")]
 
 
@@ -45,11 +45,11 @@ def test_the_passive_pool_is_as_large_and_has_no_picture_twice() -> None:
     rows = finds([read_query("a", BARS), read_query("b", "x")], [[Hit("0/1", 0.5), Hit("0/2", 0.4)], []])
     drawn = at_random(rows, [f"1/{number}" for number in range(9)], seed=0)
     assert [row.domain for row in drawn] == [row.domain for row in rows]
-    assert len({row.key for row in pool(drawn)}) == 2
-    assert all(row.key and row.key.startswith("1/") for row in pool(drawn))
+    assert len({row.key for row in pool_of(drawn)}) == 2
+    assert all(row.key and row.key.startswith("1/") for row in pool_of(drawn))
     assert drawn[2] == rows[2]
 
 
 @pytest.mark.parametrize("hits", [[], [Hit("0/0", 0.1)]])
 def test_picture_zero_counts_like_any_other(hits: list[Hit]) -> None:
-    assert len(pool(finds([read_query("a", BARS)], [hits]))) == len(hits)
+    assert len(pool_of(finds([read_query("a", BARS)], [hits]))) == len(hits)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from tasks.records import Find
+from tasks.records import SearchResult
 from tasks.synthesize import questions_about
 
-FIND = Find(domain="bar charts", query="bars", key="00000/7", rank=1, score=0.5, reason=None)
+FIND = SearchResult(domain="bar charts", query="bars", key="00000/7", rank=1, score=0.5, reason=None)
 
 
 def text(question: str) -> str:

@@ -8,21 +8,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.config import Prompts, RewardConfig, load_config
-from tasks.corpora import World
-from tasks.corpus import build_corpus, corpus_place, open_library
+from tasks.config import PromptTemplates, RewardConfig, load_config
+from tasks.corpora import WorldCorpus
+from tasks.corpus import build_corpus, corpus_place, open_corpus
 from tasks.engines import Scripted
 from tasks.engines.request import Completion, Engine, Request
 from tasks.engines.scripted import Rule
-from tasks.players.sampler import Cast, Engines, Posed
+from tasks.players.sampler import AskedQuestion, Engines, Sampler
 from tasks.players.team import Team
 from tasks.players.weights import weights_of
-from tasks.records import Estimate, Verdict
+from tasks.records import DomainDifficulty, LabelledQuestion
 from tasks.records.prompt import Picture, Prompt
-from tasks.retrieval import Library, LibraryConfig
+from tasks.retrieval import RetrievalConfig, SearchableCorpus
 from tasks.retrieval.clip import Clip
 from tasks.roles.searcher import Domain
-from tasks.train import PayQuestioner, PaySearcher, PaySolver, searcher_examples, solver_examples
+from tasks.train import QuestionerReward, SearcherReward, SolverReward, searcher_examples, solver_examples
 from tasks.trainers.example import Example, Rollout
 from tests.fixtures.tiny_clip import write_tiny_clip
 
@@ -55,12 +55,12 @@ class Recording:
 
 
 @pytest.fixture
-def prompts() -> Prompts:
-    return load_config("embedded").prompts
+def prompts() -> PromptTemplates:
+    return load_config("tiny").prompts
 
 
 @pytest.fixture
-def team(prompts: Prompts) -> Team:
+def team(prompts: PromptTemplates) -> Team:
     return Team(model="nobody/nothing", engine=SCRIPT, prompts=prompts)
 
 
@@ -80,17 +80,17 @@ class Only(Engines):
 
 
 @pytest.fixture
-def cast(team: Team, engine: Recording) -> Cast:
-    return Cast(team.prompts, lambda role: weights_of(team.model, getattr(team, role)), Only(engine), seed=0)
+def sampler(team: Team, engine: Recording) -> Sampler:
+    return Sampler(team.prompts, lambda role: weights_of(team.model, getattr(team, role)), Only(engine), seed=0)
 
 
 @pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Library:
+def library(tmp_path_factory: pytest.TempPathFactory) -> SearchableCorpus:
     folder = tmp_path_factory.mktemp("library")
     place = corpus_place(str(folder / "corpora" / "world"))
-    settings = LibraryConfig(clip=Clip(model=f"local-dir:{write_tiny_clip(folder / 'clip')}"))
-    build_corpus(place, World(pictures=12, per_shard=12), settings)
-    return open_library(place, settings)
+    settings = RetrievalConfig(clip=Clip(model=f"local-dir:{write_tiny_clip(folder / 'clip')}"))
+    build_corpus(place, WorldCorpus(pictures=12, per_shard=12), settings)
+    return open_corpus(place, settings)
 
 
 def picture(number: int) -> Picture:
@@ -107,103 +107,106 @@ def sought(number: int, text: str) -> Rollout:
     return Rollout(Example(f"maps#{number}", Prompt("search : maps"), None), text)
 
 
-def test_a_question_at_the_frontier_earns_more_than_one_that_is_always_answered_alike(cast: Cast) -> None:
+def test_a_question_at_the_frontier_earns_more_than_one_that_is_always_answered_alike(sampler: Sampler) -> None:
     texts = [QUESTION.format("even"), QUESTION.format("sure"), "no tags"]
-    even, sure, broken = PayQuestioner(cast, PAY)([about(number, text) for number, text in enumerate(texts)])
+    even, sure, broken = QuestionerReward(sampler, PAY)([about(number, text) for number, text in enumerate(texts)])
     assert even.total > sure.total
-    assert even.parts["difficulty"] > sure.parts["difficulty"] == broken.parts["difficulty"] == 0
-    assert (even.parts["format"], broken.parts["format"], broken.total) == (1, 0, 0)
+    assert even.terms["difficulty"] > sure.terms["difficulty"] == broken.terms["difficulty"] == 0
+    assert (even.terms["format"], broken.terms["format"], broken.total) == (1, 0, 0)
 
 
 def test_the_same_question_about_the_same_picture_is_answered_once_and_paid_alike(
-    cast: Cast, engine: Recording
+    sampler: Sampler, engine: Recording
 ) -> None:
     rollouts = [about(1, QUESTION.format("even"))] * 4 + [about(2, QUESTION.format("even"))]
-    rewards = PayQuestioner(cast, PAY)(rollouts)
+    rewards = QuestionerReward(sampler, PAY)(rollouts)
     assert len(engine.requests) == 2
-    assert len({reward.parts["difficulty"] for reward in rewards[:4]}) == 1
+    assert len({reward.terms["difficulty"] for reward in rewards[:4]}) == 1
 
 
-def test_a_step_played_again_earns_the_same(cast: Cast) -> None:
+def test_a_step_played_again_earns_the_same(sampler: Sampler) -> None:
     rollouts = [about(number, QUESTION.format("even")) for number in range(8)]
-    pay = PayQuestioner(cast, PAY)
+    pay = QuestionerReward(sampler, PAY)
     assert pay(rollouts) == pay(rollouts[::-1])[::-1]
 
 
-def test_repeated_questions_cost_their_share_of_the_batch(cast: Cast) -> None:
+def test_repeated_questions_cost_their_share_of_the_batch(sampler: Sampler) -> None:
     long = QUESTION.format("even when all the bars of the chart are added up")
     other = QUESTION.format("even if nobody counts the small blue squares")
-    first, second, third = PayQuestioner(cast, PAY)([about(1, long), about(2, long), about(3, other)])
-    assert first.parts["text share"] == second.parts["text share"] == pytest.approx(2 / 3)
-    assert third.parts["text share"] == pytest.approx(1 / 3)
+    first, second, third = QuestionerReward(sampler, PAY)([about(1, long), about(2, long), about(3, other)])
+    assert first.terms["text repetition"] == second.terms["text repetition"] == pytest.approx(2 / 3)
+    assert third.terms["text repetition"] == pytest.approx(1 / 3)
 
 
-def test_with_a_memory_what_earlier_rounds_asked_is_worth_less(cast: Cast) -> None:
+def test_with_a_memory_what_earlier_rounds_asked_is_worth_less(sampler: Sampler) -> None:
     asked = "even when all the bars of the chart are added up"
     rollouts = [about(1, QUESTION.format(asked)), about(2, QUESTION.format("even if nobody counts the small squares"))]
-    pay = PAY.model_copy(update={"memory": True})
-    old, new = PayQuestioner(cast, pay, earlier=[f"{asked} ?"])(rollouts)
-    assert (old.parts["memory share"], new.parts["memory share"]) == (1, 0)
+    pay = PAY.model_copy(update={"history_penalty": True})
+    old, new = QuestionerReward(sampler, pay, earlier=[f"{asked} ?"])(rollouts)
+    assert (old.terms["history penalty"], new.terms["history penalty"]) == (1, 0)
     assert new.total - old.total == pytest.approx(1)
-    forgetful = PayQuestioner(cast, PAY, earlier=[f"{asked} ?"])(rollouts)
+    forgetful = QuestionerReward(sampler, PAY, earlier=[f"{asked} ?"])(rollouts)
     assert forgetful[0].total == forgetful[1].total
 
 
 def test_a_query_is_paid_for_the_question_that_its_picture_leads_to(
-    cast: Cast, library: Library, engine: Recording
+    sampler: Sampler, library: SearchableCorpus, engine: Recording
 ) -> None:
-    rewards = PaySearcher(cast, library, PAY)([sought(0, QUERY.format("a map")), sought(1, "nothing")])
+    rewards = SearcherReward(sampler, library, PAY)([sought(0, QUERY.format("a map")), sought(1, "nothing")])
     asked = [request for request in engine.requests if request.prompt.user == "ask"]
     assert len(asked) == 1
     assert asked[0].picture
     assert asked[0].picture.key in {hit.key for hit in library.search(["a map"], 3)[0]}
-    assert rewards[0].parts["difficulty"] > 0
+    assert rewards[0].terms["difficulty"] > 0
     assert rewards[1].total == 0
-    assert set(rewards[0].parts) == {"difficulty", "format", "text share", "image share"}
+    assert set(rewards[0].terms) == {"difficulty", "format", "text repetition", "image repetition"}
 
 
-def test_queries_that_all_fail_are_no_error(cast: Cast, library: Library) -> None:
-    assert [reward.total for reward in PaySearcher(cast, library, PAY)([sought(0, "x"), sought(1, "y")])] == [0, 0]
+def test_queries_that_all_fail_are_no_error(sampler: Sampler, library: SearchableCorpus) -> None:
+    assert [reward.total for reward in SearcherReward(sampler, library, PAY)([sought(0, "x"), sought(1, "y")])] == [
+        0,
+        0,
+    ]
 
 
 def test_rollouts_with_one_query_do_not_all_draw_the_same_picture(
-    cast: Cast, library: Library, engine: Recording
+    sampler: Sampler, library: SearchableCorpus, engine: Recording
 ) -> None:
-    PaySearcher(cast, library, PAY)([sought(0, QUERY.format("a map"))] * 12)
+    SearcherReward(sampler, library, PAY)([sought(0, QUERY.format("a map"))] * 12)
     assert len({request.picture for request in engine.requests if request.prompt.user == "ask"}) > 1
 
 
 def test_the_solver_is_paid_for_the_label_however_it_is_written() -> None:
-    pay = PaySolver({"q": "1/2"}, PAY, seed=0)
+    pay = SolverReward({"q": "1/2"}, PAY, seed=0)
     rollouts = [Rollout(Example("q", Prompt("?"), None), text) for text in (r"\boxed{0.5}", r"\boxed{2}", "0.5")]
     assert [reward.total for reward in pay(rollouts)] == pytest.approx([1.0, 0.1, 0.0])
 
 
 def test_paid_by_lot_the_label_does_not_matter() -> None:
-    pay = PaySolver({"q": "1"}, PAY.model_copy(update={"solver": "random"}), seed=0)
+    pay = SolverReward({"q": "1"}, PAY.model_copy(update={"solver": "random"}), seed=0)
     rollouts = [Rollout(Example("q", Prompt("?"), None), rf"\boxed{{{number % 2}}}") for number in range(400)]
-    totals = np.array([reward.parts["accuracy"] for reward in pay(rollouts)])
+    totals = np.array([reward.terms["accuracy"] for reward in pay(rollouts)])
     assert totals[::2].mean() == pytest.approx(0.5, abs=0.1)
     assert totals[1::2].mean() == pytest.approx(0.5, abs=0.1)
 
 
 def test_labels_and_rewards_are_asked_for_in_the_same_words(
-    cast: Cast, team: Team, library: Library, engine: Recording
+    sampler: Sampler, team: Team, library: SearchableCorpus, engine: Recording
 ) -> None:
     key = library.search(["a map"], 1)[0][0].key
-    verdict = Verdict(
+    verdict = LabelledQuestion(
         id=f"{key}#0", key=key, domain="maps", kind="numeric_value", text="even ?", answers=("1",), label="1",
         agreement=0.5, reason=None,
     )  # fmt: skip
     (example,) = solver_examples(team, [verdict], library)
-    cast.answer([Posed(library.pictures([key])[0], verdict.text, verdict.kind)], 2, PAY.answer_draw)
+    sampler.answer([AskedQuestion(library.pictures([key])[0], verdict.text, verdict.kind)], 2, PAY.answer_draw)
     assert engine.requests[0].prompt == example.prompt
     assert engine.requests[0].picture == example.picture
 
 
 def test_domains_are_trained_on_in_proportion_to_their_weights(team: Team) -> None:
     rows = [
-        Estimate(domain=name, questions=1, agreement=0.5, difficulty=1, low=0, high=1, weight=weight)
+        DomainDifficulty(domain=name, questions=1, agreement=0.5, difficulty=1, low=0, high=1, weight=weight)
         for name, weight in (("maps", 0.75), ("clocks", 0.25))
     ]
     examples = searcher_examples(team, [Domain(name="maps"), Domain(name="clocks")], rows, 16, seed=0)
@@ -214,7 +217,7 @@ def test_domains_are_trained_on_in_proportion_to_their_weights(team: Team) -> No
 
 
 def test_what_one_stage_measured_is_not_measured_again_on_the_same_samples(team: Team) -> None:
-    posed = [Posed(picture(1), "even ?", "numeric_value")]
+    posed = [AskedQuestion(picture(1), "even ?", "numeric_value")]
     answers = []
     for seed in (1, 2, 1):
         with team.open(seed) as frozen:

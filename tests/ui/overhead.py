@@ -20,7 +20,7 @@ import typer
 from flows.cli.runtime import prepare, working
 from flows.server.server import free_port, local_url, temporary
 from tasks.config import DEFAULT, load_config
-from tasks.corpus import Shelf
+from tasks.corpus import CorpusHandle
 from tasks.store import Store
 
 COMMAND = ["-m", "flows.cli"]
@@ -35,7 +35,7 @@ def main(config: str = DEFAULT) -> None:
     with tempfile.TemporaryDirectory() as folder:
         home = {"ACTIVE_ZERO_STORE": f"{folder}/store", "PREFECT_HOME": f"{folder}/prefect"}
         os.environ |= home
-        Shelf.stock(Store.from_environment(), load_config(config))  # the corpus is made once, not by each round
+        CorpusHandle.of_run(Store.from_environment(), load_config(config))  # the corpus is made once, not by each round
         url = local_url(free_port())
         with temporary(url) as ready:
             ready()
@@ -73,9 +73,13 @@ def told(name: str, wall: float, played: float) -> None:
 def again(config: str, run: str) -> None:
     """What a retry of a flow run does whose round was complete: the same round, not the next."""
     with working("again", "flows.round"):
+        from prefect import flow
+
+        from flows.history import start_of
         from flows.round import play_round
 
-        play_round(load_config(config), run, 1, Store.from_environment().url)
+        settings, store = load_config(config), Store.from_environment()
+        flow(play_round)(settings, store, run, 1, start_of(settings, store, run, 1))
 
 
 if __name__ == "__main__":

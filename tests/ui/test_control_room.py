@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
-from flows.force import STAGES
+from flows.force import FOLDERS
 from tasks.world import scene_at
 from tests.ui.conftest import SCREENSHOTS, House, until
 
@@ -79,7 +79,7 @@ def test_the_form_starts_a_round_and_says_what_is_wrong_with_a_value(house: Hous
     (run,) = house.call("POST", "/flow_runs/filter", {})
     assert house.wait(run["id"])["type"] == "COMPLETED"
     names = [name for name, state in house.stages(run["id"]) if name.startswith("round-001/")]
-    assert names == [f"round-001/{stage}" for stage in STAGES]
+    assert names == [f"round-001/{stage}" for stage in FOLDERS]
     page.goto(f"{house.address}/runs/flow-run/{run['id']}")
     page.get_by_text("Artifacts", exact=True).first.click()
     shot(page, "3-run")
@@ -91,7 +91,7 @@ def test_a_round_has_its_page(house: House, page: Any) -> None:
         page.goto(f"{house.address}/artifacts/artifact/{found[f'form-round-1-{name}']['id']}")
         shot(page, f"4-artifact-{name}")
     rows = json.loads(found["form-round-1-stages"]["data"])
-    assert [row["stage"] for row in rows] == list(STAGES)
+    assert [row["stage"] for row in rows] == list(FOLDERS)
 
 
 def test_a_killed_run_is_crashed_and_retry_reuses_what_it_had_played(house: House, page: Any) -> None:
@@ -108,7 +108,7 @@ def test_a_killed_run_is_crashed_and_retry_reuses_what_it_had_played(house: Hous
     until(lambda: house.state(run)["type"] != "CRASHED")
     assert house.wait(run)["type"] == "COMPLETED"
     stages = house.stages(run)
-    for name in STAGES[:5]:
+    for name in FOLDERS[:5]:
         assert (f"round-001/{name}", "Reused") in stages
     assert not [one for one in stages if one[1] == "Running"]  # what was killed says so
     page.goto(f"{house.address}/runs/flow-run/{run}")

@@ -14,9 +14,9 @@ import pytest
 
 from flows.cli.main import FAILURE, USER, command
 from flows.cli.runs import verdicts
-from flows.force import STAGES
-from tasks.records import Decision, Verdict
-from tasks.reporting.facts import Band
+from flows.force import FOLDERS
+from tasks.records import Decision, LabelledQuestion
+from tasks.reporting.facts import LabelAccuracy
 from tasks.settings.errors import UserError
 from tasks.store import Output, Place, Store
 from tasks.store.faults import persistently
@@ -31,8 +31,8 @@ COMMANDS = [
 ]  # fmt: skip
 
 
-def verdict(number: int, reason: str | None) -> Verdict:
-    return Verdict(
+def verdict(number: int, reason: str | None) -> LabelledQuestion:
+    return LabelledQuestion(
         id=f"00000/{number}#0", key=f"00000/{number}", domain="bars", kind="numeric_value",
         text="how many [red] bars ?", answers=("3", None), label="3", agreement=0.5, reason=reason,
     )  # fmt: skip
@@ -50,12 +50,12 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     store = Store(str(tmp_path / "store"))
     monkeypatch.setenv("ACTIVE_ZERO_STORE", store.url)
     judged = Output([verdict(1, None), verdict(2, "too easy")], {"kept": 1, "too easy": 1})
-    Place.round(store, "r", 1).commit("6-filter", Verdict, judged, {"version": 1}, 4.2)
+    Place.round(store, "r", 1).commit("6-filter", LabelledQuestion, judged, {"version": 1}, 4.2)
     Place.round(store, "r", 1).commit("9-promote", Decision, Output([DECISION]), {"version": 1}, 0.1)
-    Place.round(store, "r", 1).commit("10-report", Band, Output([]), {"version": 1}, 0.1)
-    Place.round(store, "r", 2).commit("6-filter", Verdict, judged, {"version": 1}, 4.2)
+    Place.round(store, "r", 1).commit("10-report", LabelAccuracy, Output([]), {"version": 1}, 0.1)
+    Place.round(store, "r", 2).commit("6-filter", LabelledQuestion, judged, {"version": 1}, 4.2)
     (folder(store, 2) / "manifest.json").write_text('{"stage": "6-fil')
-    Place.round(store, "r", 3).commit("6-filter", Verdict, judged, {"version": 1}, 4.2)
+    Place.round(store, "r", 3).commit("6-filter", LabelledQuestion, judged, {"version": 1}, 4.2)
     (part,) = folder(store, 3).glob("part-*.parquet")
     part.write_bytes(part.read_bytes()[:-8])
     return store
@@ -97,7 +97,7 @@ BAD = [
     (["show", "r", "--round", "9"], "has no round 9"),
     (["show", "r", "--stage", "6-filtre"], "has no stage '6-filtre'"),
     (["curriculum", "nope"], "There is no run 'nope'"),
-    (["curriculum", "r", "--round", "2"], "6-filter is not complete: play on"),
+    (["curriculum", "r", "--round", "2"], "6-filter is not complete: resume"),
     (["curriculum", "r", "--round", "3"], "bytes instead of"),
     (["curriculum", "r", "--round", "1", "--out", "x.txt"], "--format"),
     (["curriculum", "r", "--round", "1", "--format", "xml"], "'xml'"),
@@ -184,14 +184,14 @@ def test_a_folder_without_shards_is_refused_before_anything_is_written(
 def test_a_broken_picture_is_left_out_of_the_corpus_and_asked_for_gives_its_reason(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from tasks.corpora import Laion
+    from tasks.corpora import LaionCorpus
     from tasks.corpus import build_corpus, corpus_place
-    from tasks.retrieval import LibraryConfig
+    from tasks.retrieval import RetrievalConfig
 
     shards = write_shard(tmp_path / "shards", "00000", [*sample("good", 1), ("bad.jpg", b"not a picture")]).parent
-    library = LibraryConfig.model_validate({"clip": {"model": f"local-dir:{write_tiny_clip(tmp_path / 'clip')}"}})
+    library = RetrievalConfig.model_validate({"clip": {"model": f"local-dir:{write_tiny_clip(tmp_path / 'clip')}"}})
     uri = str(tmp_path / "built")
-    build_corpus(corpus_place(uri), Laion(shards=str(shards)), library)
+    build_corpus(corpus_place(uri), LaionCorpus(shards=str(shards)), library)
 
     info = json.loads(told(capsys, "corpus", "info", uri, "--json"))
     assert (info["rows"], info["counters"]["kept"], info["counters"]["broken"]) == (2, 1, 1)
@@ -327,10 +327,13 @@ def test_a_curriculum_is_what_was_kept_unless_all_is_asked_for(
 ) -> None:
     of_round = ["curriculum", "r", "--round", "1"]
     kept = told(capsys, *of_round, "--format", "jsonl").splitlines()
-    assert [Verdict.model_validate_json(line) for line in kept] == [verdict(1, None)]
+    assert [LabelledQuestion.model_validate_json(line) for line in kept] == [verdict(1, None)]
     table = tmp_path / "c.parquet"
     told(capsys, *of_round, "--all", "--format", "parquet", "--out", str(table), wrote=table)
-    assert Verdict.from_table(pq.read_table(tmp_path / "c.parquet")) == [verdict(1, None), verdict(2, "too easy")]
+    assert LabelledQuestion.from_table(pq.read_table(tmp_path / "c.parquet")) == [
+        verdict(1, None),
+        verdict(2, "too easy"),
+    ]
     assert "how many [red] bars ?" in told(capsys, *of_round)
     assert "too easy" in told(capsys, *of_round, "--all")
 
@@ -460,7 +463,7 @@ def test_a_plan_of_an_empty_store_plays_all_and_makes_nothing(
     monkeypatch.setenv("ACTIVE_ZERO_STORE", str(tmp_path / "store"))
     planned = json.loads(told(capsys, "plan", "--json"))
     assert planned["round"] == 1
-    assert [one["stage"] for one in planned["stages"]][-10:] == list(STAGES)
+    assert [one["stage"] for one in planned["stages"]][-10:] == list(FOLDERS)
     assert {one["state"] for one in planned["stages"]} == {"played"}
     assert not (tmp_path / "store").exists()
 
@@ -468,7 +471,7 @@ def test_a_plan_of_an_empty_store_plays_all_and_makes_nothing(
 @pytest.mark.slow  # one of ten calls ended in an abort, after good output
 def test_a_command_that_read_rows_ends_well_every_time(store: Store) -> None:
     judged = Output([verdict(n, None) for n in range(300)], {"kept": 300})
-    Place.round(store, "r", 1).commit("6-filter", Verdict, judged, {"version": 2}, 4.2)
+    Place.round(store, "r", 1).commit("6-filter", LabelledQuestion, judged, {"version": 2}, 4.2)
     command = [sys.executable, "-m", "flows.cli", "curriculum", "r", "--round", "1", "--format", "jsonl"]
     environment = {**os.environ, "ACTIVE_ZERO_STORE": store.url}
     ends = Counter(subprocess.run(command, env=environment, capture_output=True).returncode for _ in range(40))
@@ -477,7 +480,7 @@ def test_a_command_that_read_rows_ends_well_every_time(store: Store) -> None:
 
 def test_garbage_is_told_then_removed(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     judged = Output([verdict(3, None)], {"kept": 1})
-    Place.round(store, "r", 1).commit("6-filter", Verdict, judged, {"version": 2}, 4.2)
+    Place.round(store, "r", 1).commit("6-filter", LabelledQuestion, judged, {"version": 2}, 4.2)
     before = contents(store)
     dry = told(capsys, "gc", "--older-than", "0", "--dry-run")
     assert "replaced" in dry and "1 files, 0.0 MB would be removed" in dry
@@ -522,7 +525,7 @@ def test_iterate_plays_a_round_says_what_became_of_it_and_reuses_what_is_complet
     assert lines[-5].startswith(("promoted: ", "rolled back: "))
     assert lines[-4].startswith("replies: ")
     assert lines[-3].startswith("label accuracy: ")
-    assert lines[-2].startswith("canaries: ")
+    assert lines[-2].startswith("gold items: ")
     report = Path(lines[-1].removeprefix("report: "))
     assert report.read_text().startswith("# Run mine, round 1")
     assert {path.name for path in report.parent.iterdir()} == {

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from flows.cli.main import USER, command
-from tasks.corpora import Folder
+from tasks.corpora import FolderCorpus
 from tasks.corpus import build_corpus, corpus_place
 from tasks.records import Score
-from tasks.retrieval import LibraryConfig
+from tasks.retrieval import RetrievalConfig
 from tasks.retrieval.clip import Clip
 from tasks.store import Output, Place, Store
 from tests.fixtures.shards import picture
@@ -28,7 +28,7 @@ def corpus(tmp_path: Path) -> str:
         (folder / f"{name}.jpg").write_bytes(picture(seed, (90, 90), "JPEG", quality=60))
     clip = Clip(model=f"local-dir:{write_tiny_clip(tmp_path / 'clip')}")
     uri = str(tmp_path / "store" / "corpora" / "web")
-    build_corpus(corpus_place(uri), Folder(path=str(folder)), LibraryConfig(clip=clip))
+    build_corpus(corpus_place(uri), FolderCorpus(path=str(folder)), RetrievalConfig(clip=clip))
     return uri
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from flows.force import STAGES
+from flows.force import FOLDERS
 from flows.server.deploy import FILE, FLOWS, HEARTBEAT, POOL
 
 INFRA = FILE.parent
@@ -52,7 +52,7 @@ def test_the_form_of_iterate_is_shallow_and_offers_every_stage() -> None:
     fields = play_rounds.parameters.properties
     assert not play_rounds.parameters.definitions
     assert all(field["description"] for field in fields.values())
-    assert fields["force_from_stage"]["anyOf"][0]["enum"] == list(STAGES)
+    assert fields["force_from_stage"]["anyOf"][0]["enum"] == list(FOLDERS)
 
 
 def test_schedules_are_paused_until_somebody_starts_them() -> None:

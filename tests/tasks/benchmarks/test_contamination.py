@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tasks.benchmarks import Item
+from tasks.benchmarks import BenchmarkItem
 from tasks.benchmarks.contamination import AuditConfig, audit, find_alike, find_copies, split_scores, touched_items
-from tasks.corpora import Folder
+from tasks.corpora import FolderCorpus
 from tasks.corpora.duplicates import Prints, differences, phash, prints_of
-from tasks.corpus import build_corpus, open_library
+from tasks.corpus import build_corpus, open_corpus
 from tasks.records import Score
 from tasks.records.prompt import Picture
-from tasks.retrieval import LibraryConfig
+from tasks.retrieval import RetrievalConfig
 from tasks.retrieval.clip import Clip
 from tasks.store import Place, Store
 from tasks.world import heldout
@@ -55,9 +55,11 @@ EDITS: tuple[Edit, ...] = (
 )
 
 
-def items(count: int) -> list[Item]:
+def items(count: int) -> list[BenchmarkItem]:
     return [
-        Item(item.id, item.scene.domain, "?", "short_answer", "1", Picture(f"heldout/{item.id}", item.scene.png()))
+        BenchmarkItem(
+            item.id, item.scene.domain, "?", "short_answer", "1", Picture(f"heldout/{item.id}", item.scene.png())
+        )
         for item in heldout.items("heldout", count)
     ]
 
@@ -69,13 +71,13 @@ def other_pictures(count: int, seed: int) -> list[Picture]:
     return [Picture(f"web/{k:05d}", scene.png()) for k, scene in enumerate(scenes)]
 
 
-def copies(originals: list[Item], seed: int) -> list[Picture]:
+def copies(originals: list[BenchmarkItem], seed: int) -> list[Picture]:
     rng = random.Random(seed)
     edited = [(item, EDITS[k % len(EDITS)](item.picture.image, rng)) for k, item in enumerate(originals)]
     return [Picture(f"copy/{item.picture.key}", encoded(image)) for item, image in edited]
 
 
-def found_and_false(exam: list[Item], prints: Prints, planted: int, others: int, seed: int) -> tuple[int, int]:
+def found_and_false(exam: list[BenchmarkItem], prints: Prints, planted: int, others: int, seed: int) -> tuple[int, int]:
     """Planted copies that were found for what they are, and other pictures that were taken for copies."""
     mine = copies(random.Random(seed).sample(exam, planted), seed)
     touches = list(find_copies([*other_pictures(others, seed), *mine], prints, AuditConfig()))
@@ -83,7 +85,7 @@ def found_and_false(exam: list[Item], prints: Prints, planted: int, others: int,
     return right, sum(touch.key.startswith("web/") for touch in touches)
 
 
-def printed(exam: list[Item]) -> Prints:
+def printed(exam: list[BenchmarkItem]) -> Prints:
     return prints_of((item.picture.key, item.picture.image) for item in exam)
 
 
@@ -114,13 +116,13 @@ def test_an_audit_of_a_built_corpus_names_pictures_and_items(tmp_path: Path) -> 
     for picture in other_pictures(6, seed=2):
         (folder / f"{picture.key[4:]}.png").write_bytes(picture.data)
     (folder / "copy.jpg").write_bytes(encoded(exam[3].picture.image, "JPEG", quality=60))
-    config = LibraryConfig(clip=Clip(model=f"local-dir:{write_tiny_clip(tmp_path / 'clip')}"))
+    config = RetrievalConfig(clip=Clip(model=f"local-dir:{write_tiny_clip(tmp_path / 'clip')}"))
     place = Place(Store(str(tmp_path / "store")), "corpora/test")
-    build_corpus(place, Folder(path=str(folder)), config)
-    touches = audit(open_library(place), exam, AuditConfig())
+    build_corpus(place, FolderCorpus(path=str(folder)), config)
+    touches = audit(open_corpus(place), exam, AuditConfig())
     assert [(touch.key, touch.picture) for touch in touches] == [("web/copy.jpg", exam[3].picture.key)]
     assert touched_items(exam, touches) == {exam[3].id}
-    alike = audit(open_library(place), exam, AuditConfig(clip=1e-6))
+    alike = audit(open_corpus(place), exam, AuditConfig(clip=1e-6))
     assert len(alike) > 1 and all((touch.cosine is None) != (touch.bits is None) for touch in alike)
 
 
@@ -129,10 +131,10 @@ def test_alike_pictures_have_their_own_keys_though_others_are_masked(tmp_path: P
     folder.mkdir()
     for name, picture in zip("abcd", [pictures[0], *pictures[:3]], strict=True):  # b is a's duplicate
         (folder / f"{name}.png").write_bytes(picture.data)
-    config = LibraryConfig(clip=Clip(model=f"local-dir:{write_tiny_clip(tmp_path / 'clip')}"))
+    config = RetrievalConfig(clip=Clip(model=f"local-dir:{write_tiny_clip(tmp_path / 'clip')}"))
     place = Place(Store(str(tmp_path / "store")), "corpora/test")
-    assert build_corpus(place, Folder(path=str(folder)), config).counters["duplicate"] == 1
-    found = find_alike(open_library(place), pictures[:3], 0.0)
+    assert build_corpus(place, FolderCorpus(path=str(folder)), config).counters["duplicate"] == 1
+    found = find_alike(open_corpus(place), pictures[:3], 0.0)
     best = {touch.picture: touch.key for touch in reversed(found)}  # the likest come first
     assert best == {pictures[0].key: "web/a.png", pictures[1].key: "web/c.png", pictures[2].key: "web/d.png"}
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks.corpora import Folder
+from tasks.corpora import FolderCorpus
 from tasks.corpora.sample import Location, Sample, StaleShard
-from tasks.corpora.table import Rows
+from tasks.corpora.table import SampleTable
 from tasks.records import to_table
 from tasks.settings.errors import UserError
 from tests.fixtures.shards import picture
@@ -25,17 +25,17 @@ def photos(root: Path) -> Path:
     return folder
 
 
-def read(corpus: Folder, shard: str) -> list[Sample]:
+def read(corpus: FolderCorpus, shard: str) -> list[Sample]:
     with corpus.shard(shard) as source:
         return [found.sample for found in source.read()]
 
 
 def place(sample: Sample) -> Location:
-    return Rows(to_table(Sample, [sample])).locate([sample.key])[0]
+    return SampleTable(to_table(Sample, [sample])).locate([sample.key])[0]
 
 
 def test_each_folder_is_a_shard_and_captions_lie_beside_the_pictures(tmp_path: Path) -> None:
-    corpus = Folder(path=str(photos(tmp_path)))
+    corpus = FolderCorpus(path=str(photos(tmp_path)))
     assert [shard.name for shard in corpus.listing()] == ["photos", "photos/trip"]
     rows = {row.key: row for listed in corpus.listing() for row in read(corpus, listed.name)}
     assert set(rows) == {"photos/bad.jpg", "photos/cat.jpg", "photos/cat.png", "photos/trip/sea.PNG"}
@@ -45,7 +45,7 @@ def test_each_folder_is_a_shard_and_captions_lie_beside_the_pictures(tmp_path: P
 
 
 def test_a_file_that_changed_is_noticed(tmp_path: Path) -> None:
-    corpus = Folder(path=str(photos(tmp_path)))
+    corpus = FolderCorpus(path=str(photos(tmp_path)))
     (sample,) = read(corpus, "photos/trip")
     before = corpus.listing()
     (tmp_path / "photos" / "trip" / "sea.PNG").write_bytes(picture(4))
@@ -57,4 +57,4 @@ def test_a_file_that_changed_is_noticed(tmp_path: Path) -> None:
 def test_a_folder_without_pictures_is_the_users_mistake(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "missing"):
         with pytest.raises(UserError, match="no pictures"):
-            Folder(path=str(path)).listing()
+            FolderCorpus(path=str(path)).listing()

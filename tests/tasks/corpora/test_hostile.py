@@ -12,10 +12,10 @@ from typing import NamedTuple
 import pytest
 from PIL import Image
 
-from tasks.corpora import Laion
+from tasks.corpora import LaionCorpus
 from tasks.corpora.sample import Sample, kind_of
-from tasks.corpus import build_corpus, built_index, corpus_place, open_library
-from tasks.retrieval import Library, LibraryConfig
+from tasks.corpus import build_corpus, built_index, corpus_place, open_corpus
+from tasks.retrieval import RetrievalConfig, SearchableCorpus
 from tasks.retrieval.clip import Clip
 from tasks.store import Artifact
 from tests.fixtures.hostile import Hostile, write_hostile
@@ -35,7 +35,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 class Built(NamedTuple):
     made: Hostile
     index: Artifact[Sample]
-    library: Library
+    library: SearchableCorpus
     root: Path
     growth: int
     """Most bytes of memory that the process had during the build, beyond what it had with the model loaded."""
@@ -43,12 +43,12 @@ class Built(NamedTuple):
 
 def build(shards: str, uri: str, clip: str) -> int:
     """The corpus at `uri`; returns how many bytes the process grew by."""
-    config = LibraryConfig(clip=Clip(model=f"local-dir:{clip}"))
+    config = RetrievalConfig(clip=Clip(model=f"local-dir:{clip}"))
     config.clip.open().embed_images([Image.new("RGB", (32, 32))])
     gc.collect()
     Path("/proc/self/clear_refs").write_text("5")  # the peak counts anew
     before = memory("VmRSS")
-    build_corpus(corpus_place(uri), Laion(shards=shards), config)
+    build_corpus(corpus_place(uri), LaionCorpus(shards=shards), config)
     return memory("VmHWM") - before
 
 
@@ -66,7 +66,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     uri = str(root / "store" / "corpora" / "hostile")
     growth = build(str(made.folder), uri, str(write_tiny_clip(root / "clip")))
     place = corpus_place(uri)
-    return Built(made, built_index(place), open_library(place), root, growth)
+    return Built(made, built_index(place), open_corpus(place), root, growth)
 
 
 def reasons(built: Built) -> dict[str, list[str | None]]:

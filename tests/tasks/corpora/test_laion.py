@@ -9,10 +9,10 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from tasks.corpora import Laion
+from tasks.corpora import LaionCorpus
 from tasks.corpora.decode import Limits
 from tasks.corpora.sample import Sample, Shard, StaleShard
-from tasks.corpora.table import Rows
+from tasks.corpora.table import SampleTable
 from tasks.records import to_table
 from tasks.settings.errors import UserError
 from tests.fixtures.shards import bomb, ordinary_shards, picture, sample, tar_bytes, write_parquet, write_shard
@@ -23,26 +23,26 @@ LEADS_OUT = "bad name: it leads out of the shard"
 pytestmark = pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 
 
-def rows(corpus: Laion, shard: str = "00000") -> list[Sample]:
+def rows(corpus: LaionCorpus, shard: str = "00000") -> list[Sample]:
     with corpus.shard(shard) as source:
         return [read.sample for read in source.read()]
 
 
-def by_key(corpus: Laion, shard: str = "00000") -> dict[str, Sample]:
+def by_key(corpus: LaionCorpus, shard: str = "00000") -> dict[str, Sample]:
     return {row.key: row for row in rows(corpus, shard)}
 
 
-def pictures(corpus: Laion, wanted: list[Sample]) -> list[bytes]:
+def pictures(corpus: LaionCorpus, wanted: list[Sample]) -> list[bytes]:
     """The bytes of rows, looked up by their keys as a built corpus does."""
     table = to_table(Sample, sorted(wanted, key=lambda row: row.shard))
-    return [found.data for found in corpus.pictures(Rows(table).locate([row.key for row in wanted]))]
+    return [found.data for found in corpus.pictures(SampleTable(table).locate([row.key for row in wanted]))]
 
 
-def kept(corpus: Laion, shard: str = "00000") -> list[Sample]:
+def kept(corpus: LaionCorpus, shard: str = "00000") -> list[Sample]:
     return [row for row in rows(corpus, shard) if row.reason is None]
 
 
-def described(corpus: Laion) -> list[Shard]:
+def described(corpus: LaionCorpus) -> list[Shard]:
     found = []
     for listed in corpus.listing():
         with corpus.shard(listed.name) as source:
@@ -51,7 +51,7 @@ def described(corpus: Laion) -> list[Shard]:
 
 
 def test_keys_are_shard_and_sample_key_and_rows_say_what_the_tar_holds(tmp_path: Path) -> None:
-    corpus = Laion(shards=str(ordinary_shards(tmp_path, shards=2, pictures=3)))
+    corpus = LaionCorpus(shards=str(ordinary_shards(tmp_path, shards=2, pictures=3)))
     assert [shard.name for shard in corpus.listing()] == ["00000", "00001"]
     first = rows(corpus)[0]
     assert (first.key, first.member, first.width, first.height) == ("00000/000000000", "000000000.png", 112, 112)
@@ -59,7 +59,7 @@ def test_keys_are_shard_and_sample_key_and_rows_say_what_the_tar_holds(tmp_path:
 
 
 def test_pictures_come_back_byte_identical_in_the_order_asked_for(tmp_path: Path) -> None:
-    corpus = Laion(shards=str(ordinary_shards(tmp_path, shards=2, pictures=5)))
+    corpus = LaionCorpus(shards=str(ordinary_shards(tmp_path, shards=2, pictures=5)))
     wanted = [*reversed(kept(corpus, "00001")), *kept(corpus)]
     assert pictures(corpus, wanted) == [picture(seed) for seed in (9, 8, 7, 6, 5, 0, 1, 2, 3, 4)]
 
@@ -68,7 +68,7 @@ def test_memory_and_file_urls_read_alike(tmp_path: Path) -> None:
     ordinary_shards(tmp_path, shards=1, pictures=3)
     memory = fsspec.filesystem("memory")
     memory.pipe_file("/laion/00000.tar", (tmp_path / "00000.tar").read_bytes())
-    here, there = Laion(shards=tmp_path.as_uri()), Laion(shards="memory://laion")
+    here, there = LaionCorpus(shards=tmp_path.as_uri()), LaionCorpus(shards="memory://laion")
     assert rows(here) == rows(there)
     assert described(here) == described(there)
     assert pictures(there, kept(there))[2] == picture(2)
@@ -84,7 +84,7 @@ def test_metadata_is_joined_on_the_key_whatever_its_order_and_case(tmp_path: Pat
         "error_message": ["404", None, None],
     }
     write_parquet(tmp_path, "00000", columns)
-    found = by_key(Laion(shards=str(tmp_path)))
+    found = by_key(LaionCorpus(shards=str(tmp_path)))
     assert (found["00000/a"].caption, found["00000/a"].url) == ("first", "http://a")
     assert (found["00000/b"].caption, found["00000/b"].url) == ("second", "http://b")
     assert found["00000/gone"].reason == "failed: 404"
@@ -93,14 +93,14 @@ def test_metadata_is_joined_on_the_key_whatever_its_order_and_case(tmp_path: Pat
 
 def test_missing_stats_and_missing_parquet_do_not_matter(tmp_path: Path) -> None:
     write_shard(tmp_path, "00000", sample("a", 1, "größer als zwölf ☃"), stats=False)
-    (row,) = rows(Laion(shards=str(tmp_path)))
+    (row,) = rows(LaionCorpus(shards=str(tmp_path)))
     assert (row.reason, row.caption) == (None, "größer als zwölf ☃")
 
 
 def test_a_parquet_that_cannot_be_read_is_named_and_the_pictures_stay(tmp_path: Path) -> None:
     write_shard(tmp_path, "00000", sample("a", 1, "one"))
     (tmp_path / "00000.parquet").write_bytes(b"PAR1 nothing of the kind")
-    found = by_key(Laion(shards=str(tmp_path)))
+    found = by_key(LaionCorpus(shards=str(tmp_path)))
     assert (found["00000/"].reason or "").startswith("damaged metadata: ")
     assert found["00000/a"].reason is None
 
@@ -109,7 +109,7 @@ def test_a_parquet_that_cannot_be_read_is_named_and_the_pictures_stay(tmp_path: 
 def test_a_truncated_tar_is_named_and_what_came_before_is_kept(tmp_path: Path, cut: int) -> None:
     tar = write_shard(tmp_path, "00000", [(f"{number:03d}.bmp", picture(number, form="BMP")) for number in range(3)])
     tar.write_bytes(tar.read_bytes()[:cut])
-    *good, last = rows(Laion(shards=str(tmp_path)))
+    *good, last = rows(LaionCorpus(shards=str(tmp_path)))
     assert last.key == "00000/"
     assert (last.reason or "").startswith("damaged shard: truncated")
     assert len(good) == cut // 38_400
@@ -122,7 +122,7 @@ def test_a_damaged_header_in_the_middle_is_named(tmp_path: Path) -> None:
     place = data.index(b"b.bmp")
     data[place : place + 200] = bytes(range(200))
     tar.write_bytes(data)
-    good, last = rows(Laion(shards=str(tmp_path)))
+    good, last = rows(LaionCorpus(shards=str(tmp_path)))
     assert good.reason is None
     assert (last.reason or "").startswith("damaged shard: damaged at byte")
 
@@ -130,7 +130,7 @@ def test_a_damaged_header_in_the_middle_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("data", [b"", b"no tar at all", b"\x1f\x8b" + bytes(2000)])
 def test_what_is_no_tar_is_named(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "00000.tar").write_bytes(data)
-    (row,) = rows(Laion(shards=str(tmp_path)))
+    (row,) = rows(LaionCorpus(shards=str(tmp_path)))
     assert (row.reason or "").startswith("damaged shard: ")
 
 
@@ -146,7 +146,7 @@ def test_every_bad_picture_is_a_row_with_its_reason(tmp_path: Path) -> None:
         ("good.png", picture(5)),
     ]
     write_shard(tmp_path, "00000", members)
-    corpus = Laion(shards=str(tmp_path), limits=Limits(max_pixels=50_000, max_bytes=40_000))
+    corpus = LaionCorpus(shards=str(tmp_path), limits=Limits(max_pixels=50_000, max_bytes=40_000))
     reasons = {row.key.removeprefix("00000/"): row.reason for row in rows(corpus)}
     assert reasons.pop("good") is None
     kinds = {key: (reason or "").partition(":")[0] for key, reason in reasons.items()}
@@ -157,7 +157,7 @@ def test_every_bad_picture_is_a_row_with_its_reason(tmp_path: Path) -> None:
 def test_a_bomb_is_refused_before_it_is_unfolded(tmp_path: Path) -> None:
     write_shard(tmp_path, "00000", [("bomb.png", bomb())])
     tracemalloc.start()
-    (row,) = rows(Laion(shards=str(tmp_path)))
+    (row,) = rows(LaionCorpus(shards=str(tmp_path)))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert (row.reason or "").startswith("too large: ")
@@ -167,7 +167,7 @@ def test_a_bomb_is_refused_before_it_is_unfolded(tmp_path: Path) -> None:
 def test_of_a_key_that_comes_twice_the_first_picture_is_served(tmp_path: Path) -> None:
     members = [("a.png", picture(1)), ("a.jpg", picture(2, form="JPEG")), ("b.png", picture(3)), ("a.png", picture(4))]
     write_shard(tmp_path, "00000", members)
-    corpus = Laion(shards=str(tmp_path))
+    corpus = LaionCorpus(shards=str(tmp_path))
     assert [row.reason for row in rows(corpus)] == [None, REPEATED, None, REPEATED]
     assert pictures(corpus, kept(corpus)) == [picture(1), picture(3)]
 
@@ -176,14 +176,14 @@ def test_a_name_that_leads_out_never_touches_the_disk(tmp_path: Path) -> None:
     shards = tmp_path / "deep" / "shards"
     write_shard(shards, "00000", [("../../x.png", picture(1)), ("/abs.png", picture(2)), ("ok.png", picture(3))])
     before = sorted(tmp_path.rglob("*"))
-    assert [row.reason for row in rows(Laion(shards=str(shards)))] == [LEADS_OUT, LEADS_OUT, None]
+    assert [row.reason for row in rows(LaionCorpus(shards=str(shards)))] == [LEADS_OUT, LEADS_OUT, None]
     assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_long_and_unicode_names_are_read_and_read_back(tmp_path: Path) -> None:
     names = ["folder/" + "n" * 150 + ".png", "schöne-ähre-☃.png", "dir/sub/c.PNG"]
     write_shard(tmp_path, "00000", [(name, picture(seed)) for seed, name in enumerate(names)])
-    corpus = Laion(shards=str(tmp_path))
+    corpus = LaionCorpus(shards=str(tmp_path))
     assert [row.member for row in kept(corpus)] == names
     assert pictures(corpus, kept(corpus)) == [picture(0), picture(1), picture(2)]
     assert kept(corpus)[2].key == "00000/dir/sub/c"
@@ -193,7 +193,7 @@ def test_long_and_unicode_names_are_read_and_read_back(tmp_path: Path) -> None:
 def test_a_shard_that_changed_is_noticed_never_served(tmp_path: Path, change: str) -> None:
     old = [("a.bmp", picture(1, form="BMP")), ("b.bmp", picture(2, form="BMP"))]
     tar = write_shard(tmp_path, "00000", old)
-    corpus = Laion(shards=str(tmp_path))
+    corpus = LaionCorpus(shards=str(tmp_path))
     wanted = kept(corpus)[1:]
     match change:
         case "shifted":
@@ -210,7 +210,7 @@ def test_a_shard_that_changed_is_noticed_never_served(tmp_path: Path, change: st
 
 def test_a_shard_that_changed_has_another_version(tmp_path: Path) -> None:
     ordinary_shards(tmp_path, shards=1, pictures=2)
-    corpus = Laion(shards=str(tmp_path))
+    corpus = LaionCorpus(shards=str(tmp_path))
     listing, before = corpus.listing(), described(corpus)
     write_parquet(tmp_path, "00000", {"key": ["000000000"], "caption": ["another caption"]})
     assert corpus.listing() != listing
@@ -228,18 +228,18 @@ def test_a_folder_without_shards_is_told_from_an_empty_one_and_from_none(tmp_pat
         (f"{tmp_path}/a*.tar", r"no \.tar shards are"),
     ):
         with pytest.raises(UserError, match=why):
-            Laion(shards=url).listing()
+            LaionCorpus(shards=url).listing()
 
 
 def test_shards_that_would_share_keys_are_refused(tmp_path: Path) -> None:
     for folder in ("one", "two"):
         write_shard(tmp_path / folder, "00000", sample("a", 1))
     with pytest.raises(UserError, match="one name"):
-        Laion(shards=f"{tmp_path}/*/*.tar").listing()
+        LaionCorpus(shards=f"{tmp_path}/*/*.tar").listing()
 
 
 def test_a_glob_picks_shards_and_reads_them_back(tmp_path: Path) -> None:
-    corpus = Laion(shards=f"{ordinary_shards(tmp_path, shards=3, pictures=2)}/0000[12].tar")
+    corpus = LaionCorpus(shards=f"{ordinary_shards(tmp_path, shards=3, pictures=2)}/0000[12].tar")
     assert [shard.name for shard in corpus.listing()] == ["00001", "00002"]
     assert pictures(corpus, kept(corpus, "00002"))[0] == picture(4)
 
@@ -252,6 +252,6 @@ def test_no_address_in_the_metadata_is_ever_asked(tmp_path: Path, monkeypatch: p
     write_shard(tmp_path, "00000", sample("a", 1))
     keys, urls = ["a", "b"], ["http://127.0.0.1:9/a.png", "http://127.0.0.1:9/b.png"]
     write_parquet(tmp_path, "00000", {"key": keys, "URL": urls, "status": ["success", "failed_to_download"]})
-    corpus = Laion(shards=str(tmp_path))
+    corpus = LaionCorpus(shards=str(tmp_path))
     assert [(row.url, row.reason) for row in rows(corpus)] == [(urls[0], None), (urls[1], "failed: failed_to_download")]
     assert pictures(corpus, kept(corpus)) == [picture(1)]

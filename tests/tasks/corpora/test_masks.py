@@ -12,7 +12,7 @@ from tasks.corpora.masks import Blocklist, Masks, masked
 from tasks.corpora.sample import Sample
 from tasks.records import to_table
 from tasks.settings.errors import UserError
-from tasks.settings.fingerprint import identity_of
+from tasks.settings.fingerprint import fingerprint_fields
 
 
 def rows(*values: dict[str, Any]) -> pa.Table:
@@ -66,8 +66,8 @@ def test_blocklists_count_by_what_is_in_them(tmp_path: Path) -> None:
     (tmp_path / "two.txt").write_text("id-2\n0/1\n")
     one, two = (Masks(blocklists=(str(tmp_path / name),)) for name in ("one.txt", "two.txt"))
     assert one.blocked().entries == {"0/1", "id-2"}
-    assert one.blocked().identity == two.blocked().identity != Blocklist().identity
-    assert identity_of(one) == identity_of(two)
+    assert one.blocked().content_id == two.blocked().content_id != Blocklist().content_id
+    assert fingerprint_fields(one) == fingerprint_fields(two)
 
 
 def test_a_blocklist_that_is_not_there_is_the_users_mistake(tmp_path: Path) -> None:

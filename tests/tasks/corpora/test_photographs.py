@@ -11,9 +11,9 @@ import skimage
 import sklearn.datasets
 from PIL import Image
 
-from tasks.corpora import Folder, Laion
-from tasks.corpus import build_corpus, open_library
-from tasks.retrieval import Library, LibraryConfig
+from tasks.corpora import FolderCorpus, LaionCorpus
+from tasks.corpus import build_corpus, open_corpus
+from tasks.retrieval import RetrievalConfig, SearchableCorpus
 from tasks.store import Place, Store
 from tests.fixtures.shards import write_shard
 
@@ -27,7 +27,7 @@ def photographs() -> dict[str, bytes]:
 
 
 @pytest.fixture(params=["folder", "laion"])
-def library(request: pytest.FixtureRequest, tmp_path: Path) -> Library:
+def library(request: pytest.FixtureRequest, tmp_path: Path) -> SearchableCorpus:
     """A corpus of photographs, embedded by the model that is shipped."""
     shots, folder = photographs(), tmp_path / "photographs"
     if request.param == "laion":
@@ -37,12 +37,12 @@ def library(request: pytest.FixtureRequest, tmp_path: Path) -> Library:
         for name, data in shots.items():
             (folder / name).write_bytes(data)
     place = Place(Store(str(tmp_path / "store")), "corpora/photographs")
-    corpus = Laion(shards=str(folder)) if request.param == "laion" else Folder(path=str(folder))
-    build_corpus(place, corpus, LibraryConfig())
-    return open_library(place)
+    corpus = LaionCorpus(shards=str(folder)) if request.param == "laion" else FolderCorpus(path=str(folder))
+    build_corpus(place, corpus, RetrievalConfig())
+    return open_corpus(place)
 
 
-def test_photographs_are_a_corpus(library: Library) -> None:
+def test_photographs_are_a_corpus(library: SearchableCorpus) -> None:
     shots, rows = photographs(), library.samples.to_pylist()
     assert {row["member"] for row in rows} == set(shots)
     unknown = {row["member"] for row in rows if (row["reason"] or "").startswith("broken")}

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tasks.engines.decode import Sample, decode, encode, sample, waves
+from tasks.engines.decode import SampledTokens, decode, encode, sample, waves
 from tasks.engines.decoder import Decoder
 from tasks.engines.inputs import VisionCache, messages
 from tasks.engines.request import Adapter, Request, Sampling
@@ -189,7 +189,7 @@ def test_no_requests_give_no_samples(loaded: Any) -> None:
 
 def in_waves(
     model: Any, processor: Any, requests: list[Request], rows: int, on_done: Callable[[int], None] | None = None
-) -> list[list[Sample]]:
+) -> list[list[SampledTokens]]:
     """As the engine decodes: so many rows at once."""
     import torch
 

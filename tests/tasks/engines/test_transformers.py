@@ -17,7 +17,7 @@ from tasks.engines import Transformers
 from tasks.engines.request import Adapter, Engine, Request, Sampling
 from tasks.records.prompt import Picture, Prompt
 from tasks.settings.errors import UserError
-from tasks.settings.fingerprint import identity_of
+from tasks.settings.fingerprint import fingerprint_fields
 
 
 @pytest.fixture(scope="module")
@@ -122,9 +122,11 @@ def test_a_model_is_checked_before_torch_is_imported() -> None:
     assert run.stdout.splitlines()[1] == "False False"
 
 
-def test_resources_do_not_affect_identity() -> None:
+def test_resources_do_not_affect_fingerprint() -> None:
     plain, elsewhere = Transformers(), Transformers(device="cuda", workers=8, threads=4, rows=64, pictures=9)
-    assert identity_of(plain) == identity_of(elsewhere) != identity_of(Transformers(dtype="bfloat16"))
+    assert (
+        fingerprint_fields(plain) == fingerprint_fields(elsewhere) != fingerprint_fields(Transformers(dtype="bfloat16"))
+    )
 
 
 def test_text_leaves_out_the_end_token(engine: Engine, pictures: list[Picture]) -> None:

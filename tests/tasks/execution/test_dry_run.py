@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel, ConfigDict
 
-from tasks.execution.dry_run import NotPlayed, Outlook, forecasting
+from tasks.execution.dry_run import NotYetComputed, PlannedStage, dry_run
 from tasks.execution.stage import stage
 from tasks.records import Row
 from tasks.store import Artifact, Output, Place, Store
@@ -47,12 +47,12 @@ def place(tmp_path: Path) -> Place:
 
 
 def told(place: Place, config: CountConfig, force: str | None = None) -> list[tuple[str, bool, str]]:
-    with forecasting((place.prefix, force) if force else None) as forecast:
+    with dry_run((place.prefix, force) if force else None) as planned:
         play(place, config)
-    return [(one.stage, one.played, one.why) for one in forecast.outlooks]
+    return [(one.stage, one.played, one.why) for one in planned.stages]
 
 
-def test_a_forecast_of_nothing_plays_everything_and_makes_nothing(place: Place) -> None:
+def test_a_dry_run_of_nothing_plays_everything_and_makes_nothing(place: Place) -> None:
     nothing = "nothing complete is there"
     assert told(place, CountConfig()) == [
         ("1-count", True, nothing),
@@ -62,7 +62,7 @@ def test_a_forecast_of_nothing_plays_everything_and_makes_nothing(place: Place) 
     assert place.store.runs() == []
 
 
-def test_a_forecast_of_what_is_complete_reuses_everything(place: Place) -> None:
+def test_a_dry_run_of_what_is_complete_reuses_everything(place: Place) -> None:
     play(place, CountConfig())
     entries = place.journal.entries()
     assert [(name, played) for name, played, _ in told(place, CountConfig())] == [
@@ -71,7 +71,7 @@ def test_a_forecast_of_what_is_complete_reuses_everything(place: Place) -> None:
     assert place.journal.entries() == entries
 
 
-def test_a_forecast_names_the_setting_and_the_inputs_that_changed(place: Place) -> None:
+def test_a_dry_run_names_the_setting_and_the_inputs_that_changed(place: Place) -> None:
     play(place, CountConfig())
     (first, second, third) = told(place, CountConfig(count=4))
     assert first == ("1-count", True, "config.count: 3 -> 4")
@@ -81,10 +81,10 @@ def test_a_forecast_names_the_setting_and_the_inputs_that_changed(place: Place) 
 
 def test_a_changed_setting_of_a_late_stage_leaves_the_earlier_ones(place: Place) -> None:
     play(place, CountConfig())
-    with forecasting() as forecast:
+    with dry_run() as planned:
         play(place, CountConfig(), CountConfig(count=9))
-    assert [one.played for one in forecast.outlooks] == [False, False, True]
-    assert forecast.outlooks[-1] == Outlook(place.prefix, "10-add", True, "config.count: 3 -> 9")
+    assert [one.played for one in planned.stages] == [False, False, True]
+    assert planned.stages[-1] == PlannedStage(place.prefix, "10-add", True, "config.count: 3 -> 9")
 
 
 def test_a_forced_stage_and_those_after_it_are_played(place: Place) -> None:
@@ -100,14 +100,14 @@ def test_after_a_damaged_stage_the_rest_may_be_reused_after_all(place: Place) ->
     artifact = count(place, CountConfig())
     double(place, artifact)
     Path(artifact.uri.removeprefix("file://"), artifact.manifest.files[0].path).write_bytes(b"damaged")
-    with forecasting() as forecast:
+    with dry_run() as planned:
         double(place, count(place, CountConfig()))
-    first, second = forecast.outlooks
+    first, second = planned.stages
     assert first.played and "bytes instead of" in first.why
     assert second.played and second.why.endswith("reused after all if that comes out as before")
     assert "same input, other contents" in second.why
 
 
 def test_what_a_planned_stage_makes_cannot_be_read(place: Place) -> None:
-    with forecasting(), pytest.raises(NotPlayed, match="depends on what 1-count makes"):
+    with dry_run(), pytest.raises(NotYetComputed, match="depends on what 1-count makes"):
         count(place, CountConfig()).read()

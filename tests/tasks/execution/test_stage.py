@@ -10,9 +10,9 @@ import pytest
 from pydantic import BaseModel, ConfigDict
 
 from tasks.execution.progress import Snapshot, listen
-from tasks.execution.stage import Stage, drafts, stage, workspace
+from tasks.execution.stage import Stage, partial_results, stage, workspace
 from tasks.records import Row
-from tasks.settings.fingerprint import Execution
+from tasks.settings.fingerprint import NotFingerprinted
 from tasks.store import Artifact, Output, Place, Store
 
 
@@ -24,14 +24,14 @@ class CountConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     count: int = 3
-    threads: Annotated[int, Execution] = 1
+    threads: Annotated[int, NotFingerprinted] = 1
 
 
 calls: list[str] = []
 
 
 @stage("1-count", Number)
-def count_numbers(place: Place, config: CountConfig, *, label: Annotated[str, Execution] = "") -> Output[Number]:
+def count_numbers(place: Place, config: CountConfig, *, label: Annotated[str, NotFingerprinted] = "") -> Output[Number]:
     """Count."""
     calls.append("count")
     (workspace() / "numbers.txt").write_text(str(config.count))
@@ -53,8 +53,8 @@ def fail(place: Place) -> Output[Number]:
 
 @stage("4-draw", Number)
 def draw_numbers(place: Place, config: CountConfig) -> Output[Number]:
-    """Drafts a file, dies of it the first time, and finds it the second time."""
-    kept, local = drafts(), workspace() / "drawn"
+    """Keeps a file, dies of it the first time, and finds it the second time."""
+    kept, local = partial_results(), workspace() / "drawn"
     assert kept is not None
     if kept.fetch("drawn", local):
         return Output([Number(value=int(local.read_text()))])
@@ -75,14 +75,14 @@ def no_calls(caplog: pytest.LogCaptureFixture) -> None:
     calls.clear()
 
 
-def test_a_stage_goes_on_with_its_drafts_and_leaves_none(place: Place) -> None:
-    for count in (3, 4):  # the drafts of other settings are not its own
+def test_a_stage_goes_on_with_its_partial_results_and_leaves_none(place: Place) -> None:
+    for count in (3, 4):  # the partial of other settings are not its own
         with pytest.raises(RuntimeError, match="killed"):
             draw_numbers(place, CountConfig(count=count))
     assert [row.value for row in draw_numbers(place, CountConfig(count=4)).read()] == [4]
-    left = [file.path for file in place.store.files.walk(place.store.root) if "drafts" in file.path]
+    left = [file.path for file in place.store.files.walk(place.store.root) if "partial" in file.path]
     assert len(left) == 1
-    assert drafts() is None
+    assert partial_results() is None
 
 
 def test_a_call_gives_the_artifact(place: Place) -> None:
@@ -112,25 +112,25 @@ def test_a_changed_setting_replays_what_depends_on_it_and_names_the_field(
     artifact = double_numbers(place, count_numbers(place, CountConfig(count=4)))
     assert calls == ["count", "double"] * 2
     assert artifact.rows == 4
-    assert "1-count: played again, since config.count: 3 -> 4" in caplog.messages
-    assert "2-double: played again, since numbers: other input" in caplog.messages
+    assert "1-count: runs again: config.count: 3 -> 4" in caplog.messages
+    assert "2-double: runs again: numbers: other input" in caplog.messages
 
 
 def test_a_call_stands_once_it_was_played_and_other_settings_or_inputs_do_not(place: Place) -> None:
-    assert not count_numbers.stands(place, CountConfig())
+    assert not count_numbers.is_complete(place, CountConfig())
     numbers = count_numbers(place, CountConfig())
     double_numbers(place, numbers)
-    assert count_numbers.stands(place, CountConfig(threads=8))
-    assert double_numbers.stands(place, numbers)
-    assert not count_numbers.stands(place, CountConfig(count=4))
-    assert not double_numbers.stands(place, count_numbers(place, CountConfig(count=4)))
+    assert count_numbers.is_complete(place, CountConfig(threads=8))
+    assert double_numbers.is_complete(place, numbers)
+    assert not count_numbers.is_complete(place, CountConfig(count=4))
+    assert not double_numbers.is_complete(place, count_numbers(place, CountConfig(count=4)))
 
 
 def test_another_version_of_the_work_plays_the_stage_again(place: Place, caplog: pytest.LogCaptureFixture) -> None:
     count_numbers(place, CountConfig())
     Stage(count_numbers.work, "1-count", Number, version=2)(place, CountConfig())
     assert calls == ["count", "count"]
-    assert "1-count: played again, since version: 1 -> 2" in caplog.messages
+    assert "1-count: runs again: version 1 of the stage made it, this is 2" in caplog.messages
 
 
 def test_other_columns_play_the_stage_again(place: Place, caplog: pytest.LogCaptureFixture) -> None:
@@ -146,18 +146,18 @@ def test_other_columns_play_the_stage_again(place: Place, caplog: pytest.LogCapt
     assert 'columns.unit: (absent) -> "string"' in caplog.text
 
 
-def test_the_same_call_elsewhere_has_the_same_identity(place: Place) -> None:
+def test_the_same_call_elsewhere_has_the_same_fingerprint(place: Place) -> None:
     other = Place.round(place.store, "other", 7)
-    assert count_numbers.identity(place, CountConfig()) == count_numbers.identity(other, CountConfig())
-    assert count_numbers(place, CountConfig()).identity == count_numbers(other, CountConfig()).identity
+    assert count_numbers.fingerprinted(place, CountConfig()) == count_numbers.fingerprinted(other, CountConfig())
+    assert count_numbers(place, CountConfig()).content_id == count_numbers(other, CountConfig()).content_id
 
 
 def test_an_input_that_came_out_different_plays_the_stage_again(place: Place, caplog: pytest.LogCaptureFixture) -> None:
     numbers = count_numbers(place, CountConfig())
     double_numbers(place, numbers)
-    unstable = place.commit("1-count", Number, Output([Number(value=9)]), numbers.manifest.identity, 0.0)
+    unstable = place.commit("1-count", Number, Output([Number(value=9)]), numbers.manifest.fingerprinted, 0.0)
     assert double_numbers(place, unstable).read() == [Number(value=18)]
-    assert "2-double: played again, since numbers: same input, other contents" in caplog.messages
+    assert "2-double: runs again: numbers: same input, other contents" in caplog.messages
 
 
 def test_a_damaged_artifact_is_refused_and_the_stage_replayed(place: Place, caplog: pytest.LogCaptureFixture) -> None:
@@ -168,7 +168,7 @@ def test_a_damaged_artifact_is_refused_and_the_stage_replayed(place: Place, capl
     fs.pipe_file(address, bytes(data))
     assert count_numbers(place, CountConfig()).read() == [Number(value=0), Number(value=1), Number(value=2)]
     assert calls == ["count", "count"]
-    assert "1-count: played again, since" in caplog.text and "sha256 differs" in caplog.text
+    assert "1-count: runs again: " in caplog.text and "sha256 differs" in caplog.text
 
 
 def test_a_stage_that_fails_leaves_no_artifact_and_no_workspace(place: Place) -> None:
@@ -182,8 +182,8 @@ def test_what_the_work_left_in_its_workspace_outlives_it_in_the_artifact(place: 
     assert count_numbers(place, CountConfig()).file("numbers.txt").read_text() == "3"
 
 
-def test_an_argument_without_identity_is_refused_with_the_stage_named(place: Place) -> None:
-    with pytest.raises(TypeError, match="stage 2-double: a object has no identity"):
+def test_an_argument_without_fingerprint_is_refused_with_the_stage_named(place: Place) -> None:
+    with pytest.raises(TypeError, match="stage 2-double: a object has no fingerprint"):
         double_numbers(place, object())  # type: ignore[arg-type]
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import psutil
 import pytest
 
-from tasks.grading import Verdict, choose_option, equal, extract_answer, vote
+from tasks.grading import Equality, choose_option, equal, extract_answer, vote
 from tasks.grading.symbolic import Worker, _workers
 
 TARGETS = ("5", "x+1", "2\\sqrt{2}", "red")
@@ -74,7 +74,7 @@ def in_threads(texts: Sequence[str], count: int = 8) -> tuple[float, int]:
     return max(slowest), most
 
 
-def ordinary_verdicts() -> list[Verdict]:
+def ordinary_verdicts() -> list[Equality]:
     return [equal("x^2+2x+1", "(x+1)^2"), equal("2x+1", "2x+2"), equal("5 cm", "50 mm"), equal("red", "blue")]
 
 

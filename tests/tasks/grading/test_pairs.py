@@ -3,10 +3,10 @@
 import threading
 from collections import Counter
 
-from tasks.grading import Verdict, choose_option, equal
+from tasks.grading import Equality, choose_option, equal
 
 
-def settled(a: str, b: str) -> Verdict:
+def settled(a: str, b: str) -> Equality:
     """The verdict; asked again where a busy machine left the workers no time."""
     for _ in range(10):
         verdict = equal(a, b)

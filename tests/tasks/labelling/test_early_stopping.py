@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.config import FilterConfig, Looks
+from tasks.config import EarlyStopping, FilterConfig
 from tasks.engines.request import Request, Sampling
 from tasks.engines.scripted import Scripted
 from tasks.filter import judge
@@ -16,10 +16,10 @@ CONFIG = FilterConfig(answers=9, low=0.6, high=0.9)
 ANSWER = st.sampled_from(["3", "3", "3", "3", "4", "5", None])
 
 
-def until(answers: tuple[str | None, ...], looks: Looks) -> tuple[str | None, ...]:
+def until(answers: tuple[str | None, ...], early_stopping: EarlyStopping) -> tuple[str | None, ...]:
     """The answers that are sampled before the question is settled."""
-    settled = decides_keeping(CONFIG, looks.tolerance)
-    for first, count in looks.of(len(answers)):
+    settled = decides_keeping(CONFIG, early_stopping.tolerance)
+    for first, count in early_stopping.of(len(answers)):
         if settled(answers[: first + count]):
             return answers[: first + count]
     return answers
@@ -29,19 +29,19 @@ def until(answers: tuple[str | None, ...], looks: Looks) -> tuple[str | None, ..
 def test_where_nothing_is_guessed_a_question_is_kept_or_dropped_as_by_all_answers(
     answers: tuple[str | None, ...],
 ) -> None:
-    full, early = judge(answers, CONFIG), judge(until(answers, Looks(first=1, more=1)), CONFIG)
+    full, early = judge(answers, CONFIG), judge(until(answers, EarlyStopping(first=1, more=1)), CONFIG)
     assert (early[2] is None) == (full[2] is None)
     if full[2] is None:
         assert early[0] == full[0]
 
 
 def test_a_hopeless_question_costs_the_first_looks_only() -> None:
-    assert len(until(("1", "2", "3", "4", "5", "6", "6", "6", "6"), Looks(first=4, more=1))) == 5
+    assert len(until(("1", "2", "3", "4", "5", "6", "6", "6", "6"), EarlyStopping(first=4, more=1))) == 5
 
 
 def test_looks_cover_all_answers_once() -> None:
-    assert list(Looks(first=4, more=2).of(9)) == [(0, 4), (4, 2), (6, 2), (8, 1)]
-    assert list(Looks(first=4, more=2).of(3)) == [(0, 3)]
+    assert list(EarlyStopping(first=4, more=2).of(9)) == [(0, 4), (4, 2), (6, 2), (8, 1)]
+    assert list(EarlyStopping(first=4, more=2).of(3)) == [(0, 3)]
 
 
 def test_sizes_are_a_distribution_that_knows_what_was_drawn() -> None:

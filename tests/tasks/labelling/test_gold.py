@@ -5,59 +5,59 @@ from __future__ import annotations
 import pytest
 
 from tasks.benchmarks import open_benchmark
-from tasks.config import CanaryConfig, FilterConfig
-from tasks.filter import canary, curriculum
-from tasks.labelling import gold as canaries
+from tasks.config import FilterConfig, GoldItemConfig
+from tasks.filter import curriculum, gold_row
+from tasks.labelling import gold
 
 CONFIG = FilterConfig(answers=10, low=0.3, high=0.8)
-ITEMS = open_benchmark("world:canary").items()[:40]
+ITEMS = open_benchmark("world:gold").items()[:40]
 
 
-def labelled(right: int, of: int) -> list[canaries.Verdict]:
-    """`of` canaries with agreement 0.6, the first `right` of them labelled with their known answer."""
+def labelled(right: int, of: int) -> list[gold.LabelledQuestion]:
+    """`of` gold items with agreement 0.6, the first `right` of them labelled with their known answer."""
     return [
-        canary(item, ((item.target if n < right else "wrong",) * 6 + (None,) * 4), CONFIG)
+        gold_row(item, ((item.target if n < right else "wrong",) * 6 + (None,) * 4), CONFIG)
         for n, item in enumerate(ITEMS[:of])
     ]
 
 
-def test_a_canary_never_trains() -> None:
+def test_a_gold_item_never_trains() -> None:
     rows = labelled(20, 20)
     assert curriculum(rows) == []
-    assert {row.reason for row in rows} == {"canary"}
+    assert {row.reason for row in rows} == {"gold item"}
 
 
 def test_they_make_the_share_that_was_asked_for_and_differ_by_round() -> None:
-    assert len(canaries.draw(ITEMS, share=0.2, questions=80, seed=1)) == 20
-    assert len(canaries.draw(ITEMS, share=0.5, questions=1000, seed=1)) == len(ITEMS)
-    first, second = (canaries.draw(ITEMS, 0.2, 40, seed) for seed in (1, 2))
+    assert len(gold.draw(ITEMS, share=0.2, questions=80, seed=1)) == 20
+    assert len(gold.draw(ITEMS, share=0.5, questions=1000, seed=1)) == len(ITEMS)
+    first, second = (gold.draw(ITEMS, 0.2, 40, seed) for seed in (1, 2))
     assert {one.id for one in first} != {one.id for one in second}
 
 
-def test_only_canaries_in_the_window_speak_of_the_labels_that_train() -> None:
-    certain = canary(ITEMS[0], (ITEMS[0].target,) * 10, CONFIG)
-    assert canaries.in_window([certain, *labelled(3, 4)], CONFIG) == labelled(3, 4)
+def test_only_gold_items_in_the_window_speak_of_the_labels_that_train() -> None:
+    certain = gold_row(ITEMS[0], (ITEMS[0].target,) * 10, CONFIG)
+    assert gold.in_window([certain, *labelled(3, 4)], CONFIG) == labelled(3, 4)
 
 
 @pytest.mark.parametrize(("right", "ends"), [(40, False), (20, False), (15, False), (5, True), (0, True)])
 def test_a_run_ends_when_its_labels_are_surely_below_the_floor(right: int, ends: bool) -> None:
-    assert (canaries.rotten(labelled(right, 40), CONFIG) is not None) == ends
+    assert (gold.rotten(labelled(right, 40), CONFIG) is not None) == ends
 
 
-def test_without_canaries_nothing_ends_a_run() -> None:
-    assert canaries.rotten([], CONFIG) is None
-    assert canaries.rotten(labelled(0, 40), CONFIG.model_copy(update={"canaries": None})) is None
+def test_without_gold_items_nothing_ends_a_run() -> None:
+    assert gold.rotten([], CONFIG) is None
+    assert gold.rotten(labelled(0, 40), CONFIG.model_copy(update={"gold": None})) is None
 
 
 def test_the_window_rises_to_where_labels_are_right_often_enough() -> None:
-    config = FilterConfig(answers=10, low=0.3, high=0.8, canaries=CanaryConfig(trust=0.9))
-    unsure = [canary(item, ("wrong",) * 4 + (None,) * 6, config) for item in ITEMS[:10]]
-    sure = [canary(item, (item.target,) * 7 + (None,) * 3, config) for item in ITEMS[10:20]]
-    assert canaries.trusted_from([*unsure, *sure], config) == 0.7
-    assert canaries.trusted_from(sure, config) == config.low
-    assert canaries.in_window([*unsure, *sure], config) == sure
+    config = FilterConfig(answers=10, low=0.3, high=0.8, gold=GoldItemConfig(trust=0.9))
+    unsure = [gold_row(item, ("wrong",) * 4 + (None,) * 6, config) for item in ITEMS[:10]]
+    sure = [gold_row(item, (item.target,) * 7 + (None,) * 3, config) for item in ITEMS[10:20]]
+    assert gold.trusted_from([*unsure, *sure], config) == 0.7
+    assert gold.trusted_from(sure, config) == config.low
+    assert gold.in_window([*unsure, *sure], config) == sure
 
 
 def test_without_a_demand_the_window_stays() -> None:
-    rows = [canary(item, ("wrong",) * 4 + (None,) * 6, CONFIG) for item in ITEMS[:10]]
-    assert canaries.trusted_from(rows, CONFIG) == CONFIG.low
+    rows = [gold_row(item, ("wrong",) * 4 + (None,) * 6, CONFIG) for item in ITEMS[:10]]
+    assert gold.trusted_from(rows, CONFIG) == CONFIG.low

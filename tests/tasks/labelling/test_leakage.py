@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.config import FilterConfig, GateConfig
+from tasks.config import FilterConfig, LeakageConfig
 from tasks.filter import told_apart
 from tasks.labelling.leakage import asked, blind_share, gives_away
-from tasks.records import Verdict
+from tasks.records import LabelledQuestion
 
 
-def verdict(text: str = "how many dots?", label: str = "7", key: str = "0/1", reason: str | None = None) -> Verdict:
-    return Verdict(
+def verdict(
+    text: str = "how many dots?", label: str = "7", key: str = "0/1", reason: str | None = None
+) -> LabelledQuestion:
+    return LabelledQuestion(
         id=f"{key}#0", key=key, domain="maps", kind="numeric_value", text=text, answers=(label,), label=label,
         agreement=0.7, reason=reason,
     )  # fmt: skip
@@ -52,14 +54,14 @@ def test_what_a_question_offers_counts_or_points_with_is_no_leak(question: str, 
 def test_what_this_team_has_trained_on_is_not_asked_again() -> None:
     known = asked([verdict("How many  dots?"), verdict("how many lines?", reason="too easy")])
     reasons = [
-        told_apart(one, known, GateConfig()).reason
+        told_apart(one, known, LeakageConfig()).reason
         for one in (verdict(), verdict(key="0/2"), verdict("how many lines?"), verdict(reason="too hard"))
     ]
     assert reasons == ["asked before", None, None, "too hard"]
 
 
-def test_a_gate_that_is_open_drops_nothing() -> None:
-    off = FilterConfig().gates.model_copy(update={"asked_before": False, "given_away": False})
+def test_a_check_that_is_off_drops_nothing() -> None:
+    off = FilterConfig().leakage.model_copy(update={"asked_before": False, "given_away": False})
     given = verdict("the answer is 7, how many dots?")
     assert told_apart(given, asked([given]), off).reason is None
 

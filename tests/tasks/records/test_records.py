@@ -10,9 +10,20 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from tasks import records
-from tasks.records import AnswerKind, Decision, Estimate, Find, Question, Row, Score, Step, Verdict, to_table
+from tasks.records import (
+    AnswerKind,
+    Decision,
+    DomainDifficulty,
+    LabelledQuestion,
+    Question,
+    Row,
+    Score,
+    SearchResult,
+    Step,
+    to_table,
+)
 
-ROW_TYPES = (Estimate, Find, Question, Verdict, Step, Score, Decision)
+ROW_TYPES = (DomainDifficulty, SearchResult, Question, LabelledQuestion, Step, Score, Decision)
 INT64 = st.integers(-(2**63), 2**63 - 1)
 
 st.register_type_strategy(int, INT64)
@@ -44,22 +55,22 @@ def test_the_test_above_knows_every_row_type() -> None:
 
 
 def test_no_rows_still_have_columns() -> None:
-    assert to_table(Verdict, []).schema.equals(Verdict.arrow_schema())
+    assert to_table(LabelledQuestion, []).schema.equals(LabelledQuestion.arrow_schema())
 
 
 def test_optional_fields_are_nullable_columns_and_others_are_not() -> None:
-    schema = Verdict.arrow_schema()
+    schema = LabelledQuestion.arrow_schema()
     assert schema.field("label").nullable
     assert not schema.field("agreement").nullable
     assert schema.field("answers").type.value_field.nullable
 
 
 def test_rows_are_frozen_and_refuse_unknown_fields() -> None:
-    row = Find(domain="bars", query="q", key=None, rank=0, score=0.0, reason="empty")
+    row = SearchResult(domain="bars", query="q", key=None, rank=0, score=0.0, reason="empty")
     with pytest.raises(ValidationError):
         row.rank = 1  # type: ignore[misc]
     with pytest.raises(ValidationError):
-        Find.model_validate(row.model_dump() | {"path": "/etc/passwd"})
+        SearchResult.model_validate(row.model_dump() | {"path": "/etc/passwd"})
 
 
 def test_a_column_without_an_arrow_type_is_refused_by_name() -> None:

@@ -8,7 +8,7 @@ import pytest
 from sklearn.cluster import AgglomerativeClustering
 from sklearn.feature_extraction.text import CountVectorizer
 
-from tasks.rewards import image_shares, questioner_rewards, searcher_rewards, solver_rewards, text_shares
+from tasks.rewards import image_repetition, questioner_rewards, searcher_rewards, solver_rewards, text_repetition
 from tasks.rewards.presets import FloatArray
 
 COUNT, DOMAINS = 700, 7
@@ -72,7 +72,9 @@ def test_searcher_rewards_are_the_published_ones(batch) -> None:  # type: ignore
     texts, rows, domains, agreements, formats = batch
     expected = np.array([published(p, f) for p, f in zip(agreements, formats, strict=True)])
     expected -= by_domain(text_definition, texts, domains) + by_domain(image_definition, rows, domains)
-    found = searcher_rewards(agreements, formats, text_shares(texts, domains), image_shares(rows, domains), "repo")
+    found = searcher_rewards(
+        agreements, formats, text_repetition(texts, domains), image_repetition(rows, domains), "repo"
+    )
     np.testing.assert_allclose(found, expected, atol=1e-9, rtol=0)
     assert len(np.unique(np.round(expected, 6))) > 50
 
@@ -80,7 +82,7 @@ def test_searcher_rewards_are_the_published_ones(batch) -> None:  # type: ignore
 def test_questioner_rewards_are_the_published_ones(batch) -> None:  # type: ignore[no-untyped-def]
     texts, _, _, agreements, formats = batch
     expected = np.array([published(p, f) for p, f in zip(agreements, formats, strict=True)]) - text_definition(texts)
-    found = questioner_rewards(agreements, formats, text_shares(texts), "repo")
+    found = questioner_rewards(agreements, formats, text_repetition(texts), "repo")
     np.testing.assert_allclose(found, expected, atol=1e-9, rtol=0)
 
 

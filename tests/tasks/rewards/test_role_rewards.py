@@ -42,11 +42,6 @@ def test_safe_gives_malformed_output_nothing() -> None:
     assert searcher_rewards([None], [False], [0.5], [0.5], "safe").tolist() == [0]
 
 
-def test_safe_multiplies_difficulty_by_validity() -> None:
-    rewards = questioner_rewards([0.5, 0.5, 0.5], [True] * 3, [0.1] * 3, "safe", valid=[1.0, 0.5, 0.0])
-    np.testing.assert_allclose(rewards, [1.9, 1.45, 1.0], atol=1e-12)
-
-
 def test_safe_pays_the_worst_well_formed_output_more_than_a_malformed_one() -> None:
     alike = searcher_rewards([1.0, None], [True, False], [1.0, 1.0], [1.0, 0.0], "safe")
     assert alike[0] > alike[1] == 0

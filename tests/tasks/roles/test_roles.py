@@ -10,32 +10,32 @@ from pydantic import ValidationError
 from tasks.records import Reject
 from tasks.records.prompt import Prompt
 from tasks.roles import questioner, searcher, solver
-from tasks.roles.questioner import Draft, QuestionerWording
-from tasks.roles.searcher import Domain, Query, SearcherWording
-from tasks.roles.solver import SolverWording
+from tasks.roles.questioner import ParsedQuestion, QuestionerTemplate
+from tasks.roles.searcher import Domain, Query, SearcherTemplate
+from tasks.roles.solver import SolverTemplate
 
 QUESTION = "<think>two bars</think><type>numeric_value</type><question>sum ?</question><answer>7</answer>"
 
 
 def test_a_prompt_is_the_template_filled_in() -> None:
-    wording = SearcherWording(user="search : {{ domain.name }}", max_tokens=8)
+    wording = SearcherTemplate(user="search : {{ domain.name }}", max_tokens=8)
     assert searcher.prompt(wording, Domain(name="bar charts")) == Prompt(user="search : bar charts")
 
 
 def test_the_solver_is_asked_the_bare_question_when_the_template_says_so() -> None:
     assert (
-        solver.prompt(SolverWording(user="{{ question }}", max_tokens=8), "a < b ?", "short_answer").user == "a < b ?"
+        solver.prompt(SolverTemplate(user="{{ question }}", max_tokens=8), "a < b ?", "short_answer").user == "a < b ?"
     )
 
 
 def test_a_template_that_names_an_unknown_variable_is_refused() -> None:
     with pytest.raises(ValidationError, match="unknown variable domain"):
-        QuestionerWording(user="ask {{ domain }}", max_tokens=8)
+        QuestionerTemplate(user="ask {{ domain }}", max_tokens=8)
 
 
 def test_a_template_that_does_not_parse_is_refused() -> None:
     with pytest.raises(ValidationError, match="does not parse"):
-        SolverWording(user="{{ question", max_tokens=8)
+        SolverTemplate(user="{{ question", max_tokens=8)
 
 
 @pytest.mark.parametrize(
@@ -66,18 +66,18 @@ def test_a_query_without_its_type_is_usable_but_not_well_formed() -> None:
 
 
 def test_a_question_is_read_with_its_kind_answer_and_thought() -> None:
-    assert questioner.parse(QUESTION) == Draft("sum ?", "numeric_value", "7", "two bars")
+    assert questioner.parse(QUESTION) == ParsedQuestion("sum ?", "numeric_value", "7", "two bars")
     assert questioner.well_formed(QUESTION)
 
 
 def test_a_question_about_a_box_is_a_question() -> None:
-    assert isinstance(questioner.parse(QUESTION.replace("sum ?", "median of the box plot ?")), Draft)
+    assert isinstance(questioner.parse(QUESTION.replace("sum ?", "median of the box plot ?")), ParsedQuestion)
 
 
 def test_a_tag_that_the_thought_mentions_is_not_the_question() -> None:
     text = QUESTION.replace("two bars", "I write <question>x</question> later")
     draft = questioner.parse(text)
-    assert isinstance(draft, Draft)
+    assert isinstance(draft, ParsedQuestion)
     assert draft.text == "sum ?"
     assert not questioner.well_formed(text)
 
@@ -100,7 +100,7 @@ def test_unusable_questions_are_rejected_with_a_reason(text: str, reason: str) -
 
 def test_a_question_without_the_questioners_own_answer_is_usable_but_not_well_formed() -> None:
     text = QUESTION.replace("<answer>7</answer>", "")
-    assert isinstance(questioner.parse(text), Draft)
+    assert isinstance(questioner.parse(text), ParsedQuestion)
     assert not questioner.well_formed(text)
 
 

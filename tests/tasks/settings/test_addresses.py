@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from tasks.config import load_config
-from tasks.corpora import Folder, Laion
+from tasks.corpora import FolderCorpus, LaionCorpus
 from tasks.settings.addresses import without_secrets
 from tasks.settings.errors import UserError
 
@@ -65,6 +65,6 @@ def test_a_setting_that_is_an_address_with_a_secret_is_refused(key: str) -> None
 
 
 def test_no_corpus_is_made_of_shards_whose_address_holds_a_secret() -> None:
-    for make in (lambda: Laion(shards=HELD[0]), lambda: Folder(path=HELD[0])):
+    for make in (lambda: LaionCorpus(shards=HELD[0]), lambda: FolderCorpus(path=HELD[0])):
         with pytest.raises(UserError, match="in the environment"):
             make()

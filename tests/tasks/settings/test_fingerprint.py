@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.settings.errors import UserError
-from tasks.settings.fingerprint import Execution, differences, digest, identity_of, value_of
+from tasks.settings.fingerprint import NotFingerprinted, differences, digest, fingerprint_fields, fingerprint_value
 
 
 class Config(BaseModel):
@@ -24,25 +24,25 @@ class Hot(Config):
 class Cold(Config):
     kind: Literal["cold"] = "cold"
     depth: int = 2
-    threads: Annotated[int, Field(ge=1), Execution] = 1
+    threads: Annotated[int, Field(ge=1), NotFingerprinted] = 1
 
 
 class Whole(Config):
     sampling: Hot | Cold = Hot()
     window: tuple[float, float] = (0.3, 0.8)
     stages: tuple[Hot | Cold, ...] = ()
-    workers: Annotated[int, Execution] = 2
-    cache: Annotated[Path, Execution] | None = None
-    device: Annotated[str | None, Execution] = Field(None, description="cpu or cuda")
+    workers: Annotated[int, NotFingerprinted] = 2
+    cache: Annotated[Path, NotFingerprinted] | None = None
+    device: Annotated[str | None, NotFingerprinted] = Field(None, description="cpu or cuda")
 
 
-def test_resources_do_not_affect_identity() -> None:
+def test_resources_do_not_affect_fingerprint() -> None:
     elsewhere = Whole(workers=64, cache=Path("/nowhere"), device="cuda")
-    assert identity_of(elsewhere) == identity_of(Whole())
+    assert fingerprint_fields(elsewhere) == fingerprint_fields(Whole())
     assert digest(Whole(stages=(Cold(threads=8),))) == digest(Whole(stages=(Cold(),)))
 
 
-def test_every_other_field_affects_identity() -> None:
+def test_every_other_field_affects_fingerprint() -> None:
     settings = [
         Whole(),
         Whole(window=(0.4, 0.8)),
@@ -55,7 +55,7 @@ def test_every_other_field_affects_identity() -> None:
 
 
 def test_a_member_of_a_union_enters_as_what_it_is() -> None:
-    assert identity_of(Whole(sampling=Cold()))["sampling"] == {"kind": "cold", "depth": 2}
+    assert fingerprint_fields(Whole(sampling=Cold()))["sampling"] == {"kind": "cold", "depth": 2}
 
 
 def test_a_whole_float_is_the_integer_it_equals() -> None:
@@ -65,7 +65,7 @@ def test_a_whole_float_is_the_integer_it_equals() -> None:
 
 
 def test_numbers_that_json_lacks_have_names() -> None:
-    assert value_of([float("nan"), float("inf"), -float("inf")]) == ["nan", "inf", "-inf"]
+    assert fingerprint_value([float("nan"), float("inf"), -float("inf")]) == ["nan", "inf", "-inf"]
 
 
 @given(st.floats(), st.floats())
@@ -91,11 +91,11 @@ def test_a_missing_path_is_named(tmp_path: Path) -> None:
         digest(tmp_path / "gone")
 
 
-def test_what_has_no_identity_is_refused() -> None:
-    with pytest.raises(TypeError, match="object has no identity"):
-        value_of(object())
-    with pytest.raises(TypeError, match="function has no identity"):
-        value_of([lambda: None])
+def test_what_has_no_fingerprint_is_refused() -> None:
+    with pytest.raises(TypeError, match="object has no fingerprint"):
+        fingerprint_value(object())
+    with pytest.raises(TypeError, match="function has no fingerprint"):
+        fingerprint_value([lambda: None])
 
 
 def test_differences_name_the_field_and_both_values() -> None:
@@ -117,5 +117,8 @@ def test_differences_of_inputs_are_said_without_digests() -> None:
 
 
 def test_differences_reach_into_lists_of_models() -> None:
-    old, new = identity_of(Whole(stages=(Hot(), Cold()))), identity_of(Whole(stages=(Hot(), Cold(depth=3))))
+    old, new = (
+        fingerprint_fields(Whole(stages=(Hot(), Cold()))),
+        fingerprint_fields(Whole(stages=(Hot(), Cold(depth=3)))),
+    )
     assert differences(old, new) == ["stages[1].depth: 2 -> 3"]

@@ -11,7 +11,7 @@ import pytest
 from tasks.records import Row
 from tasks.store import Artifact, Output, Place, Store
 from tasks.store.garbage import garbage, sweep
-from tasks.store.journal import Commit, Head, entry_after
+from tasks.store.journal import Commit, JournalHead, entry_after
 from tasks.store.owner import Owner
 
 NOW = timedelta(0)
@@ -128,7 +128,7 @@ def test_an_owner_who_was_silent_cannot_make_count_what_was_removed(
     pointing = Commit(
         stage="6-filter", attempt="0badc0de", fingerprint="", inputs={}, manifest=manifest.model_dump_json()
     )
-    woken = entry_after(Head(held.position, held), "committed", held.epoch, elsewhere, {"6-filter": 2}, pointing)
+    woken = entry_after(JournalHead(held.position, held), "committed", held.epoch, elsewhere, {"6-filter": 2}, pointing)
     assert not place.journal.append(woken)
 
 
@@ -181,7 +181,7 @@ def test_drafts_that_a_killed_stage_left_are_garbage(store: Store, place: Place,
     for stage in ("6-filter", "7-train-solver"):
         commit(place, stage="6-filter")
         (tmp_path / "some").write_text("drafted")
-        place.drafts(stage, {"n": 1}).keep("completions-1", tmp_path / "some")
+        place.partial_results(stage, {"n": 1}).keep("completions-1", tmp_path / "some")
     whys = found(store)
-    assert whys["draft of a complete stage"] == whys["draft of an unfinished stage"] == 1
-    assert "draft of an unfinished stage" not in found(store, timedelta(hours=1))
+    assert whys["partial result of a complete stage"] == whys["partial result of an unfinished stage"] == 1
+    assert "partial result of an unfinished stage" not in found(store, timedelta(hours=1))

@@ -13,7 +13,7 @@ from tasks.records import Row
 from tasks.store import Artifact, Fenced, Held, Output, Place, Store, StoreFault
 from tasks.store import faults as store_faults
 from tasks.store.files import Files
-from tasks.store.journal import Entry, Head, entry_after
+from tasks.store.journal import Entry, JournalHead, entry_after
 from tasks.store.owner import Owner
 
 
@@ -42,7 +42,7 @@ def events(place: Place) -> list[tuple[str, int]]:
 
 def taken_elsewhere(place: Place) -> Entry:
     """Another machine's process takes the lease, whatever stood in its way."""
-    entry = entry_after(place.journal.head(), "acquired", 0, ELSEWHERE, place.journal.head().stands)
+    entry = entry_after(place.journal.head(), "acquired", 0, ELSEWHERE, place.journal.head().complete)
     assert place.journal.append(entry)
     return entry
 
@@ -55,9 +55,9 @@ def test_a_commit_is_made_under_a_lease_and_names_its_inputs_by_what_they_held(p
     assert made.manifest == place.store.files.read(place.journal.manifest("6-filter")).decode()
 
 
-def test_inputs_are_named_wherever_they_stand_in_the_identity(place: Place) -> None:
-    identity = {"team": {"solver": "artifact:cc@dd"}, "earlier": ["artifact:ee@ff"]}
-    manifest = place.commit("6-filter", Note, Output([Note(n=1)]), identity, 0.0).manifest
+def test_inputs_are_named_wherever_they_stand_in_the_fingerprint(place: Place) -> None:
+    fingerprinted = {"team": {"solver": "artifact:cc@dd"}, "earlier": ["artifact:ee@ff"]}
+    manifest = place.commit("6-filter", Note, Output([Note(n=1)]), fingerprinted, 0.0).manifest
     assert manifest.inputs == {"team.solver": "cc", "earlier[0]": "ee"}
     assert manifest.input_digests == {"team.solver": "cc@dd", "earlier[0]": "ee@ff"}
 
@@ -131,7 +131,7 @@ def test_a_manifest_that_a_person_removed_means_that_the_stage_is_played_again(p
 def test_what_a_person_removed_stays_removed_after_a_kill(place: Place) -> None:
     commit(place, stage="1-probe")
     commit(place)
-    assert place.journal.append(entry_after(place.journal.head(), "acquired", 0, GONE, place.journal.head().stands))
+    assert place.journal.append(entry_after(place.journal.head(), "acquired", 0, GONE, place.journal.head().complete))
     place.store.files.remove(place.journal.manifest("1-probe"))
     with place.hold(wait=False):
         assert place.find("1-probe", Note) is None
@@ -192,7 +192,7 @@ def test_a_damaged_end_of_the_journal_is_named_and_stops_nobody(place: Place, ca
 
 
 def test_an_entry_is_written_by_one_of_all_who_write_it(place: Place) -> None:
-    entries = [entry_after(Head(0, None), "acquired", 0, ELSEWHERE, {}) for _ in range(3)]
+    entries = [entry_after(JournalHead(0, None), "acquired", 0, ELSEWHERE, {}) for _ in range(3)]
     assert [place.journal.append(entry) for entry in entries] == [True, False, False]
     assert place.journal.append(entries[0])  # its reply was lost, and it comes again
 
@@ -241,4 +241,6 @@ def test_pauses_are_drawn_below_a_bound_that_doubles_up_to_a_cap() -> None:
 def test_the_journal_is_json_that_a_person_can_read(place: Place) -> None:
     commit(place)
     body = json.loads(place.store.files.read(place.journal.path(2)))
-    assert body["event"] == "committed" and body["stands"] == {"6-filter": 2} and body["commit"]["stage"] == "6-filter"
+    assert (
+        body["event"] == "committed" and body["complete"] == {"6-filter": 2} and body["commit"]["stage"] == "6-filter"
+    )

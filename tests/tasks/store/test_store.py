@@ -73,7 +73,7 @@ def test_an_artifact_without_rows_is_complete(place: Place) -> None:
 
 def test_the_manifest_says_what_went_in_and_what_came_out(place: Place) -> None:
     manifest = commit(place, 5).manifest
-    assert manifest.identity == IDENTITY and manifest.version == 2
+    assert manifest.fingerprinted == IDENTITY and manifest.version == 2
     assert manifest.inputs == {"questions": "aa"}
     assert manifest.software["pyarrow"] and manifest.seconds == 1.5
     assert manifest.created.utcoffset() is not None
@@ -179,7 +179,7 @@ def test_an_artifact_in_hand_stays_readable_after_it_was_superseded(place: Place
 
 def test_the_same_contents_are_the_same_input_wherever_they_lie(place: Place) -> None:
     first, again, other = commit(place, 5), commit(place, 5), commit(place, 6)
-    assert first.identity == again.identity != other.identity
+    assert first.content_id == again.content_id != other.content_id
     assert first.fingerprint == other.fingerprint  # the same settings
 
 

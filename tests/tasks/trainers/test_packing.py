@@ -10,7 +10,7 @@ from tasks.engines.decode import encode
 from tasks.engines.inputs import VisionCache, messages
 from tasks.engines.request import Request, Sampling
 from tasks.trainers.example import Example
-from tasks.trainers.packing import Context, Row, context, pack, score
+from tasks.trainers.packing import Context, PackedRow, context, pack, score
 
 COMPLETIONS = ((15, 19, 11), (40, 41, 42, 43, 44, 45, 2), (17,), (300, 301))
 TEMPERATURE = 0.7
@@ -31,13 +31,13 @@ def contexts(loaded: tuple[Any, Any], examples: list[Example]) -> list[Context]:
         return [context(model, one) for one in encode(model, processor, requests, VisionCache())]
 
 
-def rows(contexts: list[Context], share: int) -> list[Row]:
+def rows(contexts: list[Context], share: int) -> list[PackedRow]:
     """Every context with all completions, `share` to a row; completions are numbered context by context."""
     made, n = [], len(COMPLETIONS)
     for number, prompt in enumerate(contexts):
         for start in range(0, n, share):
             some = tuple(torch.tensor(ids) for ids in COMPLETIONS[start : start + share])
-            made.append(Row(prompt, some, tuple(range(number * n + start, number * n + start + len(some)))))
+            made.append(PackedRow(prompt, some, tuple(range(number * n + start, number * n + start + len(some)))))
     return made
 
 

@@ -13,7 +13,7 @@ from tasks.engines.request import Adapter, Request, Sampling
 from tasks.engines.transformers import Transformers
 from tasks.records import Step
 from tasks.settings.errors import UserError
-from tasks.settings.fingerprint import identity_of
+from tasks.settings.fingerprint import fingerprint_fields
 from tasks.store import Place, Store
 from tasks.trainers import TRL, LoRA
 from tasks.trainers.checkpoints import StoredCheckpoints
@@ -68,8 +68,8 @@ def test_steps_hold_what_was_measured(trained: tuple[Path, list[Step]]) -> None:
     assert [step.step for step in steps] == list(range(1, 13))
     assert all(step.learning_rate == 3e-2 and step.grad_norm > 0 and 0 < step.tokens <= 6 for step in steps)
     assert all(0 < step.active <= 1 and step.kl == 0 for step in steps)
-    assert steps[0].parts == ("letters",)
-    assert len(steps[0].part_means) == 1
+    assert steps[0].reward_terms == ("letters",)
+    assert len(steps[0].reward_term_means) == 1
 
 
 def test_the_adapter_loads_in_peft_and_in_the_engine(
@@ -131,7 +131,7 @@ def test_kept_weights_lie_between_the_start_and_the_trained_ones(
 ) -> None:
     start, settings = Adapter("start", trained[0]), QUICK.model_copy(update={"steps": 1})
     for name, share in (("whole", 1.0), ("half", 0.5)):
-        part = settings.model_copy(update={"interpolation": share})
+        part = settings.model_copy(update={"weight_averaging": share})
         part.train(str(model), start, examples, early, tmp_path / name, seed=3)
     first, whole, half = (weights(folder) for folder in (trained[0], tmp_path / "whole", tmp_path / "half"))
     assert not same(first, whole)
@@ -161,9 +161,9 @@ def test_how_rollouts_are_batched_does_not_change_what_is_learned(
         assert torch.allclose(*map(torch.tensor, results), rtol=1e-3, atol=1e-6)
 
 
-def test_resources_do_not_affect_identity() -> None:
+def test_resources_do_not_affect_fingerprint() -> None:
     moved = QUICK.model_copy(update={"threads": 7, "device": "cuda", "micro_batch": 9, "row_tokens": 3})
-    assert identity_of(moved) == identity_of(QUICK)
+    assert fingerprint_fields(moved) == fingerprint_fields(QUICK)
 
 
 def test_several_updates_a_step_measure_the_kl_and_clip(model: Path, examples: list[Example], tmp_path: Path) -> None:
@@ -216,10 +216,10 @@ def test_an_interrupted_training_goes_on_from_its_checkpoint_to_the_same_adapter
 
     config = QUICK.model_copy(update={"steps": 4, "beta": 0.1, "save_steps": 2})
     place = Place.round(Store(str(tmp_path / "store")), "default", 1)
-    kept = StoredCheckpoints(place.drafts("7-train-solver", {}))
+    kept = StoredCheckpoints(place.partial_results("7-train-solver", {}))
     with pytest.raises(KeyboardInterrupt):
         config.train(str(model), start, examples, cut, tmp_path / "cut", seed=1, checkpoints=kept)
-    kept = StoredCheckpoints(place.drafts("7-train-solver", {}))
+    kept = StoredCheckpoints(place.partial_results("7-train-solver", {}))
     resumed = config.train(str(model), start, examples, cut, tmp_path / "cut", seed=1, checkpoints=kept)
     assert len(calls) == 4 + 2
     whole = config.train(str(model), start, examples, early, tmp_path / "whole", seed=1)

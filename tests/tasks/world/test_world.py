@@ -14,7 +14,7 @@ from tasks.world import DOMAINS, FAMILIES, TRIVIAL, oracle, parse_url, scene_at
 from tasks.world.heldout import fingerprints, items
 from tasks.world.lessons import solver_lesson
 from tasks.world.shards import draw_corpus, write_shards
-from tasks.world.splits import CANARY, CORPUS, HELDOUT, PRETRAINING, VALIDATION
+from tasks.world.splits import CORPUS, GOLD, HELDOUT, PRETRAINING, VALIDATION
 
 EVERY_LEVEL = [(domain, level) for domain in DOMAINS for level in (1, 2, 3)]
 
@@ -66,7 +66,7 @@ def test_a_url_names_its_scene() -> None:
 
 
 def test_the_splits_of_seeds_do_not_touch() -> None:
-    ranges = sorted((seeds.start, seeds.stop) for seeds in (CORPUS, HELDOUT, VALIDATION, CANARY, PRETRAINING))
+    ranges = sorted((seeds.start, seeds.stop) for seeds in (CORPUS, HELDOUT, VALIDATION, GOLD, PRETRAINING))
     assert all(a[1] <= b[0] for a, b in pairwise(ranges))
 
 

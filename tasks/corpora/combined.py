@@ -13,7 +13,7 @@ from tasks.records.prompt import Picture
 
 
 @dataclass(frozen=True)
-class Collection:
+class CombinedCorpus:
     """Corpora by the names of their shards."""
 
     sources: Mapping[str, Corpus]

@@ -5,18 +5,18 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from tasks.records.prompt import Prompt
+from tasks.settings.base import Settings
 
 if TYPE_CHECKING:
     from jinja2 import Template
 
 
-class Wording(BaseModel):
+class PromptTemplate(Settings):
     """One role's prompt: templates for the system and the user's text, and how long the reply may be."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
     variables: ClassVar[frozenset[str]] = frozenset()
 
     user: str = Field(min_length=1)
@@ -27,7 +27,7 @@ class Wording(BaseModel):
     """Longest reply, in tokens."""
 
     @model_validator(mode="after")
-    def _templates_render(self) -> Wording:
+    def _templates_render(self) -> PromptTemplate:
         for source in (self.user, self.system or ""):
             _check(source, self.variables)
         return self

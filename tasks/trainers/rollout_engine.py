@@ -17,11 +17,11 @@ from tasks.settings.errors import UserError
 from tasks.trainers.packing import Context
 
 if TYPE_CHECKING:
-    from tasks.engines.decode import Sample
+    from tasks.engines.decode import SampledTokens
     from tasks.engines.vllm import VLLMEngine
 
 
-class Beside:
+class RolloutEngine:
     """An engine that follows a model in training."""
 
     def __init__(self, engine: VLLMEngine, write: Callable[[Any, Path], None], scratch: Path) -> None:
@@ -29,7 +29,7 @@ class Beside:
         self._engine, self._write, self._scratch = engine, write, scratch
         self._steps = 0
 
-    def sample(self, policy: Any, requests: Sequence[Request], prompts: Sequence[Context]) -> list[list[Sample]]:
+    def sample(self, policy: Any, requests: Sequence[Request], prompts: Sequence[Context]) -> list[list[SampledTokens]]:
         """`requests[i].n` samples each by the policy. UserError where the engine reads a prompt as other tokens."""
         folder = self._scratch / f"policy-{self._steps}"
         self._write(policy, folder)

@@ -23,7 +23,9 @@ IMAGE_THRESHOLD = 0.1
 ROWS_AT_ONCE = 1024
 
 
-def text_shares(texts: Sequence[str], groups: Sequence[Hashable] | None = None, preset: Preset = "repo") -> FloatArray:
+def text_repetition(
+    texts: Sequence[str], groups: Sequence[Hashable] | None = None, preset: Preset = "repo"
+) -> FloatArray:
     """Share of each text's cluster in its group; distance 1 - BLEU, cut at 0.5.
 
     `repo` counts matches unclipped, `paper` and `safe` clip them as BLEU does (see `bleu`). Texts of fewer than 4
@@ -36,14 +38,14 @@ def text_shares(texts: Sequence[str], groups: Sequence[Hashable] | None = None, 
     return _shares(sizes, group)
 
 
-def memory_shares(texts: Sequence[str], earlier: Sequence[str], preset: Preset = "repo") -> FloatArray:
+def history_penalty(texts: Sequence[str], earlier: Sequence[str], preset: Preset = "repo") -> FloatArray:
     """What share of all that was asked before is like each text: 0..1, float64 [texts].
 
-        memory share(i) = |{m in E: 1 - BLEU(i, m) < 0.5}| / |E|,  E = the earlier texts,
+        history penalty(i) = |{m in E: 1 - BLEU(i, m) < 0.5}| / |E|,  E = the earlier texts,
 
-    and 0 where nothing was asked before. It weighs a text's mode in earlier rounds as the text share weighs it in the
-    batch, so that it can be added to that penalty: shares inside one batch alone let modes take turns. An addition of
-    ours; neither the paper nor its code looks back.
+    and 0 where nothing was asked before. It weighs a text's mode in earlier rounds as the text repetition weighs it in
+    the batch, so that it can be added to that penalty: shares inside one batch alone let modes take turns. An addition
+    of ours; neither the paper nor its code looks back.
     """
     if not len(earlier) or not len(texts):
         return np.zeros(len(texts))
@@ -54,7 +56,7 @@ def memory_shares(texts: Sequence[str], earlier: Sequence[str], preset: Preset =
     return shares
 
 
-def image_shares(embeddings: npt.ArrayLike, groups: Sequence[Hashable] | None = None) -> FloatArray:
+def image_repetition(embeddings: npt.ArrayLike, groups: Sequence[Hashable] | None = None) -> FloatArray:
     """Share of each image's cluster in its group; cosine distance of the embeddings (rows), cut at 0.1.
 
     A row of zeros stands for an output that retrieved no image: it is alike to nothing.

@@ -13,7 +13,7 @@ import pytest
 from sklearn.cluster import AgglomerativeClustering
 from sklearn.feature_extraction.text import CountVectorizer
 
-from tasks.rewards import memory_shares, text_shares
+from tasks.rewards import history_penalty, text_repetition
 from tasks.rewards.presets import FloatArray
 
 pytestmark = pytest.mark.bench
@@ -68,12 +68,12 @@ def seconds(work: Callable[[], FloatArray]) -> tuple[float, FloatArray]:
 @pytest.mark.parametrize("kind", ["independent", "templated", "skewed"])
 def test_one_group_of_4096_costs_a_quarter_of_the_dense_way(benchmark: Any, kind: str) -> None:
     texts = questions(4096, kind)
-    sparse, found = min((seconds(lambda: text_shares(texts)) for _ in range(3)), key=lambda pair: pair[0])
+    sparse, found = min((seconds(lambda: text_repetition(texts)) for _ in range(3)), key=lambda pair: pair[0])
     dense, expected = seconds(lambda: dense_shares(texts))
     order = np.random.default_rng(1).permutation(len(texts))
     shuffled = np.empty(len(texts))
     shuffled[order] = dense_shares([texts[k] for k in order])
-    benchmark.pedantic(text_shares, args=(texts,), rounds=2)
+    benchmark.pedantic(text_repetition, args=(texts,), rounds=2)
     told(benchmark, sparse, dense, unlike_dense=unlike(found, expected), dense_unlike_itself=unlike(shuffled, expected))
     assert unlike(found, expected) <= 1.5 * unlike(shuffled, expected)
     assert dense > 4 * sparse
@@ -83,9 +83,9 @@ def test_one_group_of_4096_costs_a_quarter_of_the_dense_way(benchmark: Any, kind
 @pytest.mark.parametrize("kind", ["independent", "templated"])
 def test_61_groups_cost_half_of_the_dense_way(benchmark: Any, kind: str) -> None:
     texts, groups = questions(4096, kind), [k % 61 for k in range(4096)]
-    sparse, found = min((seconds(lambda: text_shares(texts, groups)) for _ in range(3)), key=lambda pair: pair[0])
+    sparse, found = min((seconds(lambda: text_repetition(texts, groups)) for _ in range(3)), key=lambda pair: pair[0])
     dense, expected = seconds(lambda: dense_by_group(texts, groups))
-    benchmark.pedantic(text_shares, args=(texts, groups), rounds=2)
+    benchmark.pedantic(text_repetition, args=(texts, groups), rounds=2)
     told(benchmark, sparse, dense)
     np.testing.assert_allclose(found, expected, atol=1e-9)
     assert dense > 2 * sparse
@@ -95,7 +95,7 @@ def test_61_groups_cost_half_of_the_dense_way(benchmark: Any, kind: str) -> None
 @pytest.mark.parametrize("kind", ["independent", "templated"])
 def test_40_000_texts_in_one_group_finish(benchmark: Any, kind: str) -> None:
     texts = questions(40_000, kind)
-    elapsed, found = seconds(lambda: text_shares(texts))
+    elapsed, found = seconds(lambda: text_repetition(texts))
     benchmark.pedantic(lambda: None, rounds=1)
     told(benchmark, elapsed, None)
     assert len(found) == 40_000
@@ -104,7 +104,7 @@ def test_40_000_texts_in_one_group_finish(benchmark: Any, kind: str) -> None:
 @pytest.mark.timeout(900)
 def test_a_memory_of_40_000_texts_costs_seconds_a_batch(benchmark: Any) -> None:
     earlier, texts = questions(40_000, "templated"), questions(4096, "templated")
-    elapsed, found = seconds(lambda: memory_shares(texts, earlier))
+    elapsed, found = seconds(lambda: history_penalty(texts, earlier))
     benchmark.pedantic(lambda: None, rounds=1)
     told(benchmark, elapsed, None)
     assert 0 < found.mean() < 1

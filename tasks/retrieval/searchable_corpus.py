@@ -7,18 +7,19 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from tasks.corpora.sample import Location, Sample
-from tasks.corpora.table import Rows
+from tasks.corpora.table import SampleTable
 from tasks.records.prompt import Picture
 from tasks.retrieval.captions import Captions, fused
 from tasks.retrieval.clip import Clip, Embedder
 from tasks.retrieval.filters import Filter
 from tasks.retrieval.index import Exact, Index, IndexConfig
 from tasks.retrieval.queries import Asked
+from tasks.settings.base import Settings
 from tasks.settings.errors import UserError
-from tasks.settings.fingerprint import Execution
+from tasks.settings.fingerprint import NotFingerprinted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,10 +32,8 @@ FUSED = 50
 """Results of each ranking that are fused."""
 
 
-class LibraryConfig(BaseModel):
+class RetrievalConfig(Settings):
     """How a corpus is embedded, indexed and searched."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     clip: Clip = Clip()
     """The model that embeds pictures and queries."""
@@ -48,9 +47,9 @@ class LibraryConfig(BaseModel):
     """What else may not be found."""
     fusion: bool = False
     """Fuse the ranking by vectors with one by the captions' words (BM25): for charts and pictures of text."""
-    queries: Annotated[tuple[str, ...], Execution] = ()
+    queries: Annotated[tuple[str, ...], NotFingerprinted] = ()
     """Files of real queries (text, one a line, or a 3-search stage's Parquet; `*` matches), on which an index of codes
-    is tuned and measured beside captions. Their texts enter the index's identity, not where they lie."""
+    is tuned and measured beside captions. Their texts enter the index's fingerprinted, not where they lie."""
 
     def asked(self) -> Asked:
         """The real queries. UserError where a file cannot be read."""
@@ -72,19 +71,19 @@ class Hit:
     """Cosine of the query's and the picture's vectors."""
 
 
-class Library:
+class SearchableCorpus:
     """What the Searcher searches. Opening it reads the row table and maps the index; the first query loads the model.
 
     `samples` are all rows of the corpus; vector i of `index` belongs to row `places[i]`, in ascending order.
     """
 
     def __init__(
-        self, config: LibraryConfig, corpus: Pictures, samples: pa.Table, index: Index, places: Numbers, embedder: str
+        self, config: RetrievalConfig, corpus: Pictures, samples: pa.Table, index: Index, places: Numbers, embedder: str
     ) -> None:
         self.config = config
         self.corpus = corpus
         self.samples = samples
-        self.rows = Rows(samples)
+        self.rows = SampleTable(samples)
         self.index = index
         self.places = places
         self._fingerprint = embedder

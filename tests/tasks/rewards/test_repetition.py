@@ -12,7 +12,7 @@ from scipy.cluster.hierarchy import linkage
 from scipy.spatial.distance import squareform
 from sklearn.cluster import AgglomerativeClustering
 
-from tasks.rewards import image_shares, memory_shares, text_shares
+from tasks.rewards import history_penalty, image_repetition, text_repetition
 from tasks.rewards.presets import FloatArray
 
 Profile = list[Counter[tuple[str, ...]]]
@@ -78,51 +78,51 @@ sentences = st.lists(
 def test_text_shares_equal_the_dense_definition(preset: str, texts: list[str]) -> None:
     square = reference_distances(texts, clip=preset == "paper")
     assume(len(texts) < 2 or not borderline(square, 0.5))
-    np.testing.assert_allclose(text_shares(texts, preset=preset), reference_shares(square, 0.5), atol=1e-9)  # type: ignore[arg-type]
+    np.testing.assert_allclose(text_repetition(texts, preset=preset), reference_shares(square, 0.5), atol=1e-9)  # type: ignore[arg-type]
 
 
 def test_large_groups_equal_the_dense_definition() -> None:
     texts = template_texts(270, seed=3)
     expected = reference_shares(reference_distances(texts, clip=False), 0.5)
     assert len(np.unique(expected)) > 5
-    np.testing.assert_allclose(text_shares(texts), expected, atol=1e-9)
+    np.testing.assert_allclose(text_repetition(texts), expected, atol=1e-9)
 
 
 def test_very_repetitive_texts_are_alike_without_a_common_4_gram() -> None:
     a = " ".join(f"p q r x{k}" for k in range(1200))
     b = " ".join(f"p q r y{k}" for k in range(1200))
     assert reference_distances([a, b], clip=False)[0, 1] < 0.5
-    assert text_shares([a, b, "one other text of six words"]).tolist() == [2 / 3, 2 / 3, 1 / 3]
-    assert text_shares([a, b], preset="paper").tolist() == [0.5, 0.5]
+    assert text_repetition([a, b, "one other text of six words"]).tolist() == [2 / 3, 2 / 3, 1 / 3]
+    assert text_repetition([a, b], preset="paper").tolist() == [0.5, 0.5]
 
 
 def test_texts_of_three_words_are_never_alike() -> None:
-    assert text_shares(["how many dogs"] * 4).tolist() == [0.25] * 4
+    assert text_repetition(["how many dogs"] * 4).tolist() == [0.25] * 4
 
 
 def test_a_group_of_one_has_no_share() -> None:
-    assert text_shares(["what is this thing here"]).tolist() == [0.0]
-    assert image_shares([[1.0, 0.0]]).tolist() == [0.0]
+    assert text_repetition(["what is this thing here"]).tolist() == [0.0]
+    assert image_repetition([[1.0, 0.0]]).tolist() == [0.0]
 
 
 def test_nothing_has_no_shares() -> None:
-    assert text_shares([]).shape == (0,)
-    assert image_shares(np.zeros((0, 8))).shape == (0,)
+    assert text_repetition([]).shape == (0,)
+    assert image_repetition(np.zeros((0, 8))).shape == (0,)
 
 
 @given(texts=sentences, seed=st.integers(0, 1000))
 @settings(max_examples=30, deadline=None)
 def test_groups_do_not_see_each_other(texts: list[str], seed: int) -> None:
     groups = np.random.default_rng(seed).integers(0, 3, len(texts)).tolist()
-    together = text_shares(texts, groups)
+    together = text_repetition(texts, groups)
     for group in set(groups):
         members = [k for k, g in enumerate(groups) if g == group]
-        np.testing.assert_array_equal(together[members], text_shares([texts[k] for k in members]))
+        np.testing.assert_array_equal(together[members], text_repetition([texts[k] for k in members]))
 
 
 def test_duplicate_questions_fill_their_group() -> None:
     texts = ["how many red cars are there"] * 3 + ["what is written on the blue sign"]
-    assert text_shares(texts).tolist() == [0.75, 0.75, 0.75, 0.25]
+    assert text_repetition(texts).tolist() == [0.75, 0.75, 0.75, 0.25]
 
 
 @given(seed=st.integers(0, 10_000), count=st.integers(2, 40))
@@ -133,22 +133,22 @@ def test_image_shares_equal_the_dense_definition(seed: int, count: int) -> None:
     unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     square = np.clip(1 - unit @ unit.T, 0, 2)
     np.fill_diagonal(square, 0)
-    np.testing.assert_allclose(image_shares(rows), reference_shares(square, 0.1), atol=1e-9)
+    np.testing.assert_allclose(image_repetition(rows), reference_shares(square, 0.1), atol=1e-9)
 
 
 def test_an_output_without_an_image_is_alike_to_nothing() -> None:
-    assert image_shares([[0.0, 0.0], [0.0, 0.0], [1.0, 0.0], [2.0, 0.0]]).tolist() == [0.25, 0.25, 0.5, 0.5]
+    assert image_repetition([[0.0, 0.0], [0.0, 0.0], [1.0, 0.0], [2.0, 0.0]]).tolist() == [0.25, 0.25, 0.5, 0.5]
 
 
 def test_groups_must_align_with_texts() -> None:
     with pytest.raises(ValueError, match="2 groups for 1 outputs"):
-        text_shares(["a"], ["x", "y"])
+        text_repetition(["a"], ["x", "y"])
 
 
 def test_the_order_of_a_large_batch_does_not_matter() -> None:
     texts = template_texts(1500, seed=4)
     order = np.random.default_rng(0).permutation(len(texts))
-    np.testing.assert_array_equal(text_shares([texts[k] for k in order]), text_shares(texts)[order])
+    np.testing.assert_array_equal(text_repetition([texts[k] for k in order]), text_repetition(texts)[order])
 
 
 @pytest.mark.parametrize("preset", ["repo", "paper"])
@@ -158,13 +158,13 @@ def test_memory_shares_equal_their_formula(preset: str, texts: list[str], earlie
     square = reference_distances([*texts, *earlier], clip=preset == "paper")[: len(texts), len(texts) :]
     assume(not np.any(np.abs(square - 0.5) < 1e-9))
     expected = (square < 0.5).sum(axis=1) / max(len(earlier), 1)
-    found = memory_shares(texts, earlier, preset)  # type: ignore[arg-type]
+    found = history_penalty(texts, earlier, preset)  # type: ignore[arg-type]
     np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
 def test_what_was_asked_before_costs_and_what_is_new_does_not() -> None:
     earlier = ["how many red cars are there now", "how many red cars are there here", "what is written on the sign"]
     texts = ["how many red cars are there today", "which of the two bars is higher"]
-    np.testing.assert_allclose(memory_shares(texts, earlier), [2 / 3, 0])
-    assert memory_shares(texts, []).tolist() == [0, 0]
-    assert memory_shares([], earlier).shape == (0,)
+    np.testing.assert_allclose(history_penalty(texts, earlier), [2 / 3, 0])
+    assert history_penalty(texts, []).tolist() == [0, 0]
+    assert history_penalty([], earlier).shape == (0,)
