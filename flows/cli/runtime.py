@@ -18,10 +18,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from platformdirs import user_cache_path
+
 from flows.cli.console import errors
 from flows.cli.progress_bars import watching
 from flows.server.server import HOST, LOOPBACK, server
-from tasks.settings.cache import cache_folder
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -140,4 +141,4 @@ def _new_log(command: str) -> Path:
 
 def log_folder() -> Path:
     """Where logs of the command line go."""
-    return cache_folder() / "logs"
+    return user_cache_path("active-zero") / "logs"

@@ -28,11 +28,11 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
+from platformdirs import user_cache_path
 from pydantic import Field
 
 from tasks.execution.device import device_of
 from tasks.settings.base import Settings
-from tasks.settings.cache import cache_folder
 from tasks.settings.errors import UserError, first_line
 from tasks.settings.fingerprint import NotFingerprinted, digest, file_sha256
 from tasks.settings.overlay import ROOT
@@ -267,7 +267,8 @@ def _kept_space(name: str) -> Path | None:
     contents = {file.name: file_sha256(file) for file in folder.iterdir() if file.is_file()}
     readers = {library: version(library) for library in ("open-clip-torch", "transformers", "tokenizers")}
     code = file_sha256(Path(__file__))  # what a fingerprint is made of
-    return cache_folder() / "spaces" / f"{digest({'contents': contents, 'code': code, **readers})}.json"
+    noted = digest({"contents": contents, "code": code, **readers})
+    return user_cache_path("active-zero") / "spaces" / f"{noted}.json"
 
 
 def _name(model: str) -> str:

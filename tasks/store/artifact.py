@@ -20,9 +20,9 @@ from typing import Generic, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from platformdirs import user_cache_path
 
 from tasks.records import Row
-from tasks.settings.cache import cache_folder
 from tasks.settings.errors import UserError
 from tasks.settings.fingerprint import digest, file_sha256
 from tasks.store.files import Files
@@ -117,7 +117,7 @@ class Artifact(Generic[R]):
             for file in wanted:
                 self._check(files, f"{files.root}/{file.path}", file)
             return Path(files.root) / self.manifest.attempt / name
-        cached = cache_folder() / digest({file.name: file.sha256 for file in wanted})
+        cached = user_cache_path("active-zero") / digest({file.name: file.sha256 for file in wanted})
         if not self._is_whole(cached, wanted):
             self._download(files, wanted, cached)
         return cached / name
