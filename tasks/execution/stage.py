@@ -28,7 +28,7 @@ from tasks.execution.progress import LogLines, listen, listening, track
 from tasks.records import Row
 from tasks.settings.fingerprint import differences, digest, fingerprint_value, marks_not_fingerprinted
 from tasks.store import Artifact, DamagedArtifact, Output, PartialResults, Place
-from tasks.store.faults import passing, repeated
+from tasks.store.faults import is_transient, retry_count
 
 if TYPE_CHECKING:
     from prefect import Task
@@ -156,13 +156,13 @@ class Stage(Generic[P, R]):
     def _run(self, place: Place, fingerprinted: dict[str, JsonValue], work: Callable[[], Output[R]]) -> StageResult[R]:
         name, kept = place.folder(self.name), place.partial_results(self.name, fingerprinted)
         with _turn_on_gpu() if self.gpu else nullcontext(), _working(name, kept):
-            started, repeated_before = time.monotonic(), repeated()
+            started, retries_before = time.monotonic(), retry_count()
             output = work()
             seconds = time.monotonic() - started
             artifact = place.commit(self.name, self.row_type, output, fingerprinted, seconds)
             kept.clear()
         _log().info("%s: %d rows in %.1f s at %s", name, artifact.rows, seconds, artifact.uri)
-        if again := repeated() - repeated_before:
+        if again := retry_count() - retries_before:
             _log().warning("%s: %d requests to the store were repeated", name, again)
         return StageResult(artifact, reused=False)
 
@@ -272,7 +272,7 @@ def _has_gpu() -> bool:
 def _may_pass(task: Any, task_run: Any, state: Any) -> bool:
     """Whether a stage may do better in a moment: the store or the network was away. Nothing else is tried again."""
     error = state.result(raise_on_failure=False)
-    return isinstance(error, Exception) and passing(error)
+    return isinstance(error, Exception) and is_transient(error)
 
 
 def _as_state(played: StageResult[R]) -> Any:

@@ -27,9 +27,10 @@ Attempts that no commit made count, or that a later commit replaced, are garbage
 (`garbage`): somebody may still be reading them.
 """
 
+from tasks.store.acquire import Held
 from tasks.store.artifact import Artifact, DamagedArtifact, Output, StaleArtifact
 from tasks.store.faults import StoreFault
-from tasks.store.lease import Fenced, Held
+from tasks.store.lease import Fenced
 from tasks.store.manifest import MANIFEST, Manifest, StoredFile
 from tasks.store.partial_results import PartialResults
 from tasks.store.place import Place, Store, stage_order

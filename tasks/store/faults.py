@@ -1,97 +1,99 @@
-"""When a store throttles, breaks or is slow: try again, with pauses and an end; then one clear error.
+"""Retries of store requests: growing random pauses, one deadline, then one clear error.
 
-Every request to a store that can fail for a moment goes through `persistently`. A pause is drawn at random below a
-bound that doubles up to a cap ("full jitter": processes that were refused together do not come back together), and all
-tries share one deadline. Each further try is counted and logged, and a stage says the count when it ends.
+Every request that can fail for a moment goes through `with_retries`. A pause is drawn at random below a bound that
+doubles up to a cap ("full jitter": clients that were refused together do not come back together), and all attempts
+share one deadline. Each retry is counted and logged, and a stage logs the count when it ends.
 """
 
 from __future__ import annotations
 
 import errno
-import itertools
 import logging
 import os
-import random
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import NoReturn, TypeVar
+
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_before_delay, wait_random_exponential
 
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.2, 10.0
+WAIT = wait_random_exponential(multiplier=0.2, max=10.0)
+"""Seconds before the retries: at most 0.2, 0.4, 0.8, ... 10."""
 DEADLINE = 120.0
-"""Seconds from the first try to the last; `ACTIVE_ZERO_STORE_DEADLINE` says otherwise."""
+"""Seconds from the first attempt to the last. `ACTIVE_ZERO_STORE_DEADLINE` overrides it."""
 
-PASSING = {
+TRANSIENT_ERRNOS = {
     errno.EAGAIN, errno.EBUSY, errno.ECONNRESET, errno.ECONNREFUSED, errno.EPIPE, errno.ETIMEDOUT, errno.EREMOTEIO,
 }  # fmt: skip
-PASSING_CODES = {"RequestTimeout", "BadDigest", "IncompleteBody", "XAmzContentSHA256Mismatch", "OperationAborted"}
-"""S3's error codes below 500 that are nobody's fault but the line's. Throttling is 503 or 429."""
+TRANSIENT_CODES = {"RequestTimeout", "BadDigest", "IncompleteBody", "XAmzContentSHA256Mismatch", "OperationAborted"}
+"""S3 error codes below 500 that a bad connection causes. Throttling is 503 or 429."""
 ANSWERS = (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError)
-"""Exceptions that tell what is there: answers of a store that works."""
+"""Exceptions that say what exists: answers of a working store, never retried and never wrapped."""
 
-NO_LINKS = "a disk without hard links, or no right to write: set ACTIVE_ZERO_STORE to another disk, or an S3 server"
-"""A commit is a link, since that is made for one of all who try; FAT and some network disks have none."""
+NO_LINKS = "a disk without hard links, or without permission: set ACTIVE_ZERO_STORE to another disk or to an S3 server"
+"""A commit on a disk is a hard link, because only one of several processes can create it; FAT and some network disks
+have no hard links."""
+HINTS = {
+    errno.ENOSPC: "make room on the disk, and run again",
+    errno.EDQUOT: "make room in the quota, and run again",
+    errno.EFBIG: "the file is larger than this file system or process may write",
+    errno.EROFS: "the store is read-only: make it writable, or set ACTIVE_ZERO_STORE",
+    errno.EACCES: "no permission to write: change it, or set ACTIVE_ZERO_STORE",
+    errno.EPERM: NO_LINKS,
+    errno.EOPNOTSUPP: NO_LINKS,
+}
 
 _counting = threading.Lock()
-_repeated = 0
+_retries = 0
 
 
 class StoreFault(Exception):
-    """The store could not do what it was asked to: names the object, the endpoint, and what to do."""
+    """A store request failed for good. The message names the object, the endpoint, and what to do."""
 
 
 def deadline() -> float:
-    """Seconds that a request may take with all its tries."""
+    """Seconds that a request may take with all its attempts."""
     return float(os.environ.get("ACTIVE_ZERO_STORE_DEADLINE") or DEADLINE)
 
 
-def repeated() -> int:
-    """How many requests of this process had to be repeated so far."""
-    return _repeated
+def retry_count() -> int:
+    """Number of retries in this process so far."""
+    return _retries
 
 
-def persistently(what: str, call: Callable[[], T]) -> T:
-    """The call's value, tried again while its errors are of the passing kind. `what`: `reading s3://... at http://...`.
+def with_retries(action: str, call: Callable[[], T]) -> T:
+    """The call's value; the call is retried while its errors are transient. `action`: `reading s3://... at http://...`.
 
-    Raises the `ANSWERS` as they are, and `StoreFault` for everything else.
+    Raises `ANSWERS` as they are, and `StoreFault` for everything else.
     """
-    started, limit = time.monotonic(), deadline()
-    for tries, pause in enumerate(pauses(), 1):
-        try:
-            return call()
-        except (*ANSWERS, StoreFault):
-            raise
-        except Exception as error:
-            if not passing(error):
-                raise StoreFault(f"{what}: {advice(error)}") from error
-            gone = time.monotonic() - started
-            if gone + pause > limit:
-                raise StoreFault(f"{what}: gave up after {tries} tries in {gone:.0f} s: {advice(error)}") from error
-            _count(what, error, tries, pause)
-        time.sleep(pause)
-    raise AssertionError("pauses never end")
+    retrying = Retrying(
+        retry=retry_if_exception(_is_retried),
+        wait=WAIT,
+        stop=stop_before_delay(deadline()),
+        before_sleep=lambda state: _count(action, state),
+        retry_error_callback=lambda state: _give_up(action, state),
+    )
+    try:
+        return retrying(call)
+    except (*ANSWERS, StoreFault):
+        raise
+    except Exception as error:
+        raise StoreFault(f"{action}: {describe(error)}") from error
 
 
-def pauses() -> Iterator[float]:
-    """Seconds to wait after the first try, the second, ..."""
-    for tries in itertools.count():
-        yield random.uniform(0, min(LONGEST_PAUSE, FIRST_PAUSE * 2**tries))
+def is_transient(error: BaseException) -> bool:
+    """Whether the same request may succeed in a moment."""
+    return any(_is_transient(cause) for cause in causes(error))
 
 
-def passing(error: BaseException) -> bool:
-    """Whether the same request may do better in a moment."""
-    return any(_passes(one) for one in causes(error))
-
-
-def status_of(error: BaseException) -> tuple[int, str]:
-    """HTTP status and S3 error code of what lies behind an error; (0, "") where it was no HTTP answer."""
-    for one in causes(error):
-        response = getattr(one, "response", None)
+def http_status(error: BaseException) -> tuple[int, str]:
+    """HTTP status and S3 error code behind an error; (0, "") where the error is no HTTP answer."""
+    for cause in causes(error):
+        response = getattr(cause, "response", None)
         if isinstance(response, dict):
             code = str(response.get("Error", {}).get("Code", ""))
             return int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)), code
@@ -99,39 +101,34 @@ def status_of(error: BaseException) -> tuple[int, str]:
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:
-    """The error, what caused it, and so on."""
+    """The error, its cause, the cause's cause, and so on."""
     while error is not None:
         yield error
         error = error.__cause__
 
 
-def advice(error: BaseException) -> str:
+def describe(error: BaseException) -> str:
     """The error in one line, with what to do where that is known."""
-    told = " ".join(str(error).split()) or type(error).__name__
-    known = {
-        errno.ENOSPC: "make room on the disk, and run again",
-        errno.EDQUOT: "make room in the quota, and run again",
-        errno.EFBIG: "the file is larger than this file system or process may write",
-        errno.EROFS: "the store is read-only: make it writable, or set ACTIVE_ZERO_STORE",
-        errno.EACCES: "no right to write there: change it, or set ACTIVE_ZERO_STORE",
-        errno.EPERM: NO_LINKS,
-        errno.EOPNOTSUPP: NO_LINKS,
-    }
-    hint = known.get(error.errno or 0) if isinstance(error, OSError) else None
-    return f"{told} ({hint})" if hint else told
+    message = " ".join(str(error).split()) or type(error).__name__
+    hint = HINTS.get(error.errno or 0) if isinstance(error, OSError) else None
+    return f"{message} ({hint})" if hint else message
 
 
-def _passes(error: BaseException) -> bool:
-    status, code = status_of(error)
+def _is_retried(error: BaseException) -> bool:
+    return not isinstance(error, (*ANSWERS, StoreFault)) and isinstance(error, Exception) and is_transient(error)
+
+
+def _is_transient(error: BaseException) -> bool:
+    status, code = http_status(error)
     if status:
-        return status in (409, 429) or (status >= 500 and status != 501) or code in PASSING_CODES
-    if isinstance(error, OSError) and error.errno in PASSING:
+        return status in (409, 429) or (status >= 500 and status != 501) or code in TRANSIENT_CODES
+    if isinstance(error, OSError) and error.errno in TRANSIENT_ERRNOS:
         return True
-    return isinstance(error, (TimeoutError, ConnectionError, *_of_clients()))
+    return isinstance(error, (TimeoutError, ConnectionError, *_connection_errors()))
 
 
-def _of_clients() -> tuple[type[BaseException], ...]:
-    """What the libraries beneath raise for a broken or silent line. Only those that are loaded can have raised."""
+def _connection_errors() -> tuple[type[BaseException], ...]:
+    """Exceptions of client libraries for a broken or silent connection. Only a loaded library can have raised one."""
     names = {
         "botocore.exceptions": ("HTTPClientError", "ConnectionError", "ResponseParserError", "IncompleteReadError"),
         "botocore.parsers": ("ResponseParserError",),
@@ -142,8 +139,23 @@ def _of_clients() -> tuple[type[BaseException], ...]:
     return tuple(getattr(module, name) for module, classes in loaded for name in classes if hasattr(module, name))
 
 
-def _count(what: str, error: BaseException, tries: int, pause: float) -> None:
-    global _repeated
+def _count(action: str, state: RetryCallState) -> None:
+    """Count and log the retry that follows a failed attempt."""
+    global _retries
     with _counting:
-        _repeated += 1
-    log.warning("%s: try %d failed (%s); again in %.1f s", what, tries, advice(error), pause)
+        _retries += 1
+    log.warning(
+        "%s: attempt %d failed (%s); retry in %.1f s",
+        action, state.attempt_number, describe(_error_of(state)), state.upcoming_sleep,
+    )  # fmt: skip
+
+
+def _give_up(action: str, state: RetryCallState) -> NoReturn:
+    error, attempts, seconds = _error_of(state), state.attempt_number, state.seconds_since_start or 0.0
+    raise StoreFault(f"{action}: gave up after {attempts} tries in {seconds:.0f} s: {describe(error)}") from error
+
+
+def _error_of(state: RetryCallState) -> BaseException:
+    error = state.outcome.exception() if state.outcome else None
+    assert error is not None  # only a failed attempt is counted or given up
+    return error

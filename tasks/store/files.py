@@ -27,7 +27,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from tasks.settings.errors import UserError
 from tasks.settings.fingerprint import file_sha256
-from tasks.store.faults import StoreFault, deadline, persistently, status_of
+from tasks.store.faults import StoreFault, deadline, http_status, with_retries
 
 T = TypeVar("T")
 
@@ -178,7 +178,7 @@ class Files:
                 empty = empty.parent
 
     def _ask(self, doing: str, path: str, call: Callable[[], T]) -> T:
-        return persistently(f"{doing} {self._told(path)}", call)
+        return with_retries(f"{doing} {self._told(path)}", call)
 
     def _told(self, path: str) -> str:
         return f"{self.fs.unstrip_protocol(path)}{_endpoint(self.fs)}"
@@ -225,7 +225,7 @@ class Files:
         except FileNotFoundError as error:
             raise self._homeless(path, error) from error
         except OSError as error:
-            if status_of(error)[0] == 412:
+            if http_status(error)[0] == 412:
                 raise FileExistsError(path) from error
             raise
 

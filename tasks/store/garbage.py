@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import PurePosixPath
 
+from tasks.store.acquire import Held, hold
 from tasks.store.files import TEMPORARY, Files, Stat
 from tasks.store.journal import JOURNAL, Commit, Entry, Journal, JournalHead
-from tasks.store.lease import Held, hold, silence
+from tasks.store.lease import silence
 from tasks.store.manifest import MANIFEST
 from tasks.store.partial_results import NAMED, PARTIAL
 

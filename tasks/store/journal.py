@@ -1,16 +1,17 @@
-"""Who plays at a place, and which attempts count: a journal that only grows, one small object an entry.
+"""The journal of a place: an append-only log, one small object per entry. It decides which attempt is complete.
 
     runs/default/round-003/_journal/00000001.json    acquired, epoch 1
     runs/default/round-003/_journal/00000002.json    committed 1-probe, epoch 1
     runs/default/round-003/_journal/heartbeat-00000001.json
 
-An entry is written where nothing may be yet (If-None-Match, or a link on a disk), one position after the last that its
-writer knows. So of all who write at a position one wins, and whoever has lost the lease finds his next position taken:
-he cannot commit, however long he was paused between looking and writing. That is the whole fence; no clock is part of
-it. The reply to a conditional put may be lost, which makes its outcome unknown: the entry is read back, and the token
-in it tells whose it is.
+An entry is created only where no entry exists (If-None-Match, or a hard link on a disk), one position after the last
+entry that its writer knows. Of several processes that write at one position, one succeeds. A process that lost the
+lease finds its next position taken: it cannot commit, however long it was paused between reading and writing. This is
+the whole fence; no clock is part of it. The epoch is the *fencing token* of Kleppmann ("How to do distributed locking",
+2016). The reply to a conditional put may be lost, so its outcome is unknown: the writer reads the entry back, and the
+random token in it tells whose entry it is.
 
-Each entry holds all that its successors need (`owner`, `epoch`, `complete`), so readers look at the last one only.
+Each entry holds all that readers need (`owner`, `epoch`, `complete`), so readers read only the last entry.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ Event = Literal["acquired", "committed", "withdrawn", "released"]
 
 
 class Commit(Frozen):
-    """That an attempt counts from here on."""
+    """One attempt of a stage that is complete from this entry on."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -48,31 +49,32 @@ class Commit(Frozen):
     attempt: str
     fingerprint: str
     inputs: dict[str, str]
-    """Of every artifact that went in, `<fingerprint>@<digest of its contents>`."""
+    """Every input artifact by name, as `<fingerprint>@<digest of its contents>`."""
     manifest: str
     """The text of `manifest.json`, which is a copy of it for people."""
 
 
 class Entry(Frozen):
-    """One event, and how things stand after it."""
+    """One event, and the state of the place after it."""
 
     model_config = ConfigDict(extra="ignore")
 
     position: int
     event: Event
     epoch: int
-    """Position at which the lease was acquired under which this was written."""
+    """Position of the entry that acquired the lease under which this entry was written."""
     owner: Owner | None
-    """Who holds the lease after this; None once it is released."""
+    """The lease's owner after this entry; None once the lease is released."""
     complete: dict[str, int] = Field(validation_alias=AliasChoices("complete", "stands"))
-    """For every stage that is complete after this, the position of its commit. Versions before 0.2 wrote `stands`."""
+    """Every stage that is complete after this entry, with the position of its commit.
+    Versions before 0.2 call it `stands`."""
     token: str
-    """Tells this entry from all others at its position."""
+    """A random text that tells this entry from all others at its position."""
     at: datetime
-    """UTC, for people; nothing is decided by it."""
+    """UTC, for people; no decision depends on it."""
     commit: Commit | None = None
     request: str | None = None
-    """What asked for a withdrawal, where the same request may come again."""
+    """Id of the request that withdrew stages, so that the same request is carried out once."""
 
 
 @dataclass(frozen=True)
@@ -80,18 +82,41 @@ class JournalHead:
     """The end of a journal."""
 
     position: int
-    """Of the last entry, readable or not; 0 for none."""
+    """Of the last entry, readable or damaged; 0 for an empty journal."""
     entry: Entry | None
-    """The last one that can be read."""
+    """The last readable entry."""
 
     @property
     def owner(self) -> Owner | None:
-        """Who holds the lease; None also where the last entry is damaged: if he lives, he finds out at his next one."""
+        """The lease's owner; None also where the last entry is damaged: its writer is then fenced at its next entry."""
         return self.entry.owner if self.entry and self.entry.position == self.position else None
 
     @property
     def complete(self) -> dict[str, int]:
         return self.entry.complete if self.entry else {}
+
+    def next_entry(
+        self,
+        event: Event,
+        epoch: int | None,
+        owner: Owner | None,
+        complete: Mapping[str, int],
+        commit: Commit | None = None,
+        request: str | None = None,
+    ) -> Entry:
+        """The entry after this one, with a token of its own. `epoch=None` begins an epoch."""
+        position = self.position + 1
+        return Entry(
+            position=position,
+            event=event,
+            epoch=epoch or position,
+            owner=owner,
+            complete=dict(complete),
+            token=secrets.token_hex(8),
+            at=datetime.now(UTC),
+            commit=commit,
+            request=request,
+        )
 
 
 @dataclass(frozen=True)
@@ -104,11 +129,11 @@ class Journal:
 
     @property
     def place(self) -> str:
-        """Whose journal this is, for people."""
+        """The place that this journal belongs to, relative to the store: for messages."""
         return self.folder.removesuffix(f"/{JOURNAL}").removeprefix(self.files.root).strip("/") or self.files.url
 
     def head(self) -> JournalHead:
-        """The last entry. One that is damaged is skipped and named: what it said counts as not said."""
+        """The last entry. A damaged entry is skipped and logged."""
         stats = self._stats()
         for stat in reversed(stats):
             if entry := self._read(stat):
@@ -116,11 +141,11 @@ class Journal:
         return JournalHead(_position(stats[-1]) if stats else 0, None)
 
     def entries(self) -> list[Entry]:
-        """All that can be read, in order."""
+        """All readable entries, in order."""
         return [entry for stat in self._stats() if (entry := self._read(stat))]
 
     def commit(self, stage: str, head: JournalHead) -> Commit | None:
-        """The commit that stands for a stage. A damaged one counts as none."""
+        """The commit of a complete stage; None where the stage is not complete, or the commit is damaged."""
         position = head.complete.get(stage)
         if position is None:
             return None
@@ -133,7 +158,7 @@ class Journal:
         return entry.commit if entry else None
 
     def append(self, entry: Entry) -> bool:
-        """Write at the entry's position; False where somebody else's entry lies there."""
+        """Write at the entry's position; False where another process's entry is there."""
         created = self.files.create(self.path(entry.position), _text(entry))
         if created and self.files.local:
             return True
@@ -143,52 +168,29 @@ class Journal:
         return f"{self.folder}/{position:08d}.json"
 
     def manifest(self, stage: str) -> str:
-        """Where a stage's manifest lies."""
+        """Address of a stage's manifest."""
         return f"{self.folder.removesuffix(JOURNAL)}{stage}/{MANIFEST}"
 
     def heartbeat(self, epoch: int) -> str:
-        """Where the owner of an epoch shows that he lives."""
+        """Address of the file that the epoch's owner rewrites while it is alive."""
         return f"{self.folder}/heartbeat-{epoch:08d}.json"
 
     def _stats(self) -> list[Stat]:
-        """Of the entries' files, in order."""
+        """The entries' files, in order of position."""
         return sorted((stat for stat in self.files.listing(self.folder)[0] if _is_entry(stat)), key=_position)
 
     def _read(self, stat: Stat) -> Entry | None:
         try:
             return _read_once(self.files, stat.path, stat.version)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            told = self.files.fs.unstrip_protocol(stat.path)
-            log.warning("%s is damaged (%s): what it said counts as not said", told, error)
+            address = self.files.fs.unstrip_protocol(stat.path)
+            log.warning("%s is damaged (%s): this journal entry is ignored", address, error)
             return None
-
-
-def entry_after(
-    head: JournalHead,
-    event: Event,
-    epoch: int,
-    owner: Owner | None,
-    complete: Mapping[str, int],
-    commit: Commit | None = None,
-    request: str | None = None,
-) -> Entry:
-    """The next entry, with a token of its own. Epoch 0: it begins one."""
-    return Entry(
-        position=head.position + 1,
-        event=event,
-        epoch=epoch or head.position + 1,
-        owner=owner,
-        complete=dict(complete),
-        token=secrets.token_hex(8),
-        at=datetime.now(UTC),
-        commit=commit,
-        request=request,
-    )
 
 
 @lru_cache(maxsize=4096)
 def _read_once(files: Files, path: str, version: str) -> Entry:
-    """Entries never change, so one that was read and checked is kept for as long as its file is the same."""
+    """Entries never change, so a checked entry is cached as long as its file's `version` is the same."""
     body = json.loads(files.read(path))
     if body.pop("digest") != digest(body):
         raise ValueError("sha256 differs")

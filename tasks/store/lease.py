@@ -1,11 +1,20 @@
-"""One plays, the others wait or leave: a lease on a place, with an epoch, a heartbeat and a fence.
+"""The lease of a place: the right to commit there. It has an epoch, a heartbeat, and four states.
 
-Who holds a lease writes a heartbeat. Another process takes the lease over once its owner is known to have ended (a
-process of this machine), or has shown no sign of life for `ACTIVE_ZERO_LEASE_SECONDS`, measured on the watcher's own
-clock: clocks of different machines are never compared. The heartbeat decides only who works; that nobody commits who
-has lost his lease is the journal's doing (see there).
+    acquired ──────────────▶ CONFIRMED ◀──────────────── UNCONFIRMED ◀────── acquired from an owner
+    after a release              │   the write is confirmed,    ▲            that did not release
+                                 │   or `recover` is done       │
+                                 └──────────────────────────────┘
+                                          a write begins
 
-A process that already holds a place's lease holds it again at once, in whichever thread.
+    CONFIRMED     The last entry of the journal is known, and the newest commit's manifest is published.
+    UNCONFIRMED   A write was begun and not confirmed (its reply may be lost), or the last owner was killed. The next
+                  write first calls `recover`: read the journal's end, and publish the newest commit.
+    LOST          Another process began an epoch: every write raises `Fenced`. Entered from both states above.
+    RELEASED      From CONFIRMED, the journal says that the lease is free. From UNCONFIRMED and LOST nothing is written,
+                  so the next owner takes the lease over and recovers.
+
+`TRANSITIONS` lists all moves. The heartbeat decides only which process works; the journal ensures that a process which
+lost its lease commits nothing. `tasks.store.acquire` says how a process gets a lease.
 """
 
 from __future__ import annotations
@@ -14,79 +23,71 @@ import json
 import logging
 import os
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from enum import Enum
+from typing import NoReturn
 
 from tasks.settings.errors import UserError
 from tasks.store.faults import StoreFault
-from tasks.store.journal import Commit, Entry, Event, Journal, JournalHead, entry_after
+from tasks.store.journal import Commit, Entry, Event, Journal, JournalHead
 from tasks.store.manifest import Manifest
 from tasks.store.owner import Owner
 
 log = logging.getLogger(__name__)
 
 SILENCE = 60.0
-"""Seconds without a sign of life after which a lease is taken over."""
+"""Seconds without a heartbeat after which a lease is taken over. `ACTIVE_ZERO_LEASE_SECONDS` overrides it."""
 BEATS = 6
 """Heartbeats in that time."""
 
 
-class Held(UserError):
-    """Somebody else is at work there."""
-
-
 class Fenced(UserError):
-    """The lease was lost to somebody else, so nothing more may be committed."""
+    """The lease was lost to another process, so this process may commit nothing more."""
+
+
+class LeaseState(Enum):
+    """See the head of this module."""
+
+    CONFIRMED = "confirmed"
+    UNCONFIRMED = "unconfirmed"
+    LOST = "lost"
+    RELEASED = "released"
+
+
+TRANSITIONS: dict[LeaseState, set[LeaseState]] = {
+    LeaseState.CONFIRMED: {LeaseState.UNCONFIRMED, LeaseState.LOST, LeaseState.RELEASED},
+    LeaseState.UNCONFIRMED: {LeaseState.CONFIRMED, LeaseState.LOST, LeaseState.RELEASED},
+    LeaseState.LOST: {LeaseState.RELEASED},
+    LeaseState.RELEASED: set(),
+}
+"""The states that may follow each state."""
 
 
 def silence() -> float:
-    """Seconds without a sign of life after which a lease is taken over."""
+    """Seconds without a heartbeat after which a lease is taken over."""
     return float(os.environ.get("ACTIVE_ZERO_LEASE_SECONDS") or SILENCE)
 
 
-@contextmanager
-def hold(journal: Journal, wait: bool) -> Iterator[Lease]:
-    """The lease on a journal's place for the time of a `with`.
-
-    Where another process holds it and lives: wait for it, or raise `Held`.
-    """
-    lease = _acquired(journal, wait)
-    try:
-        yield lease
-    finally:
-        _leave(lease)
-
-
-def refuse_if_held(journal: Journal) -> None:
-    """Raise `Held` where another process of this machine is sure to be at work, before anything is begun."""
-    owner = journal.head().owner
-    if owner and owner.runs and owner != Owner.this():
-        raise Held(_busy(journal, owner))
-
-
-def _busy(journal: Journal, owner: Owner) -> str:
-    return f"{journal.place} is being played by {owner}: give --wait to wait for it, or let it play."
-
-
 class Lease:
-    """The right to commit at a place, until it is released or lost. Made by `hold`."""
+    """The right to commit at a place, until it is released or lost. Made by `acquire.hold`."""
 
-    def __init__(self, journal: Journal, entry: Entry, owner: Owner) -> None:
+    def __init__(self, journal: Journal, entry: Entry, owner: Owner, state: LeaseState) -> None:
         self.journal = journal
         self.epoch = entry.epoch
         self.owner = owner
         self.users = 1
+        """How many `with` blocks of this process hold the lease."""
         self._head = JournalHead(entry.position, entry)
-        self._doubtful = False
+        self.state = state
         self._writing = threading.RLock()
         self._ended = threading.Event()
-        self._pulse = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
-        self._pulse.start()
+        self._heartbeat = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+        self._heartbeat.start()
 
     def commit(self, manifest: Manifest) -> None:
-        """Make an attempt count. Raises `Fenced` where the lease was lost, and then nothing has changed."""
+        """Make an attempt the current one of its stage. Raises `Fenced` where the lease was lost; nothing changes then."""
         commit = Commit(
             stage=manifest.stage,
             attempt=manifest.attempt,
@@ -94,79 +95,82 @@ class Lease:
             inputs=manifest.input_digests,
             manifest=manifest.model_dump_json(indent=2),
         )
-        with self._settled():
-            self._append("committed", {**self._head.complete, manifest.stage: self._head.position + 1}, commit=commit)
+        with self._write():
+            complete = {**self._head.complete, manifest.stage: self._head.position + 1}
+            self._append(self._next("committed", complete, commit=commit))
             self._publish(commit)
 
     def withdraw(self, stages: Sequence[str], request: str | None = None) -> None:
-        """These stages count as not complete from here on, whatever they hold."""
-        with self._settled():
+        """Mark stages as not complete from here on."""
+        with self._write():
             complete = {name: position for name, position in self._head.complete.items() if name not in stages}
-            self._append("withdrawn", complete, request=request)
+            self._append(self._next("withdrawn", complete, request=request))
             for stage in stages:
-                self._still_mine()
+                self._check_not_lost()
                 self.journal.files.remove(self.journal.manifest(stage))
 
-    def settle(self) -> None:
-        """After a request whose outcome is unknown, or a former owner's end: what was committed is published."""
+    def recover(self) -> None:
+        """UNCONFIRMED -> CONFIRMED: read the journal's end and publish its newest commit. Raises `Fenced`."""
         with self._writing:
-            if not self._doubtful:
+            if self.state is LeaseState.CONFIRMED:
                 return
             head = self.journal.head()
             if head.entry is None or head.entry.epoch != self.epoch:
-                raise Fenced(self._lost())
+                self._lose()
             self._head = head
             if head.complete:
-                latest = max(head.complete, key=lambda stage: head.complete[stage])  # those before it were published
-                if commit := self.journal.commit(latest, head):
+                newest = max(head.complete, key=lambda stage: head.complete[stage])  # earlier commits were published
+                if commit := self.journal.commit(newest, head):
                     self._publish(commit)
-            self._doubtful = False
+            self._enter(LeaseState.CONFIRMED)
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Raises `Fenced` where the lease was lost: no work begins whose commit would be refused."""
         with self._writing:
             entry = self.journal.head().entry
             if entry and entry.epoch != self.epoch:
-                raise Fenced(self._lost())
-            self.settle()
-
-    def doubt(self) -> None:
-        """The next one to write looks first."""
-        self._doubtful = True
+                self._lose()
+            self.recover()
 
     def release(self) -> None:
-        """Let the next one in. Not where something is in doubt: the next one then looks, since nobody let him in."""
+        """Free the lease. Only in CONFIRMED the journal says so; else the next owner takes over and recovers."""
         self._ended.set()
-        self._pulse.join(timeout=5)
+        self._heartbeat.join(timeout=5)
         try:
-            if not self._doubtful:
-                self._write(entry_after(self._head, "released", self.epoch, None, self._head.complete))
+            if self.state is LeaseState.CONFIRMED:
+                self._append(self._head.next_entry("released", self.epoch, None, self._head.complete))
                 self.journal.files.remove(self.journal.heartbeat(self.epoch))
         except (StoreFault, Fenced) as error:
             log.warning("the lease on %s was not released: %s", self.journal.place, error)
+        self._enter(LeaseState.RELEASED)
 
     @contextmanager
-    def _settled(self) -> Iterator[None]:
-        """Around what is written: an exception leaves a doubt, since a reply may be what was lost."""
+    def _write(self) -> Iterator[None]:
+        """CONFIRMED -> UNCONFIRMED while the block writes; an exception leaves UNCONFIRMED or LOST."""
         with self._writing:
-            self.settle()
-            self._doubtful = True
+            self.recover()
+            self._enter(LeaseState.UNCONFIRMED)
             yield
-            self._doubtful = False
+            self._enter(LeaseState.CONFIRMED)
 
-    def _append(
+    def _enter(self, state: LeaseState) -> None:
+        if state not in TRANSITIONS[self.state]:
+            raise RuntimeError(f"the lease on {self.journal.place} cannot go from {self.state} to {state}")
+        self.state = state
+
+    def _next(
         self, event: Event, complete: dict[str, int], commit: Commit | None = None, request: str | None = None
-    ) -> None:
-        self._write(entry_after(self._head, event, self.epoch, self.owner, complete, commit, request))
+    ) -> Entry:
+        return self._head.next_entry(event, self.epoch, self.owner, complete, commit, request)
 
-    def _write(self, entry: Entry) -> None:
+    def _append(self, entry: Entry) -> None:
         if not self.journal.append(entry):
-            raise Fenced(self._lost())
+            self._lose()
         self._head = JournalHead(entry.position, entry)
 
     def _publish(self, commit: Commit) -> None:
-        """Write the manifest that people read, last of all; unless the lease was lost since the commit."""
-        self._still_mine()
+        """Write `manifest.json`, the last step of a commit; not where the lease was lost since the commit."""
+        self._check_not_lost()
         files, path, text = self.journal.files, self.journal.manifest(commit.stage), commit.manifest.encode()
         try:
             if files.read(path) == text:
@@ -175,15 +179,17 @@ class Lease:
             pass
         files.replace(path, text)
 
-    def _still_mine(self) -> None:
+    def _check_not_lost(self) -> None:
         if self.journal.head().position != self._head.position:
-            raise Fenced(self._lost())
+            self._lose()
 
-    def _lost(self) -> str:
-        now = self.journal.head().owner or "another process, which has ended since"
-        return (
-            f"the lease on {self.journal.place} went to {now} while this process was silent, so nothing more is "
-            "committed here: run the same command again (without --force-from), and what is complete is reused."
+    def _lose(self) -> NoReturn:
+        if self.state is not LeaseState.LOST:
+            self._enter(LeaseState.LOST)
+        new_owner = self.journal.head().owner or "another process, which has ended since"
+        raise Fenced(
+            f"the lease on {self.journal.place} went to {new_owner} while this process was silent, so this process "
+            "commits nothing more: run the same command again (without --force-from), and what is complete is reused."
         )
 
     def _beat(self) -> None:
@@ -195,108 +201,3 @@ class Lease:
                 self.journal.files.replace(self.journal.heartbeat(self.epoch), text.encode())
             except (StoreFault, OSError) as error:
                 log.warning("no heartbeat for %s: %s", self.journal.place, error)
-
-
-class _Watch:
-    """Whether the owner of a lease shows signs of life."""
-
-    def __init__(self, journal: Journal) -> None:
-        self._journal = journal
-        self._sign: object = None
-        self._since = time.monotonic()
-        self._told = False
-        self.moved = False
-
-    def look(self, head: JournalHead) -> None:
-        """Compare with what was seen before."""
-        sign = (head.position, self._heartbeat(head))
-        if sign != self._sign:
-            self.moved = self._sign is not None
-            self._sign, self._since = sign, time.monotonic()
-
-    @property
-    def silent(self) -> bool:
-        return time.monotonic() - self._since > silence()
-
-    def tell(self, head: JournalHead) -> None:
-        """Say once what is waited for."""
-        if not self._told:
-            log.info("%s is held by %s: waiting", self._journal.place, head.owner)
-            self._told = True
-
-    def _heartbeat(self, head: JournalHead) -> bytes:
-        try:
-            return self._journal.files.read(self._journal.heartbeat(head.entry.epoch if head.entry else 0))
-        except FileNotFoundError:
-            return b""
-
-
-_held: dict[Journal, Lease] = {}
-_taking = threading.RLock()
-
-
-def _acquired(journal: Journal, wait: bool) -> Lease:
-    watch = _Watch(journal)
-    while True:
-        with _taking:
-            if lease := _own(journal):
-                return lease
-            head = journal.head()
-            if _is_free(head, watch):
-                if lease := _take(journal, head):
-                    return lease
-                continue
-        if not wait and head.owner and (head.owner.runs or watch.moved):
-            raise Held(_busy(journal, head.owner))
-        watch.tell(head)
-        time.sleep(min(1.0, silence() / 20))
-
-
-def _own(journal: Journal) -> Lease | None:
-    """The lease that this process holds already. A forked child has its parent's memory, but not his leases."""
-    lease = _held.get(journal)
-    if lease is None or lease.owner.pid != os.getpid():
-        return None
-    lease.look()
-    lease.users += 1
-    return lease
-
-
-def _is_free(head: JournalHead, watch: _Watch) -> bool:
-    """Nobody's, or of an owner who has ended or fallen silent."""
-    if head.owner is None or head.owner.gone or head.owner == Owner.this():
-        return True
-    watch.look(head)
-    return watch.silent
-
-
-def _take(journal: Journal, head: JournalHead) -> Lease | None:
-    """Begin an epoch; None where somebody else was quicker."""
-    owner = Owner.this()
-    entry = entry_after(head, "acquired", 0, owner, head.complete)
-    if not journal.append(entry):
-        return None
-    lease = _held[journal] = Lease(journal, entry, owner)
-    if head.position and (head.entry is None or head.entry.event != "released"):
-        log.info("%s: taken over from %s", journal.place, head.owner or "an unknown owner")
-        _put_right(lease)
-    return lease
-
-
-def _put_right(lease: Lease) -> None:
-    """Publish what a former owner committed last, before anybody looks."""
-    lease.doubt()
-    try:
-        lease.settle()
-    except BaseException:
-        _leave(lease)
-        raise
-
-
-def _leave(lease: Lease) -> None:
-    with _taking:
-        lease.users -= 1
-        if lease.users:
-            return
-        _held.pop(lease.journal, None)
-    lease.release()

@@ -22,10 +22,11 @@ from tasks.records import Row, to_table
 from tasks.settings.addresses import without_secrets
 from tasks.settings.errors import UserError
 from tasks.settings.fingerprint import digest
+from tasks.store.acquire import hold
 from tasks.store.artifact import Artifact, Output, StaleArtifact
 from tasks.store.files import Files, open_filesystem
 from tasks.store.journal import JOURNAL, Journal
-from tasks.store.lease import Lease, hold
+from tasks.store.lease import Lease
 from tasks.store.manifest import MANIFEST, Manifest, StoredFile, software
 from tasks.store.partial_results import PARTIAL, PartialResults
 

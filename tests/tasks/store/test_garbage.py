@@ -11,7 +11,7 @@ import pytest
 from tasks.records import Row
 from tasks.store import Artifact, Output, Place, Store
 from tasks.store.garbage import garbage, sweep
-from tasks.store.journal import Commit, JournalHead, entry_after
+from tasks.store.journal import Commit, JournalHead
 from tasks.store.owner import Owner
 
 NOW = timedelta(0)
@@ -117,7 +117,7 @@ def test_an_owner_who_was_silent_cannot_make_count_what_was_removed(
 ) -> None:
     monkeypatch.setenv("ACTIVE_ZERO_LEASE_SECONDS", "0.1")
     elsewhere = Owner(pid=7, host="elsewhere", machine="another", started="1")
-    held = entry_after(place.journal.head(), "acquired", 0, elsewhere, {})
+    held = place.journal.head().next_entry("acquired", None, elsewhere, {})
     assert place.journal.append(held)
     files = place.store.root + "/" + place.prefix + "/6-filter/part-0badc0de-00000.parquet"
     store.files.replace(files, b"uploaded by the silent owner")
@@ -128,7 +128,7 @@ def test_an_owner_who_was_silent_cannot_make_count_what_was_removed(
     pointing = Commit(
         stage="6-filter", attempt="0badc0de", fingerprint="", inputs={}, manifest=manifest.model_dump_json()
     )
-    woken = entry_after(JournalHead(held.position, held), "committed", held.epoch, elsewhere, {"6-filter": 2}, pointing)
+    woken = JournalHead(held.position, held).next_entry("committed", held.epoch, elsewhere, {"6-filter": 2}, pointing)
     assert not place.journal.append(woken)
 
 
@@ -137,7 +137,7 @@ def test_an_owner_of_another_machine_is_waited_for_an_hour(store: Store, place: 
     killed(place)
     journal = place.journal
     elsewhere = Owner(pid=7, host="elsewhere", machine="another", started="1")
-    assert journal.append(entry_after(journal.head(), "acquired", 0, elsewhere, {}))
+    assert journal.append(journal.head().next_entry("acquired", None, elsewhere, {}))
     for path in Path(store.root).rglob("*"):
         os.utime(path, (time.time() - 3600 * hours,) * 2)
     assert bool(found(store)) == (hours == 2)

@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from uuid import uuid4
 
 import pytest
@@ -13,7 +14,8 @@ from tasks.records import Row
 from tasks.store import Artifact, Fenced, Held, Output, Place, Store, StoreFault
 from tasks.store import faults as store_faults
 from tasks.store.files import Files
-from tasks.store.journal import Entry, JournalHead, entry_after
+from tasks.store.journal import Entry, JournalHead
+from tasks.store.lease import Lease, LeaseState
 from tasks.store.owner import Owner
 
 
@@ -42,7 +44,7 @@ def events(place: Place) -> list[tuple[str, int]]:
 
 def taken_elsewhere(place: Place) -> Entry:
     """Another machine's process takes the lease, whatever stood in its way."""
-    entry = entry_after(place.journal.head(), "acquired", 0, ELSEWHERE, place.journal.head().complete)
+    entry = place.journal.head().next_entry("acquired", None, ELSEWHERE, place.journal.head().complete)
     assert place.journal.append(entry)
     return entry
 
@@ -131,7 +133,7 @@ def test_a_manifest_that_a_person_removed_means_that_the_stage_is_played_again(p
 def test_what_a_person_removed_stays_removed_after_a_kill(place: Place) -> None:
     commit(place, stage="1-probe")
     commit(place)
-    assert place.journal.append(entry_after(place.journal.head(), "acquired", 0, GONE, place.journal.head().complete))
+    assert place.journal.append(place.journal.head().next_entry("acquired", None, GONE, place.journal.head().complete))
     place.store.files.remove(place.journal.manifest("1-probe"))
     with place.hold(wait=False):
         assert place.find("1-probe", Note) is None
@@ -153,6 +155,37 @@ def test_no_work_begins_under_a_lease_that_was_lost(place: Place) -> None:
         taken_elsewhere(place)
         with pytest.raises(Fenced, match="went to process 7 on elsewhere"), place.hold(wait=True):
             pytest.fail("work began")
+
+
+def test_a_failed_write_leaves_a_lease_unconfirmed_until_the_next(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with place.hold(wait=False) as lease:
+        assert lease.state is LeaseState.CONFIRMED
+        with monkeypatch.context() as broken:
+            broken.setattr(Lease, "_publish", _lost_reply)
+            with pytest.raises(StoreFault, match="no reply"):
+                commit(place, 1)
+        assert lease.state is LeaseState.UNCONFIRMED
+        assert place.find("6-filter", Note) is None
+        commit(place, 2, stage="7-train")
+        assert lease.state is LeaseState.CONFIRMED
+        assert place.find("6-filter", Note)
+    assert lease.state is LeaseState.RELEASED
+
+
+def _lost_reply(*_: object) -> None:
+    raise StoreFault("no reply")
+
+
+def test_a_lost_lease_stays_lost_and_is_not_released(place: Place) -> None:
+    with place.hold(wait=False) as lease:
+        entry = taken_elsewhere(place)
+        for _ in range(2):
+            with pytest.raises(Fenced):
+                commit(place)
+            assert lease.state is LeaseState.LOST
+    assert place.journal.entries()[-1] == entry
 
 
 def test_where_nothing_can_be_told_of_a_process_it_is_not_taken_for_dead(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,7 +225,7 @@ def test_a_damaged_end_of_the_journal_is_named_and_stops_nobody(place: Place, ca
 
 
 def test_an_entry_is_written_by_one_of_all_who_write_it(place: Place) -> None:
-    entries = [entry_after(JournalHead(0, None), "acquired", 0, ELSEWHERE, {}) for _ in range(3)]
+    entries = [JournalHead(0, None).next_entry("acquired", None, ELSEWHERE, {}) for _ in range(3)]
     assert [place.journal.append(entry) for entry in entries] == [True, False, False]
     assert place.journal.append(entries[0])  # its reply was lost, and it comes again
 
@@ -207,15 +240,15 @@ def test_a_process_is_not_taken_for_a_later_one_of_its_number() -> None:
 
 def test_requests_are_repeated_until_the_deadline_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ACTIVE_ZERO_STORE_DEADLINE", "0.5")
-    calls, before = list[int](), store_faults.repeated()
+    calls, before = list[int](), store_faults.retry_count()
 
     def busy() -> None:
         calls.append(1)
         raise TimeoutError("no answer")
 
     with pytest.raises(StoreFault, match=r"reading x: gave up after \d+ tries in 0 s: no answer"):
-        store_faults.persistently("reading x", busy)
-    assert len(calls) == store_faults.repeated() - before + 1 > 1
+        store_faults.with_retries("reading x", busy)
+    assert len(calls) == store_faults.retry_count() - before + 1 > 1
 
 
 @pytest.mark.parametrize("error", [PermissionError(13, "no"), OSError(28, "No space left on device"), ValueError("x")])
@@ -227,12 +260,13 @@ def test_what_will_not_pass_is_not_repeated(error: Exception) -> None:
         raise error
 
     with pytest.raises(StoreFault, match="writing x: "):
-        store_faults.persistently("writing x", refused)
+        store_faults.with_retries("writing x", refused)
     assert len(calls) == 1
 
 
 def test_pauses_are_drawn_below_a_bound_that_doubles_up_to_a_cap() -> None:
-    many = [[pause for pause, _ in zip(store_faults.pauses(), range(12), strict=False)] for _ in range(200)]
+    attempts = [SimpleNamespace(attempt_number=number) for number in range(1, 13)]
+    many = [[store_faults.WAIT(attempt) for attempt in attempts] for _ in range(200)]  # type: ignore[arg-type]
     highest = [max(column) for column in zip(*many, strict=True)]
     assert highest[0] <= 0.2 and highest[3] <= 1.6 and 5 < highest[-1] <= 10
     assert min(min(column) for column in zip(*many, strict=True)) < 0.05
