@@ -1,5 +1,6 @@
-"""Every row that crosses from one stage to the next, and its Arrow schema."""
+"""Every row that a stage hands to the next one, and what the model is shown: prompts and pictures."""
 
+from tasks.records.row import Row, to_table
 from tasks.records.rows import (
     AnswerKind,
     Answers,
@@ -8,11 +9,9 @@ from tasks.records.rows import (
     LabelledQuestion,
     Question,
     Reject,
-    Row,
     Score,
     SearchResult,
     Step,
-    to_table,
 )
 
 __all__ = [

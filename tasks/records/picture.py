@@ -1,0 +1,87 @@
+"""An encoded picture, and its one conversion to RGB."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An encoded picture and its key. Equality and hashing are by key."""
+
+    key: str
+    data: bytes = field(repr=False, compare=False)
+    orientation: int = field(default=1, repr=False, compare=False)
+    """EXIF orientation 1..8, used where the bytes hold none."""
+
+    @cached_property
+    def image(self) -> Image.Image:
+        """The decoded picture: first frame, upright, RGB."""
+        from PIL import Image
+
+        return upright_rgb(Image.open(io.BytesIO(self.data)), self.orientation)
+
+
+def upright_rgb(image: Image.Image, orientation: int = 1) -> Image.Image:
+    """8-bit RGB as a person sees it: EXIF orientation applied, transparency on white, deep grey scaled, not clipped.
+
+    Embedding and generation share this conversion, so that a picture is found by what the model sees.
+    `orientation` is used where the picture's bytes hold none.
+    """
+    turn = _turn(image, orientation)
+    turned = image if turn is None else image.transpose(turn)
+    rgb = turned if turn is not None and turned.mode == "RGB" else _rgb(turned)
+    rgb.info.clear()  # else a later reader would apply the EXIF orientation again
+    return rgb
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    """A new picture in RGB, with as few copies as possible: pictures are large."""
+    from PIL import Image
+
+    if image.mode.startswith("I;16"):
+        return image.point(lambda value: value / 256).convert("L").convert("RGB")
+    if image.mode in ("I", "F"):
+        return _scaled(image).convert("RGB")
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    clear = image if image.mode == "RGBA" else image.convert("RGBA")
+    canvas = Image.new("RGB", clear.size, "white")
+    canvas.paste(clear, mask=clear)
+    return canvas
+
+
+def _turn(image: Image.Image, default: int) -> Image.Transpose | None:
+    """The operation that undoes the EXIF orientation; None where there is nothing to undo."""
+    from PIL import ExifTags
+    from PIL.Image import Transpose
+
+    turns = {
+        2: Transpose.FLIP_LEFT_RIGHT,
+        3: Transpose.ROTATE_180,
+        4: Transpose.FLIP_TOP_BOTTOM,
+        5: Transpose.TRANSPOSE,
+        6: Transpose.ROTATE_270,
+        7: Transpose.TRANSVERSE,
+        8: Transpose.ROTATE_90,
+    }
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # a picture with damaged EXIF is still a picture; the EXIF reader may raise anything
+        orientation = None
+    return turns.get(default if orientation is None else orientation)
+
+
+def _scaled(image: Image.Image) -> Image.Image:
+    """32-bit grey as 8-bit grey: the darkest value becomes 0, the brightest 255."""
+    low, high = cast("tuple[float, float]", image.getextrema())  # of the one band
+    if not high > low:
+        return image.convert("L")
+    factor = 255 / (high - low)
+    return image.point(lambda value: value * factor + -low * factor).convert("L")
