@@ -19,7 +19,7 @@ from typing import Any
 
 from tasks.engines.request import Completion, Engine, Request, by_adapter
 from tasks.execution.processes import leave_with_creator
-from tasks.records.prompt import Picture
+from tasks.records.picture import Picture
 from tasks.settings.errors import UserError
 
 PRELOAD = ["torch", "transformers.models.qwen2_5_vl.modeling_qwen2_5_vl", "peft", "tasks.engines.decode"]

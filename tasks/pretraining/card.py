@@ -21,7 +21,7 @@ from tasks.players.sampler import AskedQuestion, Sampler
 from tasks.players.team import Team
 from tasks.pretraining.vlm import Pretraining
 from tasks.records import Reject
-from tasks.records.prompt import Picture
+from tasks.records.picture import Picture
 from tasks.retrieval.clip import Clip
 from tasks.roles import questioner, searcher
 from tasks.roles.searcher import Domain

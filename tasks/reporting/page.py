@@ -14,7 +14,7 @@ from itertools import groupby
 from pathlib import Path
 
 from tasks.records import LabelledQuestion
-from tasks.records.prompt import Picture
+from tasks.records.picture import Picture
 
 LARGEST = 384
 """Longest side of a shown picture, in pixels; larger ones are scaled down."""

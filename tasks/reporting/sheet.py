@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tasks.corpora.sample import Sample
-from tasks.records.prompt import Picture
+from tasks.records.picture import Picture
 from tasks.reporting.page import data_address, render
 from tasks.retrieval import Hit, SearchableCorpus
 

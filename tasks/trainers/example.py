@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from tasks.records.prompt import Picture, Prompt
+from tasks.records.picture import Picture
+from tasks.records.prompt import Prompt
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from tasks.corpora.table import SampleTable
 from tasks.corpora.tar import members
 from tasks.corpus import add_to_corpus, build_corpus, embed
 from tasks.records import to_table
-from tasks.records.prompt import upright_rgb
+from tasks.records.picture import upright_rgb
 from tasks.retrieval import RetrievalConfig
 from tasks.retrieval.clip import Clip, Preprocess
 from tasks.settings.overlay import ROOT

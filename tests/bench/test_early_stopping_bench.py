@@ -21,7 +21,7 @@ from tasks.labelling.early_stopping import Settled, decides_keeping, decides_rew
 from tasks.players.sampler import AskedQuestion, Sampler
 from tasks.players.team import Team
 from tasks.records import Answers, Reject
-from tasks.records.prompt import Picture
+from tasks.records.picture import Picture
 from tasks.rewards import difficulty
 from tasks.roles import questioner
 from tasks.world import DOMAINS, Scene

@@ -14,7 +14,8 @@ import pytest
 from tasks.engines.decode import sample
 from tasks.engines.inputs import messages
 from tasks.engines.request import Request, Sampling
-from tasks.records.prompt import Picture, Prompt
+from tasks.records.picture import Picture
+from tasks.records.prompt import Prompt
 
 QUESTIONS, ANSWERS, TOKENS = 28, 9, 64
 

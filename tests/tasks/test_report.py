@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from tasks.records import Decision, DomainDifficulty, LabelledQuestion, Score, SearchResult, Step
-from tasks.records.prompt import Picture
+from tasks.records.picture import Picture
 from tasks.report import SHOWN, changes, excerpt, label_accuracy
 from tasks.reporting import chart, text
 from tasks.reporting.facts import Facts, LabelAccuracy, reach_of, replies_of, total

@@ -18,7 +18,8 @@ from tasks.players.sampler import AskedQuestion, Engines, Sampler
 from tasks.players.team import Team
 from tasks.players.weights import weights_of
 from tasks.records import DomainDifficulty, LabelledQuestion
-from tasks.records.prompt import Picture, Prompt
+from tasks.records.picture import Picture
+from tasks.records.prompt import Prompt
 from tasks.retrieval import RetrievalConfig, SearchableCorpus
 from tasks.retrieval.clip import Clip
 from tasks.roles.searcher import Domain

@@ -14,7 +14,8 @@ import pytest
 
 from tasks.engines import VLLM, Transformers
 from tasks.engines.request import Adapter, Engine, Request, Sampling
-from tasks.records.prompt import Picture, Prompt
+from tasks.records.picture import Picture
+from tasks.records.prompt import Prompt
 from tasks.settings.errors import UserError
 from tests.fixtures.tiny_vlm import tiny_picture
 

@@ -15,7 +15,8 @@ from tasks.engines.decode import encode
 from tasks.engines.inputs import VisionCache
 from tasks.engines.request import Adapter, Request, Sampling
 from tasks.engines.transformers import load
-from tasks.records.prompt import Picture, Prompt
+from tasks.records.picture import Picture
+from tasks.records.prompt import Prompt
 from tasks.settings.errors import UserError
 from tasks.trainers import TRL, LoRA
 from tasks.trainers.example import Example, Reward, Rollout

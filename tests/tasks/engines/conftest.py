@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tasks.engines.request import Adapter
-from tasks.records.prompt import Picture
+from tasks.records.picture import Picture
 
 
 def _load(name: str) -> ModuleType:

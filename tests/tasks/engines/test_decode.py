@@ -13,7 +13,8 @@ from tasks.engines.decode import SampledTokens, decode, encode, sample, waves
 from tasks.engines.decoder import Decoder
 from tasks.engines.inputs import VisionCache, messages
 from tasks.engines.request import Adapter, Request, Sampling
-from tasks.records.prompt import Picture, Prompt
+from tasks.records.picture import Picture
+from tasks.records.prompt import Prompt
 
 GREEDY = Sampling(24, temperature=0)
 TEXTS = ("How many?", "Which bar is the tallest? And what is the sum of all?", "5", "Is it red or is it blue?")

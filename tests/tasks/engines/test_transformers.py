@@ -15,7 +15,8 @@ import pytest
 
 from tasks.engines import Transformers
 from tasks.engines.request import Adapter, Engine, Request, Sampling
-from tasks.records.prompt import Picture, Prompt
+from tasks.records.picture import Picture
+from tasks.records.prompt import Prompt
 from tasks.settings.errors import UserError
 from tasks.settings.fingerprint import fingerprint_fields
 

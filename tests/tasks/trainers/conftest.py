@@ -9,7 +9,8 @@ from types import ModuleType
 
 import pytest
 
-from tasks.records.prompt import Picture, Prompt
+from tasks.records.picture import Picture
+from tasks.records.prompt import Prompt
 from tasks.trainers.example import Example
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
