@@ -1,4 +1,4 @@
-"""The options of a multiple choice question, in the ways in which benchmarks write them."""
+"""Options of multiple-choice questions, in the notations of the published benchmarks."""
 
 from __future__ import annotations
 
@@ -8,59 +8,59 @@ from collections.abc import Mapping, Sequence
 from string import ascii_uppercase
 
 Options = dict[str, str]
-"""Texts by letter, from `A` on without a gap."""
+"""Option texts by letter, from `A` without a gap."""
 
 _MARK = re.compile(r"(?:^|(?<=[\s,;:（(]))[(（]?([A-Z])\s*[.:、．：)）]\s*|(?:^|(?<=[\s,;]))\(([a-z])\)\s*")
-"""`A.`, `A:`, `(A)`, `(a)`, with white space or a sign before it."""
+"""`A.`, `A:`, `(A)`, `(a)` after white space or punctuation."""
 
 
-def lettered(texts: Sequence[object]) -> Options:
-    """Options in their order; none if there are fewer than two."""
+def by_letter(texts: Sequence[object]) -> Options:
+    """Options lettered in their order; none if there are fewer than two."""
     return (
         {letter: str(text).strip() for letter, text in zip(ascii_uppercase, texts, strict=False)} if texts[1:] else {}
     )
 
 
-def in_columns(row: Mapping[str, object]) -> Options:
-    """Columns `A`, `B`, ... up to the first that is empty."""
+def options_in_columns(row: Mapping[str, object]) -> Options:
+    """Options in the columns `A`, `B`, ..., up to the first empty one."""
     texts: list[str] = []
     for letter in ascii_uppercase:
         if not (text := str(row.get(letter) or "").strip()):
             break
         texts.append(text)
-    return lettered(texts)
+    return by_letter(texts)
 
 
-def in_cell(cell: object) -> Options:
-    """A list, a list written as Python, or a text with marks (`A. 45; B. 60`)."""
+def options_in_cell(cell: object) -> Options:
+    """Options in a list, a list written as Python, or a text with marks (`A. 45; B. 60`)."""
     if isinstance(cell, str):
-        cell = literal(cell)
+        cell = parse_literal(cell)
     if isinstance(cell, list | tuple):
-        return lettered(cell)
-    return in_text(str(cell or ""))
+        return by_letter(cell)
+    return options_in_text(str(cell or ""))
 
 
-def in_text(text: str) -> Options:
-    """Options listed in a text, by the last run of marks in the order of the alphabet."""
-    found: list[re.Match[str]] = []
+def options_in_text(text: str) -> Options:
+    """Options that a text lists: the last run of marks in alphabetical order."""
+    run: list[re.Match[str]] = []
     for mark in _MARK.finditer(text):
         letter = (mark[1] or mark[2]).upper()
         if letter == "A":
-            found = [mark]
-        elif found and letter == ascii_uppercase[len(found)]:
-            found.append(mark)
-    ends = [mark.start() for mark in found[1:]] + [len(text)]
-    return lettered([_tidy(text[mark.end() : end]) for mark, end in zip(found, ends, strict=True)] if found else [])
+            run = [mark]
+        elif run and letter == ascii_uppercase[len(run)]:
+            run.append(mark)
+    ends = [mark.start() for mark in run[1:]] + [len(text)]
+    return by_letter([_tidy(text[mark.end() : end]) for mark, end in zip(run, ends, strict=True)] if run else [])
 
 
 def _tidy(text: str) -> str:
-    """An option without what parts it from the next; of the last one only its line, since a hint may follow it."""
+    """The option's first line without the separator at its end. (A hint may follow the last option.)"""
     lines = text.strip().splitlines()
     return lines[0].strip().rstrip(";,；，").strip() if lines else ""
 
 
-def literal(text: str) -> object:
-    """A list or mapping written as Python; the text itself if it is none."""
+def parse_literal(text: str) -> object:
+    """The list or mapping that a text writes as Python; any other text itself."""
     if not text.lstrip().startswith(("[", "{", "(")):
         return text
     try:
@@ -69,8 +69,8 @@ def literal(text: str) -> object:
         return text
 
 
-def letters_in(text: str) -> str:
-    """The letters of a text that is nothing but option letters (`A, C`, `(a) and (c)`, `AC`), sorted; else empty."""
+def option_letters(text: str) -> str:
+    """The sorted letters of a text that consists of option letters (`A, C`, `(a) and (c)`, `AC`); otherwise empty."""
     bare = re.sub(r"\\text\s*\{([^{}]*)\}", r"\1", text)
     bare = re.sub(r"\b(?:and|options?|choices?|answers?)\b|[\s,;.:&/()\[\]{}$\"']", " ", bare, flags=re.IGNORECASE)
     words = bare.split()

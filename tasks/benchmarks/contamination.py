@@ -1,8 +1,9 @@
-"""Does a corpus hold pictures of a benchmark, and what does a score owe to them?
+"""Contamination: pictures of a benchmark in a corpus, and the scores with and without them.
 
-The paper's pool contains sources that benchmarks reuse, and a Solver that trained on a benchmark's pictures is not
-measured by it. The audit finds copies (re-encoded, resized, slightly cropped: see `corpora.duplicates`; with `clip`
-also what the retrieval model takes for the same), and splits scores into items whose picture was found and the rest.
+The paper's pool contains sources that benchmarks reuse, and a Solver trained on a benchmark's pictures is not measured
+by that benchmark. Copies (re-encoded, resized, slightly cropped) are found by perceptual hash and alignment (see
+`corpora.copy_detection`), and with `clip` also by the retrieval model's vectors. An item is contaminated if the corpus
+holds its picture.
 """
 
 from __future__ import annotations
@@ -14,124 +15,134 @@ import numpy as np
 from pydantic import Field
 
 from tasks.benchmarks import BenchmarkItem
-from tasks.benchmarks.statistics import Interval, clusters_of, wilson_of
-from tasks.corpora.duplicates import SAME_SHADE, SURE, Prints, prints_of
+from tasks.benchmarks.statistics import Interval, clustered_wilson, clusters_of
+from tasks.corpora.copy_detection import SAME_SHADE, SURE, Prints, prints_of
 from tasks.execution.progress import track
 from tasks.records import Row, Score
-from tasks.records.prompt import Picture
+from tasks.records.picture import Picture
 from tasks.settings.base import Frozen, Settings
 
 if TYPE_CHECKING:
     from tasks.retrieval.searchable_corpus import SearchableCorpus
 
-AT_ONCE = 256
-"""Pictures that are fetched together."""
+BATCH = 256
+"""Pictures fetched together, and neighbours searched for each benchmark picture."""
 
 
-class AuditConfig(Settings):
-    """What counts as a copy."""
+class ContaminationConfig(Settings):
+    """Which pictures count as copies."""
 
     residual: float = Field(default=SURE, gt=0)
-    """What may differ after alignment, in units of the picture's contrast."""
+    """Greatest difference after alignment, in units of the picture's contrast."""
     shade: float = Field(default=SAME_SHADE, gt=0, le=1)
-    """By how much colours may differ, of 1."""
+    """Greatest difference of colours, as a share of the full range."""
     clip: float | None = Field(default=None, gt=0, le=1)
-    """Also pictures whose vectors have at least this cosine; None: none."""
+    """Least cosine at which vectors of two pictures count as a copy; None compares no vectors."""
 
 
-class Touch(Row):
+class ContaminatedPicture(Row):
     """A picture of the corpus that is a copy of a benchmark's picture."""
 
     key: str
-    """In the corpus."""
+    """The corpus picture's key."""
     picture: str
     """The benchmark picture's key."""
     bits: int | None = None
-    """Hamming distance of the hashes; None where it was found by its vector."""
+    """Hamming distance of the two hashes; None if the copy was found by its vector."""
     residual: float | None = None
     cosine: float | None = None
 
 
-class Part(Frozen):
+class SubsetScore(Frozen):
     """Scores of some of the items."""
 
     items: int
     greedy: float
-    """Share of greedy answers that are right, 0..1; 0 without items."""
+    """Share of right greedy answers, 0..1; 0 without items."""
     interval: Interval
-    """95 %, clustered where items go together."""
+    """95 % interval of `greedy`, over clusters of dependent items."""
     mean: float
-    """Of the sampled answers, 0..1."""
+    """Mean accuracy of the sampled answers, 0..1."""
 
 
-class Split(Frozen):
-    """A score by whether the corpus holds the item's picture."""
+class ContaminationScores(Frozen):
+    """A benchmark's score on all items, on clean items, and on contaminated items."""
 
-    everything: Part
-    clean: Part
-    touched: Part
+    everything: SubsetScore
+    clean: SubsetScore
+    contaminated: SubsetScore
 
 
-def find_copies(pictures: Iterable[Picture], prints: Prints, config: AuditConfig) -> Iterator[Touch]:
-    """Those that are copies of a printed picture; a picture that cannot be decoded is none."""
+def find_contamination(
+    corpus: SearchableCorpus, items: Sequence[BenchmarkItem], config: ContaminationConfig
+) -> list[ContaminatedPicture]:
+    """All copies of the items' pictures in a corpus, sorted by key.
+
+    One pass over the corpus: about an hour for a million pictures.
+    """
+    pictures = list({item.picture.key: item.picture for item in items}.values())
+    prints = prints_of((picture.key, picture.image) for picture in pictures)
+    copies = list(find_copies(_corpus_pictures(corpus), prints, config))
+    known = {(copy.key, copy.picture) for copy in copies}
+    similar = [] if config.clip is None else find_similar(corpus, pictures, config.clip)
+    copies += [picture for picture in similar if (picture.key, picture.picture) not in known]
+    return sorted(copies, key=lambda copy: (copy.key, copy.picture))
+
+
+def find_copies(
+    pictures: Iterable[Picture], prints: Prints, config: ContaminationConfig
+) -> Iterator[ContaminatedPicture]:
+    """Pictures that are copies of a hashed picture. A picture that cannot be decoded is no copy."""
     for picture in pictures:
         twin = prints.twin(picture.image, config.residual, config.shade)
         if twin is not None:
-            yield Touch(key=picture.key, picture=twin.name, bits=twin.bits, residual=round(twin.residual, 4))
+            yield ContaminatedPicture(
+                key=picture.key, picture=twin.name, bits=twin.bits, residual=round(twin.residual, 4)
+            )
 
 
-def find_alike(library: SearchableCorpus, pictures: Sequence[Picture], least: float) -> list[Touch]:
-    """Pictures of the corpus whose vector has at least this cosine with that of a benchmark picture."""
-    vectors = library.config.clip.open().embed_images(picture.image for picture in pictures).astype(np.float32)
-    scores, numbers = library.index.search(vectors, min(AT_ONCE, len(library)))
-    keys = library.samples["key"].take(library.places).to_pylist()  # by the index's numbers, masked rows and all
+def find_similar(corpus: SearchableCorpus, pictures: Sequence[Picture], least: float) -> list[ContaminatedPicture]:
+    """Pictures of the corpus whose vector has at least the cosine `least` with a benchmark picture's vector."""
+    vectors = corpus.config.clip.open().embed_images(picture.image for picture in pictures).astype(np.float32)
+    scores, numbers = corpus.index.search(vectors, min(BATCH, len(corpus)))
+    keys = corpus.samples["key"].take(corpus.places).to_pylist()  # by index number, masked rows included
     return [
-        Touch(key=keys[number], picture=picture.key, cosine=round(float(score), 4))
-        for picture, row, found in zip(pictures, scores, numbers, strict=True)
-        for score, number in zip(row.tolist(), found.tolist(), strict=True)
+        ContaminatedPicture(key=keys[number], picture=picture.key, cosine=round(float(score), 4))
+        for picture, row_scores, row_numbers in zip(pictures, scores, numbers, strict=True)
+        for score, number in zip(row_scores.tolist(), row_numbers.tolist(), strict=True)
         if score >= least and number >= 0
     ]
 
 
-def audit(library: SearchableCorpus, items: Sequence[BenchmarkItem], config: AuditConfig) -> list[Touch]:
-    """All copies of the items' pictures in a corpus, by key. One pass over the corpus; an hour or so for a million."""
-    pictures = list({item.picture.key: item.picture for item in items}.values())
-    prints = prints_of((picture.key, picture.image) for picture in pictures)
-    found = list(find_copies(_read(library), prints, config))
-    known = {(touch.key, touch.picture) for touch in found}
-    alike = [] if config.clip is None else find_alike(library, pictures, config.clip)
-    return sorted([*found, *(t for t in alike if (t.key, t.picture) not in known)], key=lambda t: (t.key, t.picture))
+def contaminated_items(items: Sequence[BenchmarkItem], copies: Iterable[ContaminatedPicture]) -> frozenset[str]:
+    """Ids of the items whose picture is in the corpus."""
+    keys = {copy.picture for copy in copies}
+    return frozenset(item.id for item in items if item.picture.key in keys)
 
 
-def touched_items(items: Sequence[BenchmarkItem], touches: Iterable[Touch]) -> frozenset[str]:
-    """Ids of the items whose picture was found."""
-    found = {touch.picture for touch in touches}
-    return frozenset(item.id for item in items if item.picture.key in found)
-
-
-def split_scores(scores: Sequence[Score], touched: frozenset[str]) -> Split:
-    """A benchmark's score with and without the items whose pictures the corpus holds."""
-    return Split(
-        everything=_part(scores),
-        clean=_part([score for score in scores if score.id not in touched]),
-        touched=_part([score for score in scores if score.id in touched]),
+def split_scores(scores: Sequence[Score], contaminated: frozenset[str]) -> ContaminationScores:
+    """A benchmark's scores by whether the item (`contaminated`: ids) is contaminated."""
+    return ContaminationScores(
+        everything=_subset_score(scores),
+        clean=_subset_score([score for score in scores if score.id not in contaminated]),
+        contaminated=_subset_score([score for score in scores if score.id in contaminated]),
     )
 
 
-def _part(scores: Sequence[Score]) -> Part:
+def _subset_score(scores: Sequence[Score]) -> SubsetScore:
     right = [score.greedy_correct for score in scores]
-    return Part(
+    return SubsetScore(
         items=len(scores),
         greedy=float(np.mean(right)) if scores else 0.0,
-        interval=wilson_of(right, clusters_of(scores)),
+        interval=clustered_wilson(right, clusters_of(scores)),
         mean=float(np.mean([score.sample_accuracy for score in scores])) if scores else 0.0,
     )
 
 
-def _read(library: SearchableCorpus) -> Iterator[Picture]:
-    keys = library.findable("key").to_pylist()
+def _corpus_pictures(corpus: SearchableCorpus) -> Iterator[Picture]:
+    keys = corpus.findable("key").to_pylist()
     with track(len(keys), "pictures") as progress:
-        for start in range(0, len(keys), AT_ONCE):
-            for picture in library.pictures(keys[start : start + AT_ONCE]):
+        for start in range(0, len(keys), BATCH):
+            for picture in corpus.pictures(keys[start : start + BATCH]):
                 yield picture
                 progress.advance()

@@ -1,16 +1,18 @@
-"""A published benchmark, declared: where it comes from, which columns say what, and how it is scored.
+"""The declaration of a published benchmark: its source, its columns, and its metric.
 
-The same set is published in two layouts (VLMEvalKit's TSV, and a data set on the Hugging Face hub), so a field names
-its columns in order of preference and the first one that a row fills is read. `metadata.subfield` looks into a column
-that holds a mapping (or one written as text); `ID+key` is filled where all of its columns are, and joins them. `file`
-is there for every row: the split or file that it was read from.
+One data set is published in two layouts (VLMEvalKit's TSV, and a data set on the Hugging Face hub), so a field lists
+its columns in order of preference, and the first column that a row fills is read. Three notations:
+
+- `metadata.subfield` reads a key of a column that holds a mapping (or a mapping written as text);
+- `ID+key` joins several columns, and is filled only where all of them are;
+- `file` exists in every row: the split or file that the row was read from.
 """
 
 from __future__ import annotations
 
 from pydantic import Field
 
-from tasks.benchmarks.item import Form
+from tasks.benchmarks.item import AnswerFormat
 from tasks.benchmarks.metrics import Metric
 from tasks.settings.base import Settings
 
@@ -24,38 +26,39 @@ class Definition(Settings):
     repo: str = ""
     """Data set on the Hugging Face hub."""
     split: str = ""
-    """Its split, as the paper uses it."""
+    """The data set's split that the paper scores."""
     files: tuple[tuple[str, ...], ...] = ()
-    """VLMEvalKit's files: any of these groups is the set."""
+    """VLMEvalKit's file names. Each group is the complete benchmark."""
     id: Columns = ("index", "sample_index", "pid", "id", "question_id")
     question: Columns = ("question", "query")
-    without_question: str = ""
-    """What is asked where the question stands in the picture."""
+    default_question: str = ""
+    """The question where only the picture shows it."""
     images: Columns = ("image", "decoded_image", "images", "image_path")
-    """A `*` stands for all columns of that form, in the order of their numbers."""
+    """A `*` stands for all columns of that pattern, in the order of their numbers."""
     options: Columns = ("options", "choices", "option")
-    """A list, or a text such as `A. 45; B. 60`; columns `A`, `B`, ... come first, and where there is none, options that
-    the question lists itself are found there."""
+    """A list, or a text such as `A. 45; B. 60`. Columns `A`, `B`, ... come first; without any of these columns, options
+    are read from the question's text."""
     answer: Columns = ("answer", "ground_truth", "gt_answer", "label")
-    letter: Columns = ()
-    """The right option's letter, where `answer` is the option's text."""
+    answer_letter: Columns = ()
+    """The right option's letter, where `answer` holds the option's text."""
     category: Columns = ("category", "l2-category", "task", "subject")
     cluster: Columns = ()
-    """Names what items share with others."""
+    """Columns that name the group of dependent items."""
     attributes: dict[str, Columns] = Field(default={})
-    """What the own metric goes by, and its columns."""
-    index: str = ""
-    """A regular expression on the id, whose named groups are further columns."""
-    only: dict[str, Columns] = Field(default={})
-    """Rows that have such a column must hold one of these values in it."""
-    form: Form | None = None
-    """What answers look like; None: as each row shows."""
+    """Attributes that the metric reads, with their columns."""
+    id_pattern: str = ""
+    """A regular expression on the id; its named groups are further columns."""
+    keep_rows: dict[str, Columns] = Field(default={})
+    """Column to accepted values. Rows with another value are left out; rows without the column are kept."""
+    answer_format: AnswerFormat | None = None
+    """Format of all answers; None: decided row by row."""
     tolerance: float = 0.0
-    """How far off a number may be."""
-    asks: dict[str, str] = Field(default={})
-    """What is added to a question, by its column `answer_type`."""
+    """Greatest difference from the target at which a number is right."""
+    instructions: dict[str, str] = Field(default={})
+    """Text appended to the question, by the row's column `answer_type`."""
     metric: Metric = "accuracy"
-    """The benchmark's own figures, beside the plain accuracy that the paper reports for all twelve."""
+    """The authors' own metric, reported beside the plain accuracy that the paper reports for all twelve."""
 
 
-PLAIN = Definition()
+GENERIC = Definition()
+"""Reads any VLMEvalKit file."""

@@ -1,4 +1,4 @@
-"""What a benchmark asks."""
+"""One item of a benchmark."""
 
 from __future__ import annotations
 
@@ -6,33 +6,33 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tasks.records import AnswerKind
-from tasks.records.prompt import Picture
+from tasks.records.picture import Picture
 
-Form = Literal["open", "letter", "letters", "yes or no"]
-"""What an answer looks like: words or a number, one option, all of several options, or a plain yes or no."""
+AnswerFormat = Literal["open", "letter", "letters", "yes or no"]
+"""`open`: words or a number; `letter`: one option; `letters`: all right options of several; `yes or no`."""
 
 
 @dataclass(frozen=True)
 class BenchmarkItem:
-    """One question about one picture, and its answer."""
+    """A question about a picture, and its answer."""
 
     id: str
     domain: str
-    """Its category, by which scores are told apart."""
+    """The item's category; scores are also reported by category."""
     question: str
-    """As it is put to the Solver; a multiple choice question carries its options."""
+    """The text that the Solver gets. A multiple-choice question includes its options."""
     kind: AnswerKind
     target: str
-    """The right answer: an option's letter (several in alphabetical order: `AC`), `yes`, `no`, or what it is."""
+    """The right answer: an option's letter (several in alphabetical order: `AC`), `yes`, `no`, or the answer itself."""
     picture: Picture
-    form: Form = "open"
+    answer_format: AnswerFormat = "open"
     options: tuple[tuple[str, str], ...] = ()
-    """Letters and texts; a text is empty where the options stand in the picture only."""
-    also: tuple[str, ...] = ()
-    """Other answers that are right, too."""
+    """Letters and texts. A text is empty where only the picture shows the options."""
+    alternatives: tuple[str, ...] = ()
+    """Further right answers."""
     tolerance: float = 0.0
-    """How far off a number may be."""
+    """Greatest difference from the target at which a number is right."""
     cluster: str | None = None
-    """What it shares with other items, which are then no independent evidence."""
+    """Name shared by items that are no independent evidence (same seed question, problem or figure)."""
     attributes: tuple[str, ...] = ()
-    """`name=value` of what the benchmark's own metric goes by."""
+    """`name=value` pairs that the benchmark's own metric reads."""

@@ -1,4 +1,4 @@
-"""Pictures out of a benchmark's cells: base64, bytes, files, and several of them as one."""
+"""Read pictures from a benchmark's cells (base64, bytes, files), and join several pictures into one."""
 
 from __future__ import annotations
 
@@ -9,51 +9,52 @@ import os.path
 from collections.abc import Sequence
 from pathlib import Path
 
-from tasks.benchmarks.choices import literal
-from tasks.records.prompt import Picture
+from tasks.benchmarks.choices import parse_literal
+from tasks.records.picture import Picture
 
 LONGEST_PATH = 512
-"""Characters of a cell that may be a path; a picture in base64 is longer."""
-CAPTION = 14
-"""Height of the line above each of several pictures, in pixels."""
+"""Longest cell, in characters, that is tried as a path. A picture in base64 is longer."""
+CAPTION_HEIGHT = 14
+"""Pixels of the caption line above each of several pictures."""
 GAP = 8
+"""Pixels between two pictures."""
 
 
 class NoPicture(Exception):
-    """What the cell holds instead."""
+    """The cell holds no picture. The message says what it holds instead."""
 
 
-def encoded(cell: object, folder: Path) -> list[bytes]:
-    """The encoded pictures of a cell; none if it is empty. Paths are relative to `folder`. NoPicture if it holds else.
+def encoded_pictures(cell: object, folder: Path) -> list[bytes]:
+    """The encoded pictures of a cell; none if it is empty. NoPicture if it holds anything else.
 
-    A cell is base64 text, bytes, `{"bytes": ..., "path": ...}` (how `datasets` stores pictures), a path, or a list of
-    these, which a TSV writes as Python.
+    A cell is base64 text, bytes, `{"bytes": ..., "path": ...}` (the format of `datasets`), a path relative to `folder`,
+    or a list of these, which a TSV writes as Python.
     """
     match cell:
         case None | "":
             return []
-        case float() if cell != cell:  # how pandas writes an empty cell
+        case float() if cell != cell:  # an empty cell of a float column
             return []
         case bytes():
-            return [_picture(cell)]
+            return [_checked(cell)]
         case {"bytes": bytes(data)}:
-            return [_picture(data)]
+            return [_checked(data)]
         case {"path": str(path)}:
-            return [_picture(_file(path, folder))]
+            return [_checked(_file(path, folder))]
         case list() | tuple():
-            return [picture for part in cell for picture in encoded(part, folder)]
+            return [picture for part in cell for picture in encoded_pictures(part, folder)]
         case str() if cell.lstrip().startswith("["):
             return _written_list(cell, folder)
         case str():
-            return [_picture(_from_text(cell.strip(), folder))]
+            return [_checked(_from_text(cell.strip(), folder))]
     raise NoPicture(f"a {type(cell).__name__}")
 
 
 def _written_list(text: str, folder: Path) -> list[bytes]:
-    cells = literal(text)
+    cells = parse_literal(text)
     if not isinstance(cells, list):
         raise NoPicture("a list that does not end")
-    return encoded(cells, folder)
+    return encoded_pictures(cells, folder)
 
 
 def _from_text(text: str, folder: Path) -> bytes:
@@ -72,8 +73,8 @@ def _file(path: str, folder: Path) -> bytes:
         raise NoPicture(f"the name of a file that is not in {folder}") from None
 
 
-def _picture(data: bytes) -> bytes:
-    """The same bytes, once their header has said that they are a picture: better now than in the middle of the work."""
+def _checked(data: bytes) -> bytes:
+    """The same bytes. NoPicture if their header is no picture's, so that a bad row fails before any work is done."""
     from PIL import Image
 
     try:
@@ -84,10 +85,10 @@ def _picture(data: bytes) -> bytes:
 
 
 def side_by_side(pictures: Sequence[bytes]) -> bytes:
-    """One picture as it is; several in a row on white, under `image 1`, `image 2`, ... as questions refer to them.
+    """Several pictures in a row on white, captioned `image 1`, `image 2`, ... as questions refer to them.
 
-    Engines and prompts here take one picture a question, and the models are trained so; a processor scales it down to
-    its own limit, so five pictures of a question are seen at a fifth of the width.
+    One picture stays as it is. Engines, prompts and training take one picture a question. A processor scales the row
+    down to its own limit, so a model sees each of five pictures at a fifth of the width.
     """
     from PIL import Image, ImageDraw
 
@@ -95,10 +96,10 @@ def side_by_side(pictures: Sequence[bytes]) -> bytes:
         return pictures[0]
     images = [Picture(str(number), data).image for number, data in enumerate(pictures)]
     size = sum(image.width for image in images) + GAP * (len(images) - 1), max(image.height for image in images)
-    canvas, left = Image.new("RGB", (size[0], size[1] + CAPTION), "white"), 0
+    canvas, left = Image.new("RGB", (size[0], size[1] + CAPTION_HEIGHT), "white"), 0
     for number, image in enumerate(images, 1):
         ImageDraw.Draw(canvas).text((left + 2, 1), f"image {number}", fill="black")
-        canvas.paste(image, (left, CAPTION))
+        canvas.paste(image, (left, CAPTION_HEIGHT))
         left += image.width + GAP
     buffer = io.BytesIO()
     canvas.save(buffer, "PNG")

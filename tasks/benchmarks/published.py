@@ -1,25 +1,25 @@
-"""The twelve benchmarks of the paper, declared.
+"""The published benchmarks: the twelve of the paper. One entry here adds a benchmark.
 
-Columns were read from VLMEvalKit's data set classes (vlmeval/dataset: image_base, image_mcq, image_vqa, image_yorn,
-dynamath; utils: wemath, mathverse, mathvista, mathv, logicvista, yorn) and from code that loads the data sets from the
-Hugging Face hub (the `repo` of each). The paper scores all twelve by plain accuracy; `metric` is what the benchmark's
-authors report.
+Source of the column names: VLMEvalKit's data set classes (vlmeval/dataset: image_base, image_mcq, image_vqa,
+image_yorn, dynamath; utils: wemath, mathverse, mathvista, mathv, logicvista, yorn), and code that loads the data sets
+from the Hugging Face hub (each entry's `repo`). The paper scores all twelve by plain accuracy; `metric` is the metric
+that the benchmark's authors report.
 """
 
 from __future__ import annotations
 
 from tasks.benchmarks.definition import Definition
 
-_VERSIONS = tuple(f"MathVerse_MINI{version}.tsv" for version in ("TDom", "TLite", "VInt", "VDom", "VOnly"))
-_HALLUSION = r"_(?P<set_id>\d+)_(?P<figure_id>\d+)_(?P<question_id>\d+)$"
+_MATHVERSE_FILES = tuple(f"MathVerse_MINI{version}.tsv" for version in ("TDom", "TLite", "VInt", "VDom", "VOnly"))
+_HALLUSION_ID = r"_(?P<set_id>\d+)_(?P<figure_id>\d+)_(?P<question_id>\d+)$"
 
 
-def _of_set(column: str) -> tuple[str, ...]:
-    """HallusionBench numbers figures and questions anew in every set, and sets in every subcategory."""
+def _set_columns(column: str) -> tuple[str, ...]:
+    """HallusionBench restarts figure and question numbers in every set, and set numbers in every subcategory."""
     return tuple(f"category+{kind}+set_id+{column}" for kind in ("l2-category", "subcategory"))
 
 
-TWELVE: tuple[Definition, ...] = (
+_DEFINITIONS = (
     Definition(
         name="mathverse",
         repo="AI4Math/MathVerse",
@@ -27,7 +27,7 @@ TWELVE: tuple[Definition, ...] = (
         files=(
             ("MathVerse_MINIV.tsv",),
             ("MathVerse_MINI.tsv",),
-            _VERSIONS,
+            _MATHVERSE_FILES,
         ),
         category=("metadata.subfield", "subfield", "metadata.subject"),
         cluster=("problem_index",),
@@ -49,7 +49,7 @@ TWELVE: tuple[Definition, ...] = (
         files=(("MathVista_MINI.tsv",),),
         question=("question",),
         images=("decoded_image", "image"),
-        letter=("answer_option",),
+        answer_letter=("answer_option",),
         category=("task", "metadata.task"),
     ),
     Definition(
@@ -75,7 +75,7 @@ TWELVE: tuple[Definition, ...] = (
         cluster=("qid", "id"),
         attributes={"seed": ("qid", "id")},
         tolerance=0.001,
-        asks={"float": "Give the answer as a number with three decimals."},
+        instructions={"float": "Give the answer as a number with three decimals."},
         metric="dynamath",
     ),
     Definition(
@@ -84,7 +84,7 @@ TWELVE: tuple[Definition, ...] = (
         split="test",
         files=(("LogicVista.tsv",),),
         category=("skill", "broad_capability"),
-        form="letters",
+        answer_format="letters",
     ),
     Definition(
         name="mmmu",
@@ -93,8 +93,8 @@ TWELVE: tuple[Definition, ...] = (
         files=(("MMMU_DEV_VAL.tsv",),),
         images=("image", "image_*"),
         category=("category", "subject", "subfield"),
-        index=r"^[a-z]+_(?P<subject>.+)_\d+$",
-        only={"split": ("validation", "val")},
+        id_pattern=r"^[a-z]+_(?P<subject>.+)_\d+$",
+        keep_rows={"split": ("validation", "val")},
     ),
     Definition(
         name="mmmu-pro",
@@ -102,7 +102,7 @@ TWELVE: tuple[Definition, ...] = (
         split="test",
         files=(("MMMU_Pro_10c.tsv", "MMMU_Pro_V.tsv"), ("MMMU_Pro_10c.tsv",), ("MMMU_Pro_V.tsv",)),
         id=("file+index", "file+id"),
-        without_question="Answer the multiple choice question in the picture.",
+        default_question="Answer the multiple choice question in the picture.",
         images=("image", "image_*"),
         category=("category", "subject"),
         attributes={"setting": ("file",)},
@@ -136,10 +136,13 @@ TWELVE: tuple[Definition, ...] = (
         files=(("HallusionBench.tsv",),),
         id=("index", "category+subcategory+set_id+figure_id+question_id"),
         category=("category",),
-        index=_HALLUSION,
-        cluster=_of_set("figure_id"),
-        attributes={"figure": _of_set("figure_id"), "question": _of_set("question_id")},
-        form="yes or no",
+        id_pattern=_HALLUSION_ID,
+        cluster=_set_columns("figure_id"),
+        attributes={"figure": _set_columns("figure_id"), "question": _set_columns("question_id")},
+        answer_format="yes or no",
         metric="hallusionbench",
     ),
 )
+
+PUBLISHED: dict[str, Definition] = {definition.name: definition for definition in _DEFINITIONS}
+"""Definitions by name."""

@@ -1,107 +1,112 @@
-"""The rows of a benchmark as it lies on disk, in whichever layout.
+"""Read a benchmark's rows from disk, in any of three layouts.
 
-- VLMEvalKit's TSV: a row an item; a short `image` is the `index` of the row whose picture it shares (their rule:
-  at most 64 characters).
-- Parquet files as a data set's repository on the Hugging Face hub holds them (`data/<split>-00000-of-00001.parquet`).
-- A data set that `datasets` saved to disk: Arrow streams beside a `state.json`, a folder a split.
+- VLMEvalKit's TSV, one row an item. An `image` of at most 64 characters is the `index` of another row, whose picture is
+  used (VLMEvalKit's rule).
+- Parquet files as in a data set's repository on the Hugging Face hub (`data/<split>-00000-of-00001.parquet`).
+- A data set saved to disk by `datasets`: Arrow streams beside a `state.json`, one folder a split.
 
-A folder may hold several files: all of them are read, in the order of their names.
+If a folder holds several files, all of them are read, in the order of their names.
 """
 
 from __future__ import annotations
 
-import csv
 import json
 import re
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tasks.settings.errors import UserError, first_line
 
-REFERENCE = 64
-"""A picture of at most so many characters is the index of another row (VLMEvalKit's rule)."""
-PART = "file"
-"""A column of every row: the split or file that it was read from."""
-COMMON = frozenset({"data", "dev", "test", "train", "val", "validation"})
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+LONGEST_REFERENCE = 64
+"""An `image` of at most so many characters is the index of another row."""
+FILE_COLUMN = "file"
+"""A column added to every row: the split or file that the row was read from."""
+GENERIC_NAMES = frozenset({"data", "dev", "test", "train", "val", "validation"})
 SUFFIXES = (".tsv", ".parquet", ".arrow")
 
 TableRow = Mapping[str, Any]
 
 
-def rows_of(path: Path) -> list[TableRow]:
-    """All rows. UserError if there is no such file or folder, or it holds no table."""
-    rows = [row for file in files_of(path) for row in _rows(file)]
+def read_rows(path: Path) -> list[TableRow]:
+    """All rows of a file or folder. UserError if there is no such file or folder, or no row in it."""
+    rows = [row for file in table_files(path) for row in _rows_of_file(file)]
     if not rows:
         raise UserError(f"benchmark {path} has no rows.")
     return rows
 
 
-def files_of(path: Path) -> list[Path]:
-    """The table itself, or all tables in a folder."""
+def table_files(path: Path) -> list[Path]:
+    """The file itself, or all table files in a folder."""
     files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.suffix in SUFFIXES)
-    files = [file for file in files if not file.name.startswith("cache-")]  # what `datasets` keeps beside its data
+    files = [file for file in files if not file.name.startswith("cache-")]  # cache files of `datasets`
     if not files:
         raise UserError(f"benchmark {path} holds no {', '.join(SUFFIXES)} file.")
     return files
 
 
-def _rows(file: Path) -> Iterator[TableRow]:
-    read = {".parquet": _parquet, ".arrow": _arrow}.get(file.suffix, _tsv)
-    part = part_of(file)
+def _rows_of_file(file: Path) -> Iterator[TableRow]:
+    read = {".parquet": _read_parquet, ".arrow": _read_arrow}.get(file.suffix, _read_tsv)
+    split = split_name(file)
     for row in read(file):
-        yield {**row, PART: part}
+        yield {**row, FILE_COLUMN: split}
 
 
-def part_of(file: Path) -> str:
-    """What a file's rows are a part of: its split, or where that is called as in every data set, its folder."""
+def split_name(file: Path) -> str:
+    """The split that a file belongs to; the name of its folder where the split's name is generic (`test`)."""
     state, split = file.parent / "state.json", re.sub(r"-\d{5}-of-\d{5}$", "", file.stem)
     if file.suffix == ".arrow" and state.is_file():
         split = str(json.loads(state.read_text()).get("_split") or "data")
     names = (split, file.parent.name, file.parent.parent.name)
-    return next((name for name in names if name not in COMMON), split)
+    return next((name for name in names if name not in GENERIC_NAMES), split)
 
 
-def _tsv(file: Path) -> list[dict[str, Any]]:
-    csv.field_size_limit(sys.maxsize)  # a picture is one field of up to megabytes
+def _read_tsv(file: Path) -> Iterator[dict[str, Any]]:
+    """All cells as text: `007` keeps its zeros, `None` and `NA` are answers, an empty cell is an empty text."""
+    import pandas as pd
+
     try:
-        with file.open(newline="", encoding="utf-8-sig") as lines:
-            table = csv.DictReader(lines, delimiter="\t")
-            rows = [{name: value or "" for name, value in row.items() if name} for row in table]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        frame = pd.read_csv(file, sep="\t", dtype=str, na_filter=False, index_col=False, encoding="utf-8-sig")
+    except (OSError, ValueError) as error:  # pandas' parser errors and decoding errors are ValueErrors
         raise UserError(
-            f"benchmark {file} cannot be read ({error}): give a TSV file as VLMEvalKit writes it."
+            f"benchmark {file} cannot be read ({first_line(error)}): give a TSV file as VLMEvalKit writes it."
         ) from None
-    return _with_shared_pictures(rows)
+    names = list(frame.columns)
+    cells = _with_shared_pictures(frame).itertuples(index=False, name=None)
+    return (dict(zip(names, row, strict=True)) for row in cells)
 
 
-def _with_shared_pictures(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    images = {row.get("index"): row.get("image") for row in rows}
-    for row in rows:
-        image = (row.get("image") or "").strip()
-        if 0 < len(image) <= REFERENCE and image in images:
-            row["image"] = images[image]
-    return rows
+def _with_shared_pictures(frame: pd.DataFrame) -> pd.DataFrame:
+    """The table with references to other rows' pictures replaced by the pictures."""
+    if not {"index", "image"} <= {*frame.columns}:
+        return frame
+    pictures = dict(zip(frame["index"], frame["image"], strict=True))
+    references = frame["image"].str.strip()
+    shared = references.str.len().between(1, LONGEST_REFERENCE) & references.isin(list(pictures))
+    return frame.assign(image=frame["image"].mask(shared, references.map(pictures)))
 
 
-def _parquet(file: Path) -> Iterator[dict[str, Any]]:
+def _read_parquet(file: Path) -> Iterator[dict[str, Any]]:
     import pyarrow.parquet as pq
 
-    return _batches(file, lambda: pq.ParquetFile(file).iter_batches(batch_size=64))
+    return _rows_of_batches(file, lambda: pq.ParquetFile(file).iter_batches(batch_size=64))
 
 
-def _arrow(file: Path) -> Iterator[dict[str, Any]]:
+def _read_arrow(file: Path) -> Iterator[dict[str, Any]]:
     import pyarrow as pa
 
-    return _batches(file, lambda: pa.ipc.open_stream(pa.memory_map(str(file))))
+    return _rows_of_batches(file, lambda: pa.ipc.open_stream(pa.memory_map(str(file))))
 
 
-def _batches(file: Path, read: Any) -> Iterator[dict[str, Any]]:
+def _rows_of_batches(file: Path, batches: Callable[[], Iterator[pa.RecordBatch]]) -> Iterator[dict[str, Any]]:
     import pyarrow as pa
 
     try:
-        for batch in read():
+        for batch in batches():
             yield from batch.to_pylist()
     except (OSError, pa.ArrowException) as error:
         raise UserError(f"benchmark {file} cannot be read ({first_line(error)}): fetch it again.") from None

@@ -1,7 +1,7 @@
-"""How sure is a score? Every interval and test of the project is computed here, and nowhere else.
+"""Intervals and tests for scores. Every interval and test of the project is computed here.
 
-Items are what was drawn at random, so errors are over items, not over the samples of one item. Items that share a seed
-question, a problem or a figure are not independent: then clusters are the unit (Miller 2024, "Adding Error Bars to
+Items are the random sample, so errors are over items, not over the samples of one item. Items that share a seed
+question, a problem or a figure are not independent; then clusters are the unit (Miller 2024, "Adding Error Bars to
 Evals", arXiv 2411.00640). Shares are 0..1; a `Gain` is in points, 0..100.
 """
 
@@ -20,19 +20,19 @@ from tasks.records import Score
 Interval = tuple[float, float]
 Criterion = Literal["estimate", "lower end"]
 Clusters = Sequence[Hashable]
-"""For each item what it belongs to."""
+"""The cluster of each item."""
 
 Z = 1.96
-"""Of a 95 % interval."""
+"""Normal quantile of a 95 % interval."""
 
 
 def clusters_of(scores: Sequence[Score]) -> list[str]:
-    """What each item is drawn with; itself where it stands alone."""
+    """The cluster of each item; an item without a cluster is a cluster of its own."""
     return [f"item {row.id}" if row.cluster is None else f"cluster {row.cluster}" for row in scores]
 
 
 def wilson(successes: float, trials: float) -> Interval:
-    """95 % interval of a share (Wilson 1927): right also for few trials and near 0 and 1; (0, 1) without trials."""
+    """95 % interval of a share (Wilson 1927), valid for few trials and near 0 and 1 too; (0, 1) without trials."""
     if not trials:
         return 0.0, 1.0
     share = successes / trials
@@ -41,37 +41,37 @@ def wilson(successes: float, trials: float) -> Interval:
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
-def wilson_of(right: Sequence[bool], clusters: Clusters | None = None) -> Interval:
-    """Wilson's interval at the number of independent items that would have the clustered standard error.
+def clustered_wilson(right: Sequence[bool], clusters: Clusters | None = None) -> Interval:
+    """Wilson's interval at the effective number of items: the number of independent items with the same standard error.
 
-    That number is p (1 - p) / SE² (Korn and Graubard 1998), between the number of clusters and that of items; where all
-    or none are right there is no error to go by, and it is the number of clusters.
+    The effective number is p (1 - p) / SE² with the clustered SE (Korn and Graubard 1998), at least the number of
+    clusters and at most the number of items. If all or no items are right, SE is 0, and the number of clusters is used.
     """
     items, share = len(right), float(np.mean(right)) if right else 0.0
     groups = items if clusters is None else len(set(clusters))
     if groups == items:
         return wilson(share * items, items)
-    error = standard_error([float(one) for one in right], clusters)
+    error = standard_error([float(value) for value in right], clusters)
     effective = share * (1 - share) / error**2 if error else groups
     effective = min(items, max(groups, effective)) if 0 < share < 1 else groups
     return wilson(share * effective, effective)
 
 
 def standard_error(values: Sequence[float], clusters: Clusters | None = None) -> float:
-    """Of the mean of `values`, robust to any correlation within clusters; infinite for fewer than two clusters.
+    """Standard error of the mean, robust to correlation within clusters; infinite for fewer than two clusters.
 
-    sqrt(G / (G - 1) * sum over clusters of (sum of deviations from the mean)²) / n: with every item its own cluster
-    this is the ordinary s / sqrt(n).
+    sqrt(G / (G - 1) * sum over clusters of (sum of deviations from the mean)²) / n. If every item is a cluster of its
+    own, this is the ordinary s / sqrt(n).
     """
-    one = np.asarray(values, np.float64)
-    sums = _sums(one - one.mean(), _codes(clusters, len(one)))
+    array = np.asarray(values, np.float64)
+    sums = _cluster_sums(array - array.mean(), _cluster_numbers(clusters, len(array)))
     if len(sums) < 2:
         return math.inf
-    return float(np.sqrt(len(sums) / (len(sums) - 1) * np.square(sums).sum()) / len(one))
+    return float(np.sqrt(len(sums) / (len(sums) - 1) * np.square(sums).sum()) / len(array))
 
 
 def mean_interval(values: Sequence[float], clusters: Clusters | None = None) -> Interval:
-    """95 % interval of the mean of shares such as avg@k, by Student's t with (clusters - 1) degrees of freedom."""
+    """95 % interval of the mean of shares such as avg@k, by Student's t with clusters - 1 degrees of freedom."""
     from scipy.stats import t
 
     groups = len(values) if clusters is None else len(set(clusters))
@@ -83,7 +83,7 @@ def mean_interval(values: Sequence[float], clusters: Clusters | None = None) -> 
 
 
 def bootstrap_interval(values: NDArray[np.float64], resamples: int, seed: int) -> Interval:
-    """95 % percentile interval of the mean; (0, 1), which is to say nothing, where there are no values."""
+    """95 % percentile bootstrap interval of the mean; (0, 1) without values."""
     if not len(values):
         return 0.0, 1.0
     drawn = np.random.default_rng(seed).choice(values, (resamples, len(values)))
@@ -93,7 +93,7 @@ def bootstrap_interval(values: NDArray[np.float64], resamples: int, seed: int) -
 
 @dataclass(frozen=True)
 class Gain:
-    """A figure before and after, and the 95 % interval of the difference; all in points (0..100)."""
+    """A figure before and after, and the 95 % interval of the difference, in points (0..100)."""
 
     before: float
     after: float
@@ -112,10 +112,13 @@ class Gain:
 def gain(
     before: Sequence[float], after: Sequence[float], resamples: int, seed: int, clusters: Clusters | None = None
 ) -> Gain:
-    """Paired percentile bootstrap over items whose values are shares; with clusters, whole clusters are drawn."""
+    """Paired percentile bootstrap over items whose values are shares (0..1).
+
+    With clusters, whole clusters are drawn.
+    """
     old, new = np.asarray(before, np.float64) * 100, np.asarray(after, np.float64) * 100
-    codes = _codes(clusters, len(old))
-    sums, sizes = _sums(new - old, codes), np.bincount(codes)
+    numbers = _cluster_numbers(clusters, len(old))
+    sums, sizes = _cluster_sums(new - old, numbers), np.bincount(numbers)
     drawn = np.random.default_rng(seed).integers(len(sums), size=(resamples, len(sums)))
     low, high = np.percentile(sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1), (2.5, 97.5))
     return Gain(float(old.mean()), float(new.mean()), float(low), float(high))
@@ -123,7 +126,7 @@ def gain(
 
 @dataclass(frozen=True)
 class McNemar:
-    """Items on which two models differ, and how likely so uneven a split is by chance."""
+    """McNemar's test: the items on which two models differ, and the p value of so uneven a split."""
 
     won: int
     """Wrong before, right after."""
@@ -133,9 +136,9 @@ class McNemar:
 
 
 def mcnemar(before: Sequence[bool], after: Sequence[bool]) -> McNemar:
-    """Exact McNemar test (1947) of paired answers: under no change each differing item is a fair coin.
+    """Exact McNemar test (1947) of paired answers: without a change, each differing item is a fair coin.
 
-    Items are taken as independent; where they come in clusters, trust the bootstrap of `gain`.
+    The test takes items as independent. If items form clusters, use the bootstrap of `gain`.
     """
     from scipy.stats import binomtest
 
@@ -145,7 +148,7 @@ def mcnemar(before: Sequence[bool], after: Sequence[bool]) -> McNemar:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p values adjusted for their number (Holm 1979), in the same order: reject those of at most 0.05."""
+    """p values adjusted for multiple tests (Holm 1979), in the same order. Reject at 0.05."""
     order = sorted(range(len(p_values)), key=lambda i: p_values[i])
     adjusted, least = [0.0] * len(p_values), 0.0
     for rank, i in enumerate(order):
@@ -154,13 +157,13 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def _codes(clusters: Clusters | None, items: int) -> NDArray[np.int64]:
-    """Each item's cluster as a number from 0, in order of appearance."""
+def _cluster_numbers(clusters: Clusters | None, items: int) -> NDArray[np.int64]:
+    """Each item's cluster as a number from 0, in order of first appearance."""
     if clusters is None:
         return np.arange(items)
     numbers: dict[Hashable, int] = {}
-    return np.array([numbers.setdefault(one, len(numbers)) for one in clusters], np.int64)
+    return np.array([numbers.setdefault(cluster, len(numbers)) for cluster in clusters], np.int64)
 
 
-def _sums(values: NDArray[np.float64], codes: NDArray[np.int64]) -> NDArray[np.float64]:
-    return np.asarray(np.bincount(codes, weights=values), np.float64)
+def _cluster_sums(values: NDArray[np.float64], numbers: NDArray[np.int64]) -> NDArray[np.float64]:
+    return np.asarray(np.bincount(numbers, weights=values), np.float64)

@@ -1,34 +1,52 @@
-"""The micro world's own items: `heldout` is reported, `validation` decides on promotion, `gold` tests the labels."""
+"""The micro world's benchmarks: `world:heldout` is reported, `world:validation` decides promotion, `world:gold` holds
+the gold items that test the labels."""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Literal, Self
 
 from pydantic import Field
 
 from tasks.benchmarks.item import BenchmarkItem
 from tasks.benchmarks.metrics import Metric
-from tasks.records.prompt import Picture
+from tasks.records.picture import Picture
 from tasks.settings.base import Settings
 from tasks.world import heldout
 
+_PREFIX = "world:"
+
 
 class WorldBenchmark(Settings):
-    """Items of a split of the micro world: domains and levels in turn."""
+    """Items of one split of the micro world. Domains and difficulty levels alternate."""
 
     kind: Literal["world"] = "world"
     split: heldout.Split
-    """Whose seeds the pictures are drawn from: no other split's, and no corpus's."""
+    """The pictures' seeds come from this split; no other split and no corpus uses them."""
     count: int = Field(1248, ge=1)
-    """How many items. 1248 has each of the 16 domains 26 times at each of the 3 levels."""
+    """Number of items. 1248 has each of the 16 domains 26 times at each of the 3 levels."""
+
+    @classmethod
+    def names(cls) -> Sequence[str]:
+        """One name for each split."""
+        return [f"{_PREFIX}{split}" for split in heldout.ITEMS]
+
+    @classmethod
+    def named(cls, name: str) -> Self | None:
+        """The split of that name at its full size."""
+        counts = {f"{_PREFIX}{split}": (split, count) for split, count in heldout.ITEMS.items()}
+        if name not in counts:
+            return None
+        split, count = counts[name]
+        return cls(split=split, count=count)
 
     @property
     def metric(self) -> Metric:
-        """Accuracy is all there is."""
+        """Plain accuracy only."""
         return "accuracy"
 
     def items(self) -> list[BenchmarkItem]:
-        """All items; the first n of them are the same whatever `count` is."""
+        """All items. The first n are the same for every `count`."""
         return [_item(item) for item in heldout.items(self.split, self.count)]
 
 

@@ -1,4 +1,4 @@
-"""Benchmarks as items: the micro world's, any file of VLMEvalKit's kind, and the twelve in both of their layouts."""
+"""Benchmarks as items: the micro world's, any VLMEvalKit file, and the twelve of the paper in both layouts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from tasks.benchmarks import PUBLISHED, BenchmarkItem, TableBenchmark, WorldBenchmark, open_benchmark
-from tasks.benchmarks.published import TWELVE
 from tasks.settings.errors import UserError
 from tasks.settings.fingerprint import digest
 from tasks.world import oracle
@@ -36,7 +35,7 @@ def published(name: str, layout: str, folder: Path, monkeypatch: pytest.MonkeyPa
     return open_benchmark(name).items()
 
 
-def test_world_items_carry_the_oracles_answers_and_their_own_picture() -> None:
+def test_world_items_have_the_oracles_answer_and_their_picture() -> None:
     items = WorldBenchmark(split="heldout", count=48).items()
     for item, made in zip(items, world_items("heldout", 48), strict=True):
         assert oracle.answer(made.scene.url, item.question) == item.target
@@ -44,7 +43,7 @@ def test_world_items_carry_the_oracles_answers_and_their_own_picture() -> None:
     assert len({item.domain for item in items}) == 16
 
 
-def test_heldout_has_at_least_600_items_evenly_over_domains_and_shares_none_with_validation() -> None:
+def test_heldout_is_large_even_and_shares_nothing_with_validation() -> None:
     heldout, validation = open_benchmark("world:heldout"), open_benchmark("world:validation")
     assert isinstance(heldout, WorldBenchmark)
     assert isinstance(validation, WorldBenchmark)
@@ -57,20 +56,24 @@ def test_heldout_has_at_least_600_items_evenly_over_domains_and_shares_none_with
 def test_a_choice_carries_its_options_and_answers_by_letter(tmp_path: Path) -> None:
     item = one(tmp_path)
     assert item.question.splitlines()[:4] == ["Question: Which colour?", "Options:", "A. blue", "B. red"]
-    assert (item.target, item.form, item.kind, item.domain) == ("B", "letter", "short_answer", "a")
+    assert (item.target, item.answer_format, item.kind, item.domain) == ("B", "letter", "short_answer", "a")
     assert item.options == (("A", "blue"), ("B", "red"))
     assert item.picture.image.getpixel((0, 0)) == (255, 0, 0)
 
 
-def test_an_open_question_stands_alone_and_a_number_is_asked_for_as_one(tmp_path: Path) -> None:
+def test_a_numeric_open_question_asks_for_a_number(tmp_path: Path) -> None:
     item = one(tmp_path, A="", B="", question="How many?", answer="1,200", category="counting")
     assert (item.question, item.kind, item.domain, item.target) == ("How many?", "numeric_value", "counting", "1,200")
-    assert item.form == "open"
+    assert item.answer_format == "open"
 
 
 def test_a_yes_or_no_question_says_so(tmp_path: Path) -> None:
     item = one(tmp_path, A="", B="", question="Is it red?", answer="Yes")
-    assert (item.target, item.form, item.question.splitlines()[-1]) == ("yes", "yes or no", "Answer yes or no.")
+    assert (item.target, item.answer_format, item.question.splitlines()[-1]) == (
+        "yes",
+        "yes or no",
+        "Answer yes or no.",
+    )
 
 
 def test_rows_may_share_the_picture_of_another(tmp_path: Path) -> None:
@@ -84,7 +87,7 @@ def test_rows_without_a_picture_are_left_out(tmp_path: Path) -> None:
     assert item.id == "0"
 
 
-def test_several_pictures_stand_side_by_side_in_their_order(tmp_path: Path) -> None:
+def test_several_pictures_are_joined_in_their_order(tmp_path: Path) -> None:
     picture = one(tmp_path, image=str([RED, BLUE])).picture.image
     assert picture.width > 16
     assert picture.getpixel((2, picture.height - 1)) == (255, 0, 0)
@@ -103,13 +106,13 @@ def test_an_option_that_reads_none_is_an_option(tmp_path: Path) -> None:
     assert "C. None" in one(tmp_path, C="None").question
 
 
-def test_what_looks_like_options_in_an_open_question_does_not_make_its_answer_a_letter(tmp_path: Path) -> None:
+def test_marks_in_an_open_question_make_no_letter_answer(tmp_path: Path) -> None:
     item = one(tmp_path, A="", B="", question="With A: 3, B: 4 and C: 5, what is B?", answer="4")
-    assert (item.target, item.form) == ("4", "open")
+    assert (item.target, item.answer_format) == ("4", "open")
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"image": "not base64!" * 20}, "index 0 has no picture"),
         ({"image": "99"}, "index 0 has no picture"),
@@ -123,8 +126,8 @@ def test_what_looks_like_options_in_an_open_question_does_not_make_its_answer_a_
         ({"question": ""}, "has no question"),
     ],
 )
-def test_a_bad_row_is_named(tmp_path: Path, change: dict[str, str], told: str) -> None:
-    with pytest.raises(UserError, match=told):
+def test_a_bad_row_is_named(tmp_path: Path, change: dict[str, str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
         one(tmp_path, **change)
 
 
@@ -146,6 +149,36 @@ def test_a_file_that_is_no_benchmark_is_refused(tmp_path: Path) -> None:
         open_benchmark("mathbench")
 
 
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (b"0\tx\ty\tz\n0\tx\ty\tz\tone more\n", "cannot be read"),
+        (b'0\t"x\ty\tz\n', "cannot be read"),
+        (b"0\tx\xff\ty\tz\n", "cannot be read"),
+        (b"0\tx\x00\ty\tz\n", "index 0 has no picture"),
+        (b"", "has no rows"),
+    ],
+)
+def test_a_malformed_tsv_is_refused_in_one_line(tmp_path: Path, rows: bytes, message: str) -> None:
+    file = tmp_path / "a.tsv"
+    file.write_bytes(b"index\timage\tquestion\tanswer\n" + rows)
+    with pytest.raises(UserError, match=message) as error:
+        items_of(file)
+    assert "\n" not in str(error.value)
+
+
+def test_cells_of_a_tsv_stay_text(tmp_path: Path) -> None:
+    item = one(tmp_path, A="", B="", question="NA", answer="007", category="None")
+    assert (item.question, item.target, item.domain) == ("NA", "007", "None")
+
+
+def test_short_rows_a_byte_order_mark_and_quotes_are_read(tmp_path: Path) -> None:
+    file = tmp_path / "a.tsv"
+    file.write_text(f'\ufeffindex\timage\tquestion\tanswer\thint\n0\t{RED}\t"how\n""many"" ?"\t3\n', encoding="utf-8")
+    (item,) = items_of(file)
+    assert (item.id, item.question, item.target) == ("0", 'how\n"many" ?', "3")
+
+
 def test_ids_that_are_given_twice_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="1 ids more than once, such as 0"):
         items_of(write_tsv(tmp_path / "a.tsv", [ROW, ROW]))
@@ -159,20 +192,25 @@ def test_a_benchmark_file_is_known_by_its_contents(tmp_path: Path) -> None:
 
 
 def test_the_twelve_of_the_paper_are_declared() -> None:
-    assert len(PUBLISHED) == 12
-    assert all(one.repo.count("/") == 1 and one.split and one.files for one in PUBLISHED.values())
+    assert len(TSV) == 12
+    assert TSV.keys() == PARQUET.keys() <= PUBLISHED.keys()
+    assert all(
+        definition.repo.count("/") == 1 and definition.split and definition.files for definition in PUBLISHED.values()
+    )
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_one_that_is_missing_says_what_to_put_where(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_benchmark_says_which_files_to_put_where(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("ACTIVE_ZERO_BENCHMARKS", str(tmp_path))
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as error:
         open_benchmark(name)
-    assert "\n" not in str(told.value)
-    assert all(part in str(told.value) for part in (PUBLISHED[name].files[0][0], PUBLISHED[name].repo, str(tmp_path)))
+    assert "\n" not in str(error.value)
+    assert all(part in str(error.value) for part in (PUBLISHED[name].files[0][0], PUBLISHED[name].repo, str(tmp_path)))
 
 
-def test_a_file_is_read_as_the_benchmark_that_it_is_named_after_or_that_is_named(tmp_path: Path) -> None:
+def test_a_file_is_read_as_the_benchmark_in_its_name(tmp_path: Path) -> None:
     named = {"MathVista_MINI": "mathvista", "MMMU_Pro_V": "mmmu-pro", "MMMU_DEV_VAL": "mmmu", "WeMath_COT": "we-math"}
     for file, name in named.items():
         table = open_benchmark(str(write_tsv(tmp_path / f"{file}.tsv", [ROW])))
@@ -184,8 +222,8 @@ def test_a_file_is_read_as_the_benchmark_that_it_is_named_after_or_that_is_named
 
 
 @pytest.mark.parametrize("layout", ["tsv", "parquet"])
-@pytest.mark.parametrize("name", PUBLISHED)
-def test_each_of_the_twelve_is_read_in_both_of_its_layouts(
+@pytest.mark.parametrize("name", TSV)
+def test_each_of_the_twelve_is_read_in_both_layouts(
     name: str, layout: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     items = published(name, layout, tmp_path, monkeypatch)
@@ -196,7 +234,7 @@ def test_each_of_the_twelve_is_read_in_both_of_its_layouts(
         assert item.question.strip()
         assert all(attribute.partition("=")[2] for attribute in item.attributes)
         assert (item.cluster is not None) == bool(PUBLISHED[name].cluster)
-        if item.form in ("letter", "letters"):
+        if item.answer_format in ("letter", "letters"):
             assert {*item.target} <= {letter for letter, _ in item.options}
 
 
@@ -220,53 +258,47 @@ TARGETS: dict[tuple[str, str], list[tuple[str, str, str]]] = {
 
 
 @pytest.mark.parametrize(("name", "layout"), list(TARGETS))
-def test_the_right_answer_is_read_as_the_layout_writes_it(
+def test_the_target_is_read_in_each_layouts_notation(
     name: str, layout: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     items = published(name, layout, tmp_path, monkeypatch)
-    assert [(item.target, item.form, item.domain) for item in items] == TARGETS[name, layout]
+    assert [(item.target, item.answer_format, item.domain) for item in items] == TARGETS[name, layout]
 
 
 def test_realworldqa_has_options_and_open_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tsv = published("realworldqa", "tsv", tmp_path / "tsv", monkeypatch)
     hub = published("realworldqa", "parquet", tmp_path / "hub", monkeypatch)
-    assert [(item.target, item.form) for item in tsv] == [("A", "letter"), ("3", "open")]
-    assert [(item.target, item.form) for item in hub] == [("A", "letter"), ("yes", "yes or no")]
+    assert [(item.target, item.answer_format) for item in tsv] == [("A", "letter"), ("3", "open")]
+    assert [(item.target, item.answer_format) for item in hub] == [("A", "letter"), ("yes", "yes or no")]
     assert hub[0].question.count("A. left") == 1
 
 
-def test_options_that_the_question_lists_are_not_listed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_options_in_the_question_are_not_listed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for item in published("mathverse", "tsv", tmp_path, monkeypatch):
         assert item.question.count("120°") == 1
         assert dict(item.options)["C"] == "120°"
 
 
-def test_dynamath_asks_for_decimals_and_allows_for_their_rounding(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_dynamath_asks_for_decimals_and_has_a_tolerance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     items = published("dynamath", "tsv", tmp_path, monkeypatch)
     assert {item.tolerance for item in items} == {0.001}
     assert "three decimals" in items[0].question
     assert {item.cluster for item in items} == {"1", "2"}
 
 
-def test_of_mmmu_only_the_validation_split_is_asked_and_its_pictures_are_numbered(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_mmmu_is_its_validation_split_with_numbered_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (item,) = published("mmmu", "tsv", tmp_path, monkeypatch)
     assert item.picture.image.width > 16
     assert "<image 2>" in item.question
 
 
-def test_a_question_that_stands_in_the_picture_lists_no_options(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_question_in_the_picture_lists_no_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (item,) = published("mmmu-pro", "parquet", tmp_path, monkeypatch)
     assert "it is 3" not in item.question
     assert item.attributes == ("setting=vision",)
 
 
-def test_hallusionbench_tells_figures_apart_by_category_and_leaves_out_questions_without_one(
+def test_hallusionbench_groups_figures_and_skips_rows_without_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     items = published("hallusionbench", "tsv", tmp_path, monkeypatch)
@@ -275,7 +307,7 @@ def test_hallusionbench_tells_figures_apart_by_category_and_leaves_out_questions
     assert {item.target for item in items} == {"yes", "no"}
 
 
-def test_files_of_a_benchmark_may_lie_in_one_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_of_one_benchmark_may_share_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ACTIVE_ZERO_BENCHMARKS", str(tmp_path))
     file, rows = TSV["mmmu-pro"]
     write_tsv(tmp_path / file, rows)
@@ -304,6 +336,5 @@ def test_what_datasets_saved_to_disk_is_read(nested: bool, tmp_path: Path, monke
     assert items[0].picture.image.getpixel((0, 0)) == (255, 0, 0)
 
 
-def test_files_of_a_benchmark_in_several_are_named_as_they_are_published() -> None:
-    (mathverse,) = [one for one in TWELVE if one.name == "mathverse"]
-    assert mathverse.files[2][:2] == ("MathVerse_MINITDom.tsv", "MathVerse_MINITLite.tsv")
+def test_mathverses_files_have_their_published_names() -> None:
+    assert PUBLISHED["mathverse"].files[2][:2] == ("MathVerse_MINITDom.tsv", "MathVerse_MINITLite.tsv")

@@ -1,4 +1,4 @@
-"""Copies of a benchmark's pictures are found in a corpus, other pictures are not, and scores are split by them."""
+"""Copies of a benchmark's pictures are found in a corpus, other pictures are not; scores are split by contamination."""
 
 from __future__ import annotations
 
@@ -12,12 +12,19 @@ import pytest
 from PIL import Image
 
 from tasks.benchmarks import BenchmarkItem
-from tasks.benchmarks.contamination import AuditConfig, audit, find_alike, find_copies, split_scores, touched_items
+from tasks.benchmarks.contamination import (
+    ContaminationConfig,
+    contaminated_items,
+    find_contamination,
+    find_copies,
+    find_similar,
+    split_scores,
+)
 from tasks.corpora import FolderCorpus
-from tasks.corpora.duplicates import Prints, differences, phash, prints_of
+from tasks.corpora.copy_detection import Prints, differences, phash, prints_of
 from tasks.corpus import build_corpus, open_corpus
 from tasks.records import Score
-from tasks.records.prompt import Picture
+from tasks.records.picture import Picture
 from tasks.retrieval import RetrievalConfig
 from tasks.retrieval.clip import Clip
 from tasks.store import Place, Store
@@ -80,9 +87,9 @@ def copies(originals: list[BenchmarkItem], seed: int) -> list[Picture]:
 def found_and_false(exam: list[BenchmarkItem], prints: Prints, planted: int, others: int, seed: int) -> tuple[int, int]:
     """Planted copies that were found for what they are, and other pictures that were taken for copies."""
     mine = copies(random.Random(seed).sample(exam, planted), seed)
-    touches = list(find_copies([*other_pictures(others, seed), *mine], prints, AuditConfig()))
-    right = sum(touch.key == f"copy/{touch.picture}" for touch in touches)
-    return right, sum(touch.key.startswith("web/") for touch in touches)
+    copies_found = list(find_copies([*other_pictures(others, seed), *mine], prints, ContaminationConfig()))
+    right = sum(copy.key == f"copy/{copy.picture}" for copy in copies_found)
+    return right, sum(copy.key.startswith("web/") for copy in copies_found)
 
 
 def printed(exam: list[BenchmarkItem]) -> Prints:
@@ -98,7 +105,7 @@ def test_planted_copies_are_found_and_few_others() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_planted_copies_are_found_in_the_embedded_world() -> None:
+def test_planted_copies_are_found_in_the_whole_micro_world() -> None:
     """The whole held-out benchmark, five plantings."""
     exam = items(624)
     prints = printed(exam)
@@ -109,7 +116,7 @@ def test_planted_copies_are_found_in_the_embedded_world() -> None:
     assert false <= 10
 
 
-def test_an_audit_of_a_built_corpus_names_pictures_and_items(tmp_path: Path) -> None:
+def test_contamination_names_pictures_and_items(tmp_path: Path) -> None:
     exam = items(8)
     folder = tmp_path / "web"
     folder.mkdir()
@@ -119,14 +126,14 @@ def test_an_audit_of_a_built_corpus_names_pictures_and_items(tmp_path: Path) -> 
     config = RetrievalConfig(clip=Clip(model=f"local-dir:{write_tiny_clip(tmp_path / 'clip')}"))
     place = Place(Store(str(tmp_path / "store")), "corpora/test")
     build_corpus(place, FolderCorpus(path=str(folder)), config)
-    touches = audit(open_corpus(place), exam, AuditConfig())
-    assert [(touch.key, touch.picture) for touch in touches] == [("web/copy.jpg", exam[3].picture.key)]
-    assert touched_items(exam, touches) == {exam[3].id}
-    alike = audit(open_corpus(place), exam, AuditConfig(clip=1e-6))
-    assert len(alike) > 1 and all((touch.cosine is None) != (touch.bits is None) for touch in alike)
+    copies_found = find_contamination(open_corpus(place), exam, ContaminationConfig())
+    assert [(copy.key, copy.picture) for copy in copies_found] == [("web/copy.jpg", exam[3].picture.key)]
+    assert contaminated_items(exam, copies_found) == {exam[3].id}
+    similar = find_contamination(open_corpus(place), exam, ContaminationConfig(clip=1e-6))
+    assert len(similar) > 1 and all((copy.cosine is None) != (copy.bits is None) for copy in similar)
 
 
-def test_alike_pictures_have_their_own_keys_though_others_are_masked(tmp_path: Path) -> None:
+def test_similar_pictures_have_their_own_keys_beside_masked_ones(tmp_path: Path) -> None:
     folder, pictures = tmp_path / "web", other_pictures(4, seed=2)
     folder.mkdir()
     for name, picture in zip("abcd", [pictures[0], *pictures[:3]], strict=True):  # b is a's duplicate
@@ -134,12 +141,12 @@ def test_alike_pictures_have_their_own_keys_though_others_are_masked(tmp_path: P
     config = RetrievalConfig(clip=Clip(model=f"local-dir:{write_tiny_clip(tmp_path / 'clip')}"))
     place = Place(Store(str(tmp_path / "store")), "corpora/test")
     assert build_corpus(place, FolderCorpus(path=str(folder)), config).counters["duplicate"] == 1
-    found = find_alike(open_corpus(place), pictures[:3], 0.0)
-    best = {touch.picture: touch.key for touch in reversed(found)}  # the likest come first
+    found = find_similar(open_corpus(place), pictures[:3], 0.0)
+    best = {copy.picture: copy.key for copy in reversed(found)}  # sorted by cosine, the highest first
     assert best == {pictures[0].key: "web/a.png", pictures[1].key: "web/c.png", pictures[2].key: "web/d.png"}
 
 
-def test_scores_are_split_by_what_the_corpus_holds() -> None:
+def test_scores_are_split_by_contamination() -> None:
     def score(number: int, right: bool) -> Score:
         return Score(
             benchmark="b", id=str(number), domain="d", target="1", greedy="1", greedy_correct=right,
@@ -147,19 +154,19 @@ def test_scores_are_split_by_what_the_corpus_holds() -> None:
         )  # fmt: skip
 
     split = split_scores([score(k, right=k < 3) for k in range(10)], frozenset({"0", "1", "2", "9"}))
-    assert (split.everything.items, split.clean.items, split.touched.items) == (10, 6, 4)
-    assert (split.everything.greedy, split.clean.greedy, split.touched.mean) == (0.3, 0.0, 0.75)
+    assert (split.everything.items, split.clean.items, split.contaminated.items) == (10, 6, 4)
+    assert (split.everything.greedy, split.clean.greedy, split.contaminated.mean) == (0.3, 0.0, 0.75)
     assert split_scores([], frozenset()).clean.items == 0
 
 
-def test_a_picture_differs_from_itself_by_nothing_and_from_another_tint_by_its_shade() -> None:
+def test_a_tint_changes_the_shade_and_not_the_residual() -> None:
     picture = np.asarray(Scene(DOMAINS[2], 1, 5).image().resize((64, 64)), float) / 255
     assert differences(picture, picture) == pytest.approx((0, 0), abs=1e-9)
     _, shade = differences(picture, np.clip(picture - [0, 0, 0.1], 0, 1))
     assert shade == pytest.approx(0.1, abs=0.02)
 
 
-def test_a_hash_is_of_what_is_seen_and_not_of_how_it_is_encoded() -> None:
+def test_a_hash_does_not_depend_on_the_encoding() -> None:
     image = Scene(DOMAINS[3], 2, 6).image()
     assert phash(image).tobytes() == phash(Image.open(io.BytesIO(encoded(image)))).tobytes()
     bits = np.unpackbits(phash(image) ^ phash(as_jpeg(image.resize((300, 200)), 70)))

@@ -1,4 +1,4 @@
-"""The benchmarks' own metrics, against their definitions computed another way."""
+"""The metrics of the benchmarks' authors agree with independent computations of their definitions."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def problem(name: str, parts: tuple[bool, ...], whole: bool) -> list[Score]:
 @given(
     st.lists(st.tuples(st.one_of(st.tuples(bits, bits), st.tuples(bits, bits, bits)), bits), min_size=1, max_size=30)
 )
-def test_we_maths_scores_are_those_of_its_published_formula(problems: list[tuple[tuple[bool, ...], bool]]) -> None:
-    """Score = (N - IG / 2 - RM - IK) / N, the four kinds told apart as in the authors' code."""
+def test_we_maths_scores_follow_the_published_formula(problems: list[tuple[tuple[bool, ...], bool]]) -> None:
+    """Score = (N - IG / 2 - RM - IK) / N, the four kinds as in the authors' code."""
     n = len(problems)
     figures = own_figures(
         "we-math", [r for i, (parts, whole) in enumerate(problems) for r in problem(str(i), parts, whole)]
@@ -52,7 +52,7 @@ def test_we_maths_scores_are_those_of_its_published_formula(problems: list[tuple
     assert figures["score (loose)"] >= figures["score (strict)"]
 
 
-def test_we_math_tells_steps_apart_and_leaves_out_problems_with_missing_ones() -> None:
+def test_we_math_leaves_out_problems_with_missing_steps() -> None:
     rows = [
         *problem("a", (True, False), True),
         *problem("b", (True, True, True), False),
@@ -65,14 +65,14 @@ def test_we_math_tells_steps_apart_and_leaves_out_problems_with_missing_ones() -
     assert own_figures("we-math", rows[-2:]) == {"problems": 0}
 
 
-def test_dynamaths_worst_case_counts_seed_questions_that_are_right_in_all_ten_variants() -> None:
+def test_dynamaths_worst_case_needs_all_ten_variants() -> None:
     rows = [row(not (seed == "b" and variant == 7), f"seed={seed}") for seed in "ab" for variant in range(10)]
     assert own_figures("dynamath", rows) == {
         "average": 95, "worst case": 50, "seed questions": 2, "fewest variants": 10,
     }  # fmt: skip
 
 
-def test_hallusionbench_asks_for_whole_figures_and_whole_questions() -> None:
+def test_hallusionbench_counts_whole_figures_and_questions() -> None:
     rows = [
         row(right, f"figure=VD/ocr/0/{figure}", f"question=VD/ocr/0/{question}")
         for (figure, question), right in zip(
@@ -86,17 +86,17 @@ def test_hallusionbench_asks_for_whole_figures_and_whole_questions() -> None:
 @pytest.mark.parametrize(("metric", "attribute", "mean"), [
     ("mathverse", "version", "mean of versions"), ("mmmu-pro", "setting", "mean of settings"),
 ])  # fmt: skip
-def test_parts_of_a_benchmark_count_alike_whatever_their_size(metric: Metric, attribute: str, mean: str) -> None:
+def test_the_mean_weighs_all_parts_equally(metric: Metric, attribute: str, mean: str) -> None:
     rows = [row(True, f"{attribute}=a")] * 3 + [row(False, f"{attribute}=b")]
     assert own_figures(metric, rows) == {"a": 100, "b": 0, mean: 50}
 
 
-def test_each_run_of_samples_has_its_own_worst_case_and_they_are_averaged() -> None:
+def test_worst_cases_are_averaged_over_the_samples() -> None:
     rows = [row(True, "seed=a", correct=(True, False)), row(True, "seed=a", correct=(True, True))]
     assert own_means("dynamath", rows) == {
         "average": 75, "worst case": 50, "seed questions": 1, "fewest variants": 2,
     }  # fmt: skip
 
 
-def test_plain_accuracy_has_nothing_beside_it() -> None:
+def test_accuracy_has_no_further_figures() -> None:
     assert own_figures("accuracy", [row(True)]) == {} == own_means("accuracy", [row(True, correct=(True,))])

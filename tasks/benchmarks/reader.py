@@ -1,0 +1,213 @@
+"""From a table's rows to benchmark items, by the benchmark's definition."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tasks.benchmarks.choices import (
+    Options,
+    option_letters,
+    options_in_cell,
+    options_in_columns,
+    options_in_text,
+    parse_literal,
+)
+from tasks.benchmarks.definition import Columns, Definition
+from tasks.benchmarks.item import AnswerFormat, BenchmarkItem
+from tasks.benchmarks.pictures import NoPicture, encoded_pictures, side_by_side
+from tasks.benchmarks.rows import TableRow
+from tasks.records import AnswerKind
+from tasks.records.picture import Picture
+from tasks.settings.errors import UserError
+
+LETTERS_ONLY: Options = dict.fromkeys("ABCDEFGHIJ", "")
+"""Options whose texts only the picture shows."""
+ANSWER_INSTRUCTIONS: Mapping[AnswerFormat, str] = {
+    "letter": "Answer with the letter of the right option.",
+    "letters": "Answer with the letters of all right options.",
+    "yes or no": "Answer yes or no.",
+}
+YES_OR_NO = {"1": "yes", "0": "no", "yes": "yes", "no": "no", "true": "yes", "false": "no"}
+
+
+class ItemReader:
+    """Reads rows of one file or folder as items."""
+
+    def __init__(self, definition: Definition, path: Path) -> None:
+        self.definition = definition
+        self.path = path
+        self.folder = path.parent if path.is_file() else path
+
+    def keeps(self, row: TableRow) -> bool:
+        """Whether the row belongs to the part of the data set that is scored."""
+        conditions = self.definition.keep_rows.items()
+        return all(column not in row or str(row[column]) in values for column, values in conditions)
+
+    def item(self, row: TableRow, number: int) -> BenchmarkItem | None:
+        """The row as an item; None if it has no picture."""
+        definition = self.definition
+        id = self.text(row, definition.id) or str(number)
+        row = {**row, **self.columns_in_id(id)}
+        where = f"{self.path}, index {id}"
+        if (picture := self.picture(row, where)) is None:
+            return None
+        question, given = self.question(row, where), self.given_options(row)
+        options = given or options_in_text(question)
+        target, answer_format = self.target(row, given, options, where)
+        if answer_format in ("letter", "letters") and not options:
+            options = LETTERS_ONLY
+        return BenchmarkItem(
+            id=id,
+            domain=self.category(row),
+            question=self.prompt(row, question, options, answer_format),
+            kind=answer_kind(target) if answer_format == "open" else "short_answer",
+            target=target,
+            picture=Picture(f"{self.path.stem}/{id}", picture),
+            answer_format=answer_format,
+            options=tuple(options.items()) if answer_format in ("letter", "letters") else (),
+            alternatives=self.alternatives(row) if answer_format == "open" else (),
+            tolerance=definition.tolerance,
+            cluster=self.text(row, definition.cluster) or None,
+            attributes=tuple(f"{name}={self.text(row, columns)}" for name, columns in definition.attributes.items()),
+        )
+
+    def category(self, row: TableRow) -> str:
+        """The row's category or categories; without any, the file's name."""
+        category = parse_literal(self.text(row, self.definition.category))
+        return ", ".join(map(str, category)) if isinstance(category, list) else str(category) or self.path.stem
+
+    def columns_in_id(self, id: str) -> dict[str, str]:
+        """Columns that the id encodes."""
+        match = re.search(self.definition.id_pattern, id) if self.definition.id_pattern else None
+        return {} if match is None else match.groupdict()
+
+    def picture(self, row: TableRow, where: str) -> bytes | None:
+        """All pictures of the row as one; None if it has none.
+
+        A column may hold a bare file name where another column holds the picture (`image` and `decoded_image` of
+        MathVista), so a bad column is an error only if no other column has a picture.
+        """
+        columns = [names for column in self.definition.images if (names := _matching(row, column))]
+        problem = "" if columns else f"no column {' or '.join(self.definition.images)}"
+        for names in columns:
+            try:
+                pictures = [data for name in names for data in encoded_pictures(row[name], self.folder)]
+            except NoPicture as error:
+                problem = problem or f"in its column `{names[0]}` {error}"
+                continue
+            if pictures:
+                return side_by_side(pictures)
+        if problem:
+            raise UserError(f"{where} has no picture, but {problem}.")
+        return None
+
+    def question(self, row: TableRow, where: str) -> str:
+        """The question. Its text may list the options."""
+        question = self.text(row, self.definition.question) or self.definition.default_question
+        if not question:
+            raise UserError(f"{where} has no question ({', '.join(self.definition.question)}).")
+        return question
+
+    def given_options(self, row: TableRow) -> Options:
+        """Options that have columns of their own."""
+        return options_in_columns(row) or options_in_cell(self.cell(row, self.definition.options))
+
+    def target(self, row: TableRow, given: Options, options: Options, where: str) -> tuple[str, AnswerFormat]:
+        """The right answer and its format.
+
+        An open question may list what looks like options, but then its answer is no letter.
+        """
+        answer, answer_format = self.text(row, self.definition.answer), self.definition.answer_format
+        if not answer:
+            raise UserError(f"{where} has no answer ({', '.join(self.definition.answer)}).")
+        if answer_format == "yes or no" or (answer_format is None and not given and answer.lower() in ("yes", "no")):
+            return YES_OR_NO.get(answer.lower(), answer), "yes or no"
+        if answer_format == "letters" and option_letters(answer):
+            return option_letters(answer), "letters"
+        letter = self.text(row, self.definition.answer_letter) or _option_letter(
+            answer, given, text_first=bool(self.definition.answer_letter)
+        )
+        if letter or answer in (options or LETTERS_ONLY):
+            return letter or answer, "letter"
+        if given:
+            raise UserError(f"{where}: the answer {answer!r} is none of its options {', '.join(given)}.")
+        return answer, "open"
+
+    def prompt(self, row: TableRow, question: str, options: Options, answer_format: AnswerFormat) -> str:
+        """The question with its hint, its options and the answer instruction, in VLMEvalKit's words."""
+        hint = self.text(row, ("hint",))
+        instruction = self.definition.instructions.get(self.text(row, ("answer_type",)), "")
+        in_picture = not self.text(row, self.definition.question)
+        listed = not in_picture and any(options.values()) and options != options_in_text(question)
+        listed = listed and answer_format != "open"
+        lines = [f"Hint: {hint}"] if hint else []
+        lines += [f"Question: {question}" if hint or listed else question]
+        lines += ["Options:", *(f"{letter}. {text}" for letter, text in options.items())] if listed else []
+        lines += [ANSWER_INSTRUCTIONS[answer_format]] if answer_format in ANSWER_INSTRUCTIONS else []
+        return "\n".join([*lines, *([instruction] if instruction else [])])
+
+    def alternatives(self, row: TableRow) -> tuple[str, ...]:
+        """Several right answers to an open question, which MMMU writes as a list."""
+        answers = parse_literal(self.text(row, self.definition.answer))
+        return tuple(map(str, answers)) if isinstance(answers, list) else ()
+
+    def text(self, row: TableRow, columns: Columns) -> str:
+        """The first filled cell of the columns, as text; empty if all are empty."""
+        return _text(self.cell(row, columns))
+
+    def cell(self, row: TableRow, columns: Columns) -> Any:
+        """The first filled cell of the columns; None if all are empty."""
+        return next((value for column in columns if _text(value := _look_up(row, column))), None)
+
+
+def _look_up(row: TableRow, column: str) -> Any:
+    """The value of `column`, `outer.inner` or `one+other` (see `definition`)."""
+    if column in row:
+        return row[column]
+    if "+" in column:
+        parts = [_text(_look_up(row, part)) for part in column.split("+")]
+        return "/".join(parts) if all(parts) else None
+    outer, dot, inner = column.partition(".")
+    if not dot:
+        return None
+    value = row.get(outer)
+    mapping = parse_literal(value) if isinstance(value, str) else value
+    return mapping.get(inner) if isinstance(mapping, Mapping) else None
+
+
+def _text(value: object) -> str:
+    """A cell as text: empty for None and NaN; whole numbers without `.0`."""
+    if value is None or value != value:
+        return ""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value).strip()
+
+
+def _matching(row: TableRow, pattern: str) -> Sequence[str]:
+    """The row's columns that match a name with at most one `*`, sorted by the number in place of the `*`."""
+    if "*" not in pattern:
+        return [pattern] if pattern in row else []
+    expression = re.compile(re.escape(pattern).replace(r"\*", r"(\d+)"))
+    numbered = [(int(match[1]), name) for name in row if (match := expression.fullmatch(name))]
+    return [name for _, name in sorted(numbered)]
+
+
+def _option_letter(answer: str, options: Options, text_first: bool) -> str:
+    """The letter of the option that an answer names, by letter or by text; empty if it names none.
+
+    `text_first`: an answer that is one option's letter and another option's text is read as the text.
+    """
+    letters = option_letters(answer)
+    by_name = letters if letters in options else ""
+    same_text = [letter for letter, text in options.items() if text == answer]
+    by_text = same_text[0] if len(same_text) == 1 else ""
+    return (by_text or by_name) if text_first else (by_name or by_text)
+
+
+def answer_kind(answer: str) -> AnswerKind:
+    """Whether an open question asks for a number."""
+    return "numeric_value" if re.fullmatch(r"\s*[-+]?[\d.,]+\s*", answer) else "short_answer"
