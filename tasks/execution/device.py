@@ -1,12 +1,12 @@
-"""Which device `auto` stands for."""
+"""Which device the setting `auto` means."""
 
 from __future__ import annotations
 
 
-def device_of(wanted: str) -> str:
-    """`auto` takes a GPU where there is one, else the CPU; whatever else was wanted is that."""
+def device_of(setting: str) -> str:
+    """`auto` is a GPU where there is one, else the CPU; any other setting is the device itself."""
     import torch
 
-    if wanted != "auto":
-        return wanted
+    if setting != "auto":
+        return setting
     return "cuda" if torch.cuda.is_available() else "cpu"

@@ -1,10 +1,10 @@
-"""What a round would do, without doing it: every stage says whether it would be reused or played, and why.
+"""Dry runs: every stage reports whether it would run or be reused, and why; nothing runs.
 
     with dry_run() as planned:
-        play_round.fn(...)
+        play_round(...)
 
-Inside, a stage that would be played hands on an artifact that is only planned: it has a fingerprint, so the stages
-after it can be told, but nothing to read. What reads it all the same ends the forecast with `NotYetComputed`.
+Inside, a stage that would run returns a planned artifact: it has a fingerprint, so later stages can be planned, but no
+contents. Reading the contents raises `NotYetComputed` and so ends the dry run.
 """
 
 from __future__ import annotations
@@ -30,73 +30,75 @@ R = TypeVar("R", bound=Row)
 
 
 class NotYetComputed(UserError):
-    """What a planned stage will make was asked for."""
+    """The contents of a planned artifact were read."""
 
 
 @dataclass(frozen=True)
 class PlannedArtifact(Artifact[R]):
-    """What a stage would make."""
+    """The artifact that a stage would make: a fingerprint without contents."""
 
     @property
     def content_id(self) -> str:
         return f"{ARTIFACT}{self.fingerprint}@planned"
 
     def table(self) -> pa.Table:
-        raise NotYetComputed(self._told)
+        raise self._not_yet_computed()
 
     def folder(self, name: str) -> Path:
-        raise NotYetComputed(self._told)
+        raise self._not_yet_computed()
 
     def file(self, name: str) -> Path:
-        raise NotYetComputed(self._told)
+        raise self._not_yet_computed()
 
-    @property
-    def _told(self) -> str:
-        return f"what follows depends on what {self.manifest.stage} makes"
+    def _not_yet_computed(self) -> NotYetComputed:
+        return NotYetComputed(f"depends on the output of {self.manifest.stage}, which has not run")
 
 
 @dataclass(frozen=True)
 class PlannedStage:
-    """What would become of one stage."""
+    """Whether one stage would run or be reused."""
 
     place: str
     stage: str
-    played: bool
+    will_run: bool
     why: str
 
 
 @dataclass
 class DryRun:
-    """What has been told so far."""
+    """The stages planned so far."""
 
     force: tuple[str, str] | None = None
-    """A place, and the stage from which on it shall be played in any case."""
+    """A place, and the first of its stages that shall run in any case."""
     stages: list[PlannedStage] = field(default_factory=list)
     _planned: dict[str, str] = field(default_factory=dict)
-    """Stages by the fingerprints of what they would make."""
+    """Names of stages that would run, by the content id of their planned artifact."""
 
-    def reused(self, place: Place, artifact: Artifact[Any]) -> bool:
-        """Note that a stage would be reused; False where it is forced."""
+    def add_reuse(self, place: Place, artifact: Artifact[Any]) -> bool:
+        """Note that a stage would be reused; False where it is forced to run."""
         if self._is_forced(place, artifact.manifest.stage):
             return False
-        self.stages.append(PlannedStage(place.prefix, artifact.manifest.stage, False, "nothing changed"))
+        self.stages.append(PlannedStage(place.prefix, artifact.manifest.stage, False, "unchanged"))
         return True
 
-    def played(
+    def add_run(
         self, place: Place, stage: str, row_type: type[R], fingerprinted: dict[str, JsonValue], reasons: list[str]
     ) -> PlannedArtifact[R]:
-        """Note that a stage would be played; `reasons` why what is there cannot be reused."""
-        waits = [self._planned[text] for _, text in artifacts_in(fingerprinted) if text in self._planned]
-        forced = ["--force-from"] if self._is_forced(place, stage) else []
-        told = list(forced or reasons or ["nothing complete is there"])
-        if waits:
-            told.append(f"after {', '.join(dict.fromkeys(waits))}")
-        if reasons and not forced and all(reason.endswith(SAME_SETTINGS) for reason in reasons):
-            told.append("reused after all if that comes out as before")
-        self.stages.append(PlannedStage(place.prefix, stage, True, "; ".join(told)))
+        """Note that a stage would run; `reasons` why its complete artifact cannot be reused."""
+        why = self._why(self._is_forced(place, stage), fingerprinted, reasons)
+        self.stages.append(PlannedStage(place.prefix, stage, True, "; ".join(why)))
         planned = PlannedArtifact(place.uri(stage), row_type, _manifest(stage, row_type, fingerprinted))
         self._planned[planned.content_id] = stage
         return planned
+
+    def _why(self, forced: bool, fingerprinted: dict[str, JsonValue], reasons: list[str]) -> list[str]:
+        earlier = [self._planned[text] for _, text in artifacts_in(fingerprinted) if text in self._planned]
+        why = ["--force-from"] if forced else list(reasons or ["no complete artifact"])
+        if earlier:
+            why.append(f"after {', '.join(dict.fromkeys(earlier))}")
+        if reasons and not forced and all(reason.endswith(SAME_SETTINGS) for reason in reasons):
+            why.append("reused if that input comes out unchanged")
+        return why
 
     def _is_forced(self, place: Place, stage: str) -> bool:
         return (
@@ -106,21 +108,21 @@ class DryRun:
         )
 
 
-_current: ContextVar[DryRun | None] = ContextVar("forecast", default=None)
+_current: ContextVar[DryRun | None] = ContextVar("dry_run", default=None)
 
 
 def current_dry_run() -> DryRun | None:
-    """The forecast under way, if stages shall only be told."""
+    """The dry run that calls happen in, if any."""
     return _current.get()
 
 
 @contextmanager
 def dry_run(force: tuple[str, str] | None = None) -> Iterator[DryRun]:
-    """Stages that are called inside are told, not played."""
-    told = DryRun(force)
-    token = _current.set(told)
+    """Stages that are called inside the `with` are planned and do not run."""
+    planned = DryRun(force)
+    token = _current.set(planned)
     try:
-        yield told
+        yield planned
     finally:
         _current.reset(token)
 

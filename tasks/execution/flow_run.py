@@ -1,4 +1,4 @@
-"""The process of a deployment's run: what it starts ends with it, and what an earlier one left is put right."""
+"""The process of a deployment's flow run: its child processes end with it, and it can wait for an approval."""
 
 from __future__ import annotations
 
@@ -11,41 +11,44 @@ from prefect.flow_runs import suspend_flow_run
 from prefect.runtime import deployment, flow_run
 from prefect.states import Crashed
 
-from tasks.execution.processes import lead_a_group
+from tasks.execution.processes import lead_process_group
 from tasks.settings.errors import UserError
 from tasks.store import Place
 
 PATIENCE = timedelta(days=14)
-"""After which a run that nobody approved fails; what it has played stays."""
+"""A run that is not approved for so long fails; its complete stages stay."""
 
 
-def take_charge() -> None:
-    """Called first in a flow. Outside a deployment (a terminal, a test) nothing is done."""
+def own_process_group() -> None:
+    """Own the process group, and mark task runs that an earlier process left running as crashed.
+
+    Called first in a flow. Outside a deployment (a terminal, a test) it does nothing.
+    """
     if deployment.id is None:
         return
-    lead_a_group()
+    lead_process_group()
     if (flow_run.run_count or 1) > 1:
-        _bury()
+        _mark_crashed()
 
 
 def await_approval(place: Place) -> None:
-    """Suspend the run before the round's promotion; its process ends, and Resume plays on from here.
+    """Suspend the run before the round's promotion. Its process ends; Resume starts a new one, which resumes here.
 
-    UserError without a deployment, since nobody would start the run again.
+    UserError outside a deployment, where nothing would start the run again.
     """
     if deployment.id is None:
-        raise UserError("approve needs a deployment's run: start it from the page, or leave approve out.")
+        raise UserError("approve needs a run of a deployment: start the run on the Prefect page, or leave approve out.")
     suspend_flow_run(timeout=int(PATIENCE.total_seconds()), key=place.prefix)
 
 
-def _bury() -> None:
-    """Task runs of this flow run that are Running still were killed with an earlier process: Prefect never says so."""
-    mine, running = {"any_": [flow_run.id]}, {"type": {"any_": [StateType.RUNNING]}, "name": None}
+def _mark_crashed() -> None:
+    """Mark this flow run's Running task runs as crashed: they were killed, which Prefect does not notice."""
+    flow_run_id, running = {"any_": [flow_run.id]}, {"type": {"any_": [StateType.RUNNING]}, "name": None}
     with get_client(sync_client=True) as client:
-        found = client.read_task_runs(
-            flow_run_filter=FlowRunFilter(id=FlowRunFilterId.model_validate(mine)),
+        left_running = client.read_task_runs(
+            flow_run_filter=FlowRunFilter(id=FlowRunFilterId.model_validate(flow_run_id)),
             task_run_filter=TaskRunFilter.model_validate({"state": running}),
         )
-        for one in found:
-            client.set_task_run_state(one.id, Crashed(message="its process was ended"), force=True)
-            get_run_logger().info("%s was left running by a process that was ended", one.name)
+        for task_run in left_running:
+            client.set_task_run_state(task_run.id, Crashed(message="its process was killed"), force=True)
+            get_run_logger().info("%s is marked as crashed: its process was killed", task_run.name)

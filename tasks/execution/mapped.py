@@ -1,7 +1,7 @@
-"""The same work on many things, several at a time: in a flow run as mapped tasks, elsewhere one after another.
+"""Mapped work: one function on many inputs; inside a flow run as Prefect tasks, elsewhere one call after another.
 
-Where mapped tasks run is the flow run's task runner's affair: threads of this process, or, with prefect-ray's, any
-machine of a Ray cluster. What the work gives comes back in order, so who collects it need not know.
+The flow's task runner decides where mapped tasks run: in threads of this process, or, with prefect-ray's, on any
+machine of a Ray cluster. Results come back in the order of the inputs.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ R = TypeVar("R")
 
 
 def mapped(work: Callable[..., R], calls: Iterable[tuple[Any, ...]], at_once: int, name: str) -> Iterator[R]:
-    """`work(*call)` for each call, in order. At most `at_once` are under way, so that an error stops the rest.
+    """`work(*call)` for each call, in order. At most `at_once` tasks are submitted at a time: an error stops the rest.
 
-    `work` is a function of a module, so that another process can find it. `name` names the tasks and may use the
-    names of its arguments: `shard {listed.name}`.
+    `work` is a function at the top of a module, so that another process can import it. `name` names the task runs and
+    may use the names of the function's arguments: `shard {listed.name}`.
     """
     if not in_flow_run():
         for call in calls:
             yield work(*call)
         return
     task = _task(work, name)
-    under_way: deque[PrefectFuture[R]] = deque()
+    submitted: deque[PrefectFuture[R]] = deque()
     for call in calls:
-        under_way.append(task.submit(*call))
-        if len(under_way) >= at_once:
-            yield under_way.popleft().result()
-    for future in under_way:
+        submitted.append(task.submit(*call))
+        if len(submitted) >= at_once:
+            yield submitted.popleft().result()
+    for future in submitted:
         yield future.result()
 
 
 def _task(work: Callable[..., R], name: str) -> Any:
-    """Without caching or stored results: what is done already is for the work itself to know."""
+    """A Prefect task without caching or stored results: the work itself knows what is complete."""
     from prefect import task
     from prefect.cache_policies import NO_CACHE
 

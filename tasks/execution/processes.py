@@ -1,8 +1,8 @@
-"""Processes that leave with the one that needs them, however that one ends.
+"""Child processes that end with the process that needs them, however that process ends.
 
-A process that is killed with SIGKILL tidies nothing up. What it started has to notice: a child asks the kernel for a
-signal at its parent's death, or a thread of it waits for that; and a process group has a guard outside it, which ends
-what is left of the group.
+A process killed with SIGKILL cleans up nothing, so what it started has to notice. A child asks the kernel for a signal
+at its parent's death, or a thread of the child waits for the death; a process group has a guard outside the group,
+which kills what is left of it.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ try:
 except ProcessLookupError:
     pass
 """
-"""Asks who its parent is: the end of a pipe does not come while a forked child of the leader holds it open too."""
+"""Polls its parent's id. The end of a pipe would not do: a forked child of the leader keeps the pipe open."""
 
 _guards: list[subprocess.Popen[bytes]] = []
-"""This process's one, once it leads a group."""
+"""The guard of this process's group: one element once this process leads a group."""
 
 
-def leave_with_parent(parent: int, signal_number: int = signal.SIGKILL) -> None:
-    """The kernel sends this process the signal when the thread that started it ends. Linux only; else nothing.
+def exit_with_parent(parent: int, signal_number: int = signal.SIGKILL) -> None:
+    """Let the kernel send this process the signal when the thread that started it ends. Does nothing outside Linux.
 
-    `parent` is the process that started it: it may have ended while Python was starting here.
+    `parent` is the id of the process that started it, which may have ended while Python was starting here.
     """
     if sys.platform != "linux":
         return
@@ -47,10 +47,10 @@ def leave_with_parent(parent: int, signal_number: int = signal.SIGKILL) -> None:
         os.kill(os.getpid(), signal_number)
 
 
-def leave_with_creator() -> None:
-    """End this process of `multiprocessing` at once when the one that asked for it ends, in the middle of its work.
+def exit_with_creator() -> None:
+    """End this `multiprocessing` process at once, even amid its work, when the process that created it ends.
 
-    Under `forkserver` that is not the parent: the server lives as long as any of its children.
+    Under `forkserver` the creator is not the parent: the fork server lives as long as any of its children.
     """
     creator = multiprocessing.parent_process()
     if creator is not None:
@@ -62,10 +62,10 @@ def _end_after(sentinel: int) -> None:
     os._exit(1)
 
 
-def lead_a_group() -> None:
-    """A process group of this process's own, which ends with it: engine workers, and whatever a library starts.
+def lead_process_group() -> None:
+    """Make this process the leader of its own group, which ends with it: engine workers, and what libraries start.
 
-    A terminal's Ctrl-C does not come here any more, so this is for processes that somebody else looks after.
+    A terminal's Ctrl-C no longer reaches the group, so this is for processes that a Prefect worker supervises.
     """
     if os.getpgrp() != os.getpid():
         os.setpgid(0, 0)
@@ -74,25 +74,25 @@ def lead_a_group() -> None:
         _guards.append(subprocess.Popen(arguments, stdin=subprocess.DEVNULL, start_new_session=True))
 
 
-def adopt() -> None:
-    """Processes below this one that lose their parent become its own children, so that it finds them. Linux only."""
+def become_subreaper() -> None:
+    """Descendants that lose their parent become children of this process, so that it finds them. Linux only."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def reap_but(mine: Set[int]) -> None:
-    """Let go of adopted processes that have ended; those that are waited for elsewhere are `mine`."""
+def reap_others(own: Set[int]) -> None:
+    """Reap ended children except `own`, which other code waits for."""
     while ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
-        if ended.si_pid in mine:
+        if ended.si_pid in own:
             return
         os.waitpid(ended.si_pid, 0)
 
 
-def bound(command: list[str]) -> list[str]:
-    """The command line under which `command` gets SIGTERM when this process, which starts it, ends."""
+def child_command(command: list[str]) -> list[str]:
+    """The command line that runs `command` and sends it SIGTERM when this process ends."""
     return [sys.executable, "-m", "tasks.execution.processes", str(os.getpid()), *command]
 
 
 if __name__ == "__main__":
-    leave_with_parent(int(sys.argv[1]), signal.SIGTERM)
+    exit_with_parent(int(sys.argv[1]), signal.SIGTERM)
     os.execvp(sys.argv[2], sys.argv[2:])

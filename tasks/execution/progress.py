@@ -1,11 +1,11 @@
-"""How far the work is. The work says it with `track`; whoever runs the work decides with `listen` who is told.
+"""Progress reporting. Long work calls `track`; the caller decides with `listen` where the updates go.
 
     with track(len(requests), "answers") as progress:
         for batch in batches:
             ...
             progress.advance(len(batch), reward=0.41)
 
-Without a listener, a line goes to the log at most every ten seconds.
+Without a listener, the log gets a line at most every ten seconds.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ from typing import Protocol
 
 @dataclass(frozen=True)
 class Snapshot:
-    """How far one tracked piece of work is."""
+    """The progress of one tracked piece of work."""
 
     key: int
     """The same for all snapshots of one `track`."""
     path: tuple[str, ...]
-    """What is being done, outermost first: `("6-filter", "answers")`."""
+    """Names of the nested pieces of work, outermost first: `("6-filter", "answers")`."""
     done: int
     total: int | None
-    """None where nobody can know beforehand."""
+    """None where it is unknown beforehand."""
     figures: Mapping[str, float]
-    """The latest of each figure: reward, loss ..."""
+    """The latest value of each figure: reward, loss, ..."""
     seconds: float
     """Since the start."""
     finished: bool = False
 
     @property
     def left(self) -> float | None:
-        """Seconds left at the mean pace so far; None while unknown."""
+        """Seconds left at the mean speed so far; None while unknown."""
         if self.total is None or self.done == 0:
             return None
         return self.seconds / self.done * max(0, self.total - self.done)
@@ -50,13 +50,13 @@ Listener = Callable[[Snapshot], None]
 
 
 class Log(Protocol):
-    """A logger, or Prefect's adapter of one."""
+    """A logger, or Prefect's logger adapter."""
 
     def info(self, msg: str, *args: object) -> None: ...
 
 
 class LogLines:
-    """A listener that writes a line at most every `every` seconds, the first not before."""
+    """A listener that logs a line at most every `every` seconds, the first after `every` seconds."""
 
     def __init__(self, log: Log, every: float = 10.0) -> None:
         self._log, self._every = log, every
@@ -69,7 +69,7 @@ class LogLines:
 
 
 class Progress:
-    """Counts what is done. May be advanced from several threads."""
+    """Counts what is done. Several threads may call it."""
 
     def __init__(self, path: tuple[str, ...], total: int | None, listener: Listener) -> None:
         self._path, self._total, self._listener = path, total, listener
@@ -77,14 +77,14 @@ class Progress:
         self._done, self._figures = 0, dict[str, float]()
 
     def advance(self, n: int = 1, **figures: float) -> None:
-        """`n` more are done; `figures` are the latest values worth showing."""
+        """Report that `n` more are done; `figures` are the latest values worth showing."""
         with self._lock:
             self._done += n
             self._figures |= figures
-            self.tell()
+            self.report()
 
-    def tell(self, finished: bool = False) -> None:
-        """Tell the listener how far the work is."""
+    def report(self, finished: bool = False) -> None:
+        """Send a snapshot to the listener."""
         seconds = time.monotonic() - self._started
         snapshot = Snapshot(self._key, self._path, self._done, self._total, dict(self._figures), seconds, finished)
         self._listener(snapshot)
@@ -92,21 +92,21 @@ class Progress:
 
 @contextmanager
 def track(total: int | None, what: str) -> Iterator[Progress]:
-    """Tell the listener about a piece of work, from its start to its end, also when it fails."""
+    """Report a piece of work to the listener, from its start to its end, also when it fails."""
     path = (*_path.get(), what)
     token = _path.set(path)
     progress = Progress(path, total, _listener.get() or _default)
-    progress.tell()
+    progress.report()
     try:
         yield progress
     finally:
-        progress.tell(finished=True)
+        progress.report(finished=True)
         _path.reset(token)
 
 
 @contextmanager
 def listen(listener: Listener) -> Iterator[None]:
-    """Tell `listener` of all work tracked inside this block."""
+    """Send snapshots of all work tracked inside this block to `listener`."""
     token = _listener.set(listener)
     try:
         yield
@@ -115,7 +115,7 @@ def listen(listener: Listener) -> Iterator[None]:
 
 
 def listening() -> bool:
-    """Whether somebody listens already."""
+    """Whether a listener is set."""
     return _listener.get() is not None
 
 

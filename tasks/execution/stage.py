@@ -1,9 +1,9 @@
-"""The one way a stage runs: found complete and reused, or played and committed.
+"""How a stage runs: its complete artifact is reused, or the work runs and is committed.
 
 `@stage` turns a function that returns an `Output` into one that returns an `Artifact`. Inside a flow run it is a
 Prefect task; elsewhere (a test, a notebook) a plain call that starts no server. Prefect's retries, the Retry button and
-a restart after `kill -9` all come through here, and the store's manifest alone decides whether the work is done:
-Prefect's own result cache takes any read error for a miss, so it stays off.
+a restart after `kill -9` all take this path, and only the store's manifest decides whether a stage is complete.
+Prefect's own result cache stays off: it takes any read error for a miss.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ P = ParamSpec("P")
 R = TypeVar("R", bound=Row)
 
 PAUSES = [10.0, 60.0]
-"""Seconds before a stage is tried again whose error may pass by itself."""
+"""Seconds before the first and the second retry of a stage that failed with a transient error."""
 GPU = "gpu"
-"""The server's limit on stages that use the GPU."""
+"""Name of the Prefect server's concurrency limit on stages that use the GPU."""
 GPU_LEASE = 60.0
-"""Seconds after which the server gives a slot back whose holder is silent, since it was killed."""
+"""Seconds after which the server frees the slot of a process that was killed."""
 
 _workspace: ContextVar[Path] = ContextVar("workspace")
 _partial_results: ContextVar[PartialResults | None] = ContextVar("partial_results", default=None)
@@ -50,26 +50,26 @@ _partial_results: ContextVar[PartialResults | None] = ContextVar("partial_result
 def stage(
     name: str, row_type: type[R], version: int = 1, gpu: bool = False
 ) -> Callable[[Callable[P, Output[R]]], Stage[P, R]]:
-    """Declare a stage. Raise `version` when its work changes so that older artifacts must not be reused.
+    """Declare a stage. Raise `version` when the work changes so that older artifacts must not be reused.
 
-    With `gpu` its work runs on the GPU where there is one, and waits until no other run's stage does.
+    With `gpu` the work uses the GPU where there is one, and waits until no other run's stage uses it.
     """
     return lambda work: Stage(work, name, row_type, version, gpu)
 
 
 def workspace() -> Path:
-    """The temporary folder of the stage that is being played; removed once its output is committed."""
+    """The temporary folder of the running stage; removed once its output is committed."""
     return _workspace.get()
 
 
 def partial_results() -> PartialResults | None:
-    """Where the stage that is being played keeps what it has so far; None outside a stage."""
+    """The partial results of the running stage; None outside a stage."""
     return _partial_results.get()
 
 
 @dataclass(frozen=True)
 class StageResult(Generic[R]):
-    """A stage's artifact, and whether it was there already."""
+    """A stage's artifact, and whether it was reused."""
 
     artifact: Artifact[R]
     reused: bool
@@ -77,16 +77,16 @@ class StageResult(Generic[R]):
 
 @dataclass(frozen=True)
 class ExistingArtifact(Generic[R]):
-    """What lies where a stage would put its artifact."""
+    """The complete artifact at a stage's place."""
 
     artifact: Artifact[R] | None
-    """The one to reuse."""
+    """The artifact to reuse; None where there is none, or it cannot be reused."""
     reasons: list[str]
-    """Why one that is there cannot be reused."""
+    """Why the complete artifact cannot be reused."""
 
 
 class Stage(Generic[P, R]):
-    """A stage that can be called. `work` is the bare function."""
+    """A callable stage. `work` is the undecorated function."""
 
     def __init__(
         self, work: Callable[P, Output[R]], name: str, row_type: type[R], version: int, gpu: bool = False
@@ -101,24 +101,26 @@ class Stage(Generic[P, R]):
         functools.update_wrapper(self, work)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Artifact[R]:
-        """Play or reuse, as a task of the current flow run if there is one."""
+        """Run or reuse the stage, as a task of the current flow run if there is one."""
         if not in_flow_run():
-            return self.play(*args, **kwargs).artifact
-        state: Any = self.task(*args, **kwargs)  # called directly, a task hands on the state that it returned
+            return self.run_or_reuse(*args, **kwargs).artifact
+        state: Any = self.task(
+            *args, **kwargs
+        )  # a task that is called directly returns the state that its function returned
         artifact: Artifact[R] = state.data.result
         return artifact
 
     @functools.cached_property
     def task(self) -> Task[P, Any]:
-        """The Prefect task, named after the stage and its place; tried again only after what passes by itself.
+        """The Prefect task, named after the stage and its place. Only transient errors are retried.
 
-        Built at the first use, since Prefect takes seconds to import.
+        Built at the first use, because Prefect takes seconds to import.
         """
         from prefect import task
         from prefect.cache_policies import NO_CACHE
 
         def run(*args: P.args, **kwargs: P.kwargs) -> Any:
-            return _as_state(self.play(*args, **kwargs))
+            return _as_state(self.run_or_reuse(*args, **kwargs))
 
         run_name: Any = self._run_name
         decorate = task(
@@ -128,17 +130,17 @@ class Stage(Generic[P, R]):
             persist_result=False,
             retries=len(PAUSES),
             retry_delay_seconds=PAUSES,
-            retry_condition_fn=_may_pass,
+            retry_condition_fn=_failed_transiently,
         )
         return decorate(functools.wraps(self.work)(run))
 
     def _run_name(self, parameters: dict[str, Any]) -> str:
-        """`round-003/6-filter`: what a person sees of the stage's address."""
+        """The task run's name in the UI: `round-003/6-filter`."""
         (place,) = [value for value in parameters.values() if isinstance(value, Place)]
         return f"{place.prefix.rpartition('/')[2]}/{place.folder(self.name)}"
 
-    def play(self, *args: P.args, **kwargs: P.kwargs) -> StageResult[R]:
-        """Reuse the complete artifact of this fingerprint, else do the work and commit it under the place's lease."""
+    def run_or_reuse(self, *args: P.args, **kwargs: P.kwargs) -> StageResult[R]:
+        """Reuse the complete artifact of this fingerprint, else run the work and commit it under the place's lease."""
         place, fingerprinted = self._bound(*args, **kwargs)
         existing = self._existing(place, fingerprinted)
         if dry_run := current_dry_run():
@@ -146,7 +148,7 @@ class Stage(Generic[P, R]):
         if existing.artifact:
             return self._reused(existing.artifact)
         with place.hold(wait=True):
-            existing = self._existing(place, fingerprinted)  # again: the lease's last holder may have completed it
+            existing = self._existing(place, fingerprinted)  # again: the lease's last owner may have completed it
             if existing.artifact:
                 return self._reused(existing.artifact)
             if existing.reasons:
@@ -155,23 +157,23 @@ class Stage(Generic[P, R]):
 
     def _run(self, place: Place, fingerprinted: dict[str, JsonValue], work: Callable[[], Output[R]]) -> StageResult[R]:
         name, kept = place.folder(self.name), place.partial_results(self.name, fingerprinted)
-        with _turn_on_gpu() if self.gpu else nullcontext(), _working(name, kept):
+        with _gpu_slot() if self.gpu else nullcontext(), _working(name, kept):
             started, retries_before = time.monotonic(), retry_count()
             output = work()
             seconds = time.monotonic() - started
             artifact = place.commit(self.name, self.row_type, output, fingerprinted, seconds)
             kept.clear()
         _log().info("%s: %d rows in %.1f s at %s", name, artifact.rows, seconds, artifact.uri)
-        if again := retry_count() - retries_before:
-            _log().warning("%s: %d requests to the store were repeated", name, again)
+        if retries := retry_count() - retries_before:
+            _log().warning("%s: %d requests to the store were retried", name, retries)
         return StageResult(artifact, reused=False)
 
     def _planned(
         self, dry_run: DryRun, place: Place, fingerprinted: dict[str, JsonValue], existing: ExistingArtifact[R]
     ) -> StageResult[R]:
-        if existing.artifact and dry_run.reused(place, existing.artifact):
+        if existing.artifact and dry_run.add_reuse(place, existing.artifact):
             return StageResult(existing.artifact, reused=True)
-        planned = dry_run.played(place, place.folder(self.name), self.row_type, fingerprinted, existing.reasons)
+        planned = dry_run.add_run(place, place.folder(self.name), self.row_type, fingerprinted, existing.reasons)
         return StageResult(planned, reused=False)
 
     def _reused(self, artifact: Artifact[R]) -> StageResult[R]:
@@ -179,7 +181,7 @@ class Stage(Generic[P, R]):
         return StageResult(artifact, reused=True)
 
     def is_complete(self, *args: P.args, **kwargs: P.kwargs) -> bool:
-        """Whether this very call is done already, so that it would be reused."""
+        """Whether a call with these arguments would be reused."""
         return self._existing(*self._bound(*args, **kwargs)).artifact is not None
 
     def fingerprinted(self, *args: P.args, **kwargs: P.kwargs) -> dict[str, JsonValue]:
@@ -212,7 +214,9 @@ class Stage(Generic[P, R]):
         if manifest is None:
             return ExistingArtifact(None, [])
         if manifest.version != self.version:
-            return ExistingArtifact(None, [f"version {manifest.version} of the stage made it, this is {self.version}"])
+            return ExistingArtifact(
+                None, [f"made by version {manifest.version} of the stage, now version {self.version}"]
+            )
         if manifest.fingerprint != digest(fingerprinted):
             return ExistingArtifact(None, differences(manifest.fingerprinted, fingerprinted))
         try:
@@ -225,25 +229,27 @@ def _fingerprinted_parameters(work: Callable[..., Any]) -> list[str]:
     hints = get_type_hints(work, include_extras=True)
     names = [name for name in inspect.signature(work).parameters if not marks_not_fingerprinted(hints[name])]
     if taken := {"stage", "version", "columns"}.intersection(names):
-        raise TypeError(f"{work.__qualname__}: rename {', '.join(sorted(taken))}: a fingerprint has such a field")
+        raise TypeError(
+            f"{work.__qualname__}: rename {', '.join(sorted(taken))}: the fingerprint has a field of that name"
+        )
     return names
 
 
 @contextmanager
 def _working(name: str, kept: PartialResults) -> Iterator[None]:
-    """A temporary folder, the partial results and a progress line for the time of the work."""
+    """The workspace, the partial results and a progress line for the time of the work."""
     with tempfile.TemporaryDirectory(prefix=f"{name}-") as folder, _progress_in_log(), track(None, name):
-        workspace, partial = _workspace.set(Path(folder)), _partial_results.set(kept)
+        old_workspace, old_partial_results = _workspace.set(Path(folder)), _partial_results.set(kept)
         try:
             yield
         finally:
-            _workspace.reset(workspace)
-            _partial_results.reset(partial)
+            _workspace.reset(old_workspace)
+            _partial_results.reset(old_partial_results)
 
 
 @contextmanager
 def _progress_in_log() -> Iterator[None]:
-    """Unless somebody shows the progress already, it goes where the stage's log goes."""
+    """Progress goes to the stage's log, unless the caller has set a listener."""
     if listening():
         yield
     else:
@@ -252,8 +258,8 @@ def _progress_in_log() -> Iterator[None]:
 
 
 @contextmanager
-def _turn_on_gpu() -> Iterator[None]:
-    """One stage at a time on this server's GPU, in a flow run and where there is one; without a limit no waiting."""
+def _gpu_slot() -> Iterator[None]:
+    """Wait for the server's GPU slot: in a flow run, where there is a GPU. Does not wait where the limit is not defined."""
     if not in_flow_run() or not _has_gpu():
         yield
         return
@@ -269,23 +275,23 @@ def _has_gpu() -> bool:
     return torch.cuda.is_available()
 
 
-def _may_pass(task: Any, task_run: Any, state: Any) -> bool:
-    """Whether a stage may do better in a moment: the store or the network was away. Nothing else is tried again."""
+def _failed_transiently(task: Any, task_run: Any, state: Any) -> bool:
+    """Whether a stage failed because the store or the network was unavailable for a moment."""
     error = state.result(raise_on_failure=False)
     return isinstance(error, Exception) and is_transient(error)
 
 
-def _as_state(played: StageResult[R]) -> Any:
-    """A reused stage ends in a state of its own name, so that the UI shows it."""
+def _as_state(result: StageResult[R]) -> Any:
+    """The task's final state; a reused stage ends in a state named `Reused`, so that the UI shows it."""
     from prefect.states import Completed
 
-    if played.reused:
-        return Completed(name="Reused", message=played.artifact.uri, data=played.artifact)
-    return Completed(message=played.artifact.uri, data=played.artifact)
+    if result.reused:
+        return Completed(name="Reused", message=result.artifact.uri, data=result.artifact)
+    return Completed(message=result.artifact.uri, data=result.artifact)
 
 
 def in_flow_run() -> bool:
-    """Whether a Prefect flow is running here. Asking imports nothing."""
+    """Whether a Prefect flow is running here. This does not import Prefect."""
     if "prefect" not in sys.modules:
         return False
     from prefect.context import FlowRunContext
@@ -294,7 +300,7 @@ def in_flow_run() -> bool:
 
 
 def _log() -> Any:
-    """The run's logger inside a Prefect run, so that the UI shows the lines; else the module's."""
+    """The flow run's logger, so that the UI shows the lines; outside a flow run the module's logger."""
     if "prefect" in sys.modules:
         from prefect.exceptions import MissingContextError
         from prefect.logging import get_run_logger

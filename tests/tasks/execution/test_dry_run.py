@@ -46,15 +46,15 @@ def place(tmp_path: Path) -> Place:
     return Place.round(Store(str(tmp_path)), "default", 1)
 
 
-def told(place: Place, config: CountConfig, force: str | None = None) -> list[tuple[str, bool, str]]:
+def plan(place: Place, config: CountConfig, force: str | None = None) -> list[tuple[str, bool, str]]:
     with dry_run((place.prefix, force) if force else None) as planned:
         play(place, config)
-    return [(one.stage, one.played, one.why) for one in planned.stages]
+    return [(one.stage, one.will_run, one.why) for one in planned.stages]
 
 
 def test_a_dry_run_of_nothing_plays_everything_and_makes_nothing(place: Place) -> None:
-    nothing = "nothing complete is there"
-    assert told(place, CountConfig()) == [
+    nothing = "no complete artifact"
+    assert plan(place, CountConfig()) == [
         ("1-count", True, nothing),
         ("2-double", True, f"{nothing}; after 1-count"),
         ("10-add", True, f"{nothing}; after 1-count, 2-double"),
@@ -65,7 +65,7 @@ def test_a_dry_run_of_nothing_plays_everything_and_makes_nothing(place: Place) -
 def test_a_dry_run_of_what_is_complete_reuses_everything(place: Place) -> None:
     play(place, CountConfig())
     entries = place.journal.entries()
-    assert [(name, played) for name, played, _ in told(place, CountConfig())] == [
+    assert [(name, played) for name, played, _ in plan(place, CountConfig())] == [
         ("1-count", False), ("2-double", False), ("10-add", False),
     ]  # fmt: skip
     assert place.journal.entries() == entries
@@ -73,7 +73,7 @@ def test_a_dry_run_of_what_is_complete_reuses_everything(place: Place) -> None:
 
 def test_a_dry_run_names_the_setting_and_the_inputs_that_changed(place: Place) -> None:
     play(place, CountConfig())
-    (first, second, third) = told(place, CountConfig(count=4))
+    (first, second, third) = plan(place, CountConfig(count=4))
     assert first == ("1-count", True, "config.count: 3 -> 4")
     assert second == ("2-double", True, "numbers: other input; after 1-count")
     assert third[1] and third[2].startswith("config.count: 3 -> 4; numbers: ")
@@ -83,14 +83,14 @@ def test_a_changed_setting_of_a_late_stage_leaves_the_earlier_ones(place: Place)
     play(place, CountConfig())
     with dry_run() as planned:
         play(place, CountConfig(), CountConfig(count=9))
-    assert [one.played for one in planned.stages] == [False, False, True]
+    assert [one.will_run for one in planned.stages] == [False, False, True]
     assert planned.stages[-1] == PlannedStage(place.prefix, "10-add", True, "config.count: 3 -> 9")
 
 
 def test_a_forced_stage_and_those_after_it_are_played(place: Place) -> None:
     play(place, CountConfig())
-    assert told(place, CountConfig(), force="2-double") == [
-        ("1-count", False, "nothing changed"),
+    assert plan(place, CountConfig(), force="2-double") == [
+        ("1-count", False, "unchanged"),
         ("2-double", True, "--force-from"),
         ("10-add", True, "--force-from; after 2-double"),
     ]
@@ -103,11 +103,11 @@ def test_after_a_damaged_stage_the_rest_may_be_reused_after_all(place: Place) ->
     with dry_run() as planned:
         double(place, count(place, CountConfig()))
     first, second = planned.stages
-    assert first.played and "bytes instead of" in first.why
-    assert second.played and second.why.endswith("reused after all if that comes out as before")
+    assert first.will_run and "bytes instead of" in first.why
+    assert second.will_run and second.why.endswith("reused if that input comes out unchanged")
     assert "same input, other contents" in second.why
 
 
 def test_what_a_planned_stage_makes_cannot_be_read(place: Place) -> None:
-    with dry_run(), pytest.raises(NotYetComputed, match="depends on what 1-count makes"):
+    with dry_run(), pytest.raises(NotYetComputed, match="depends on the output of 1-count"):
         count(place, CountConfig()).read()

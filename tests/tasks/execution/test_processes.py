@@ -11,8 +11,8 @@ import psutil
 
 LEADER = """
 import subprocess, sys, time
-from tasks.execution.processes import lead_a_group
-lead_a_group()
+from tasks.execution.processes import lead_process_group
+lead_process_group()
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
 print(child.pid, flush=True)
 time.sleep(600)
@@ -20,8 +20,8 @@ time.sleep(600)
 
 FORKER = """
 import os, time
-from tasks.execution.processes import lead_a_group
-lead_a_group()
+from tasks.execution.processes import lead_process_group
+lead_process_group()
 child = os.fork()
 if child:
     print(child, flush=True)
@@ -30,15 +30,15 @@ time.sleep(600)
 
 HASTY = """
 import os, subprocess, sys
-from tasks.execution.processes import bound
-print(subprocess.Popen(bound([sys.executable, "-c", "import time; time.sleep(600)"])).pid, flush=True)
+from tasks.execution.processes import child_command
+print(subprocess.Popen(child_command([sys.executable, "-c", "import time; time.sleep(600)"])).pid, flush=True)
 os.kill(os.getpid(), 9)
 """
 
 PARENT = """
 import subprocess, sys, time
-from tasks.execution.processes import bound
-child = subprocess.Popen(bound([sys.executable, "-c", "print('up', flush=True); import time; time.sleep(600)"]))
+from tasks.execution.processes import child_command
+child = subprocess.Popen(child_command([sys.executable, "-c", "print('up', flush=True); import time; time.sleep(600)"]))
 print(child.pid, flush=True)
 time.sleep(600)
 """
@@ -67,15 +67,15 @@ def gone(pid: int, seconds: float = 10) -> bool:
 
 ADOPTER = """
 import os, subprocess, sys, time
-from tasks.execution.processes import adopt, reap_but
-adopt()
+from tasks.execution.processes import become_subreaper, reap_others
+become_subreaper()
 mine = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
 middle = "import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(1)']).pid)"
 subprocess.run([sys.executable, "-c", middle], check=True)
 print("started", flush=True)
 while True:
     time.sleep(0.05)
-    reap_but({mine.pid})
+    reap_others({mine.pid})
 """
 
 
@@ -144,8 +144,8 @@ if __name__ == "__main__":
 
 def busy() -> None:
     """What an engine worker begins with, and then work without end."""
-    from tasks.execution.processes import leave_with_creator
+    from tasks.execution.processes import exit_with_creator
 
-    leave_with_creator()
+    exit_with_creator()
     while True:
         pass

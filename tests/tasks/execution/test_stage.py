@@ -130,7 +130,7 @@ def test_another_version_of_the_work_plays_the_stage_again(place: Place, caplog:
     count_numbers(place, CountConfig())
     Stage(count_numbers.work, "1-count", Number, version=2)(place, CountConfig())
     assert calls == ["count", "count"]
-    assert "1-count: runs again: version 1 of the stage made it, this is 2" in caplog.messages
+    assert "1-count: runs again: made by version 1 of the stage, now version 2" in caplog.messages
 
 
 def test_other_columns_play_the_stage_again(place: Place, caplog: pytest.LogCaptureFixture) -> None:
