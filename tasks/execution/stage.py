@@ -104,9 +104,7 @@ class Stage(Generic[P, R]):
         """Run or reuse the stage, as a task of the current flow run if there is one."""
         if not in_flow_run():
             return self.run_or_reuse(*args, **kwargs).artifact
-        state: Any = self.task(
-            *args, **kwargs
-        )  # a task that is called directly returns the state that its function returned
+        state: Any = self.task(*args, **kwargs)  # what `run` in `task` returns
         artifact: Artifact[R] = state.data.result
         return artifact
 
@@ -141,7 +139,7 @@ class Stage(Generic[P, R]):
 
     def run_or_reuse(self, *args: P.args, **kwargs: P.kwargs) -> StageResult[R]:
         """Reuse the complete artifact of this fingerprint, else run the work and commit it under the place's lease."""
-        place, fingerprinted = self._bound(*args, **kwargs)
+        place, fingerprinted = self._bind(*args, **kwargs)
         existing = self._existing(place, fingerprinted)
         if dry_run := current_dry_run():
             return self._planned(dry_run, place, fingerprinted, existing)
@@ -182,13 +180,13 @@ class Stage(Generic[P, R]):
 
     def is_complete(self, *args: P.args, **kwargs: P.kwargs) -> bool:
         """Whether a call with these arguments would be reused."""
-        return self._existing(*self._bound(*args, **kwargs)).artifact is not None
+        return self._existing(*self._bind(*args, **kwargs)).artifact is not None
 
     def fingerprinted(self, *args: P.args, **kwargs: P.kwargs) -> dict[str, JsonValue]:
         """What a call would compute: stage, version, columns, arguments without places and `NotFingerprinted` ones."""
-        return self._bound(*args, **kwargs)[1]
+        return self._bind(*args, **kwargs)[1]
 
-    def _bound(self, *args: P.args, **kwargs: P.kwargs) -> tuple[Place, dict[str, JsonValue]]:
+    def _bind(self, *args: P.args, **kwargs: P.kwargs) -> tuple[Place, dict[str, JsonValue]]:
         bound = self._signature.bind(*args, **kwargs)
         bound.apply_defaults()
         (place,) = [value for value in bound.arguments.values() if isinstance(value, Place)]
@@ -214,9 +212,8 @@ class Stage(Generic[P, R]):
         if manifest is None:
             return ExistingArtifact(None, [])
         if manifest.version != self.version:
-            return ExistingArtifact(
-                None, [f"made by version {manifest.version} of the stage, now version {self.version}"]
-            )
+            reason = f"made by version {manifest.version} of the stage, now version {self.version}"
+            return ExistingArtifact(None, [reason])
         if manifest.fingerprint != digest(fingerprinted):
             return ExistingArtifact(None, differences(manifest.fingerprinted, fingerprinted))
         try:
@@ -229,9 +226,7 @@ def _fingerprinted_parameters(work: Callable[..., Any]) -> list[str]:
     hints = get_type_hints(work, include_extras=True)
     names = [name for name in inspect.signature(work).parameters if not marks_not_fingerprinted(hints[name])]
     if taken := {"stage", "version", "columns"}.intersection(names):
-        raise TypeError(
-            f"{work.__qualname__}: rename {', '.join(sorted(taken))}: the fingerprint has a field of that name"
-        )
+        raise TypeError(f"{work.__qualname__}: rename {', '.join(sorted(taken))}: the fingerprint uses that name")
     return names
 
 
@@ -259,7 +254,7 @@ def _progress_in_log() -> Iterator[None]:
 
 @contextmanager
 def _gpu_slot() -> Iterator[None]:
-    """Wait for the server's GPU slot: in a flow run, where there is a GPU. Does not wait where the limit is not defined."""
+    """Wait for the server's GPU slot: in a flow run, where there is a GPU. No waiting where the limit is undefined."""
     if not in_flow_run() or not _has_gpu():
         yield
         return
