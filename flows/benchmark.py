@@ -1,4 +1,4 @@
-"""Any checkpoint on any benchmark: `active-zero evaluate`, and the flow that a deployment runs."""
+"""Score any model on any benchmark, for `active-zero evaluate` and for the deployment `benchmark`."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import numpy as np
 from prefect import flow
 
 from flows.history import read_history, team_of
-from tasks.benchmarks import open_benchmark
-from tasks.benchmarks.metrics import own_figures, own_means
-from tasks.benchmarks.statistics import Interval, clusters_of, mean_interval, wilson_of
+from tasks.benchmarks import Benchmark, open_benchmark
+from tasks.benchmarks.metrics import metric_figures, metric_means
+from tasks.benchmarks.statistics import Interval, clustered_wilson, clusters_of, mean_interval
 from tasks.config import RunConfig
-from tasks.evaluate import examine, judged
+from tasks.evaluate import add_judgements, score_items
 from tasks.players.team import Team
 from tasks.records import Score
 from tasks.reporting.facts import replies_of
@@ -24,106 +24,112 @@ from tasks.store import Store
 
 
 class BenchmarkFigures(Frozen):
-    """A model's figures on some items: points (0..100), with 95 % intervals over items, or over their clusters."""
+    """A model's figures on some items, in points (0..100), with 95 % intervals over clusters of dependent items."""
 
     items: int
     clusters: int
-    """Items or groups of items that are independent evidence."""
+    """Independent units: groups of dependent items, and single items."""
     accuracy: float
-    """Of the greedy answers: the plain accuracy that papers report."""
+    """Accuracy of the greedy answers: the plain accuracy that papers report."""
     interval: Interval
+    """Interval of `accuracy`."""
     mean: float
-    """Of the samples at temperature 1: avg@k."""
+    """Mean accuracy of the samples at temperature 1: avg@k."""
     mean_interval: Interval
     majority: float
+    """Accuracy of the samples' majority answer."""
     majority_interval: Interval
     unparsed: float
     """Share of all replies without an answer, counted as wrong."""
     truncated: float
     """Share of all replies that were cut off."""
     timeouts: int
-    """Answers that the grader gave up, counted as wrong."""
+    """Answers on which the grader ran out of time, counted as wrong."""
     judged: float | None
-    """Greedy accuracy by the judge, over the items that it decided (no answer: wrong); None without a judge."""
+    """Greedy accuracy by the LLM judge, over the items that it decided (no answer: wrong); None without a judge."""
     undecided: int
-    """Answers on which the judge said neither yes nor no."""
+    """Answers on which the judge replied neither yes nor no."""
 
 
 class BenchmarkResult(BenchmarkFigures):
-    """A model on a benchmark."""
+    """A model's figures on a benchmark, in total and by category."""
 
     model: str
     benchmark: str
     samples: int
-    own: dict[str, float]
-    """The benchmark's own metric, of the greedy answers; empty where there is none."""
-    own_mean: dict[str, float]
-    """The same of each run of samples, averaged."""
+    own_metric: dict[str, float]
+    """The metric of the benchmark's authors, of the greedy answers; empty if it is plain accuracy."""
+    own_metric_mean: dict[str, float]
+    """The same metric, averaged over the samples."""
     by_category: dict[str, BenchmarkFigures]
 
 
-@flow(name="benchmark", persist_result=False)
+@flow(name="evaluate", persist_result=False)
 def score_model(config: RunConfig, model: str, benchmark: str, store: str) -> list[Score]:
-    """Answer every item of a benchmark greedily and by `evaluate.samples` samples. `model` as in `team_named`."""
+    """Answer each item greedily and with `evaluate.samples` samples. `model` as in `team_named`; `store` is a URL."""
     items = open_benchmark(benchmark).items()[: config.evaluate.items]
     with team_named(model, config, Store(store)).open(seed_of(config.seed, "evaluate")) as sampler:
-        rows = examine(sampler, benchmark, items, config.evaluate.samples)
-    return judged(rows, items, config.evaluate.judge)
+        rows = score_items(sampler, benchmark, items, config.evaluate.samples)
+    return add_judgements(rows, items, config.evaluate.judge)
 
 
 def team_named(model: str, config: RunConfig, store: Store) -> Team:
-    """A folder or hub name as the Solver; `run:NAME` the team that plays on in a run, `run:NAME@3` that of round 3."""
-    named = re.fullmatch(r"run:([^@]+)(?:@(\d+))?", model)
-    if named is None:
+    """The team whose Solver is scored: a model folder or hub name, `run:NAME` (the run's current team), or
+    `run:NAME@3` (the team of its round 3). UserError for a round that the run does not have."""
+    match = re.fullmatch(r"run:([^@]+)(?:@(\d+))?", model)
+    if match is None:
         return Team.base(config.model_copy(update={"model": model}))
-    run, rounds = named[1], store.rounds(named[1])
-    origin = int(named[2]) if named[2] else read_history(store, run).team_round
-    if origin and origin not in rounds:
-        raise UserError(f"Run {run!r} has no round {origin}; it has: {', '.join(map(str, rounds)) or 'none yet'}.")
-    return team_of(config, store, run, origin)
+    run, rounds = match[1], store.rounds(match[1])
+    number = int(match[2]) if match[2] else read_history(store, run).team_round
+    if number and number not in rounds:
+        raise UserError(f"Run {run!r} has no round {number}; it has: {', '.join(map(str, rounds)) or 'none yet'}.")
+    return team_of(config, store, run, number)
 
 
-def benchmark_result(model: str, benchmark: str, scores: Sequence[Score]) -> BenchmarkResult:
-    """All items' figures, the benchmark's own, and those of each category."""
-    names, metric = sorted({row.domain for row in scores}), open_benchmark(benchmark).metric
+def benchmark_result(model: str, name: str, scores: Sequence[Score]) -> BenchmarkResult:
+    """All figures of a model on the benchmark of that name."""
+    benchmark: Benchmark = open_benchmark(name)
+    categories = sorted({row.domain for row in scores})
     return BenchmarkResult(
         model=model,
-        benchmark=benchmark,
+        benchmark=name,
         samples=len(scores[0].samples),
-        own=own_figures(metric, scores),
-        own_mean=own_means(metric, scores),
-        by_category={name: card([row for row in scores if row.domain == name]) for name in names},
-        **card(scores).model_dump(),
+        own_metric=metric_figures(benchmark.metric, scores),
+        own_metric_mean=metric_means(benchmark.metric, scores),
+        by_category={
+            category: figures_of([row for row in scores if row.domain == category]) for category in categories
+        },
+        **figures_of(scores).model_dump(),
     )
 
 
-def card(scores: Sequence[Score]) -> BenchmarkFigures:
-    """Figures of some items."""
+def figures_of(scores: Sequence[Score]) -> BenchmarkFigures:
+    """The figures of some items."""
     clusters, replies = clusters_of(scores), replies_of(scores)
-    judged, undecided = by_judge([row.judged for row in scores])
+    judged, undecided = judged_accuracy([row.judged for row in scores])
     mean = [row.sample_accuracy for row in scores]
     greedy, majority = [row.greedy_correct for row in scores], [row.majority_correct for row in scores]
     return BenchmarkFigures(
         items=len(scores),
         clusters=len(set(clusters)),
         accuracy=100 * float(np.mean(greedy)),
-        interval=_points(wilson_of(greedy, clusters)),
+        interval=_points(clustered_wilson(greedy, clusters)),
         mean=100 * float(np.mean(mean)),
         mean_interval=_points(mean_interval(mean, clusters)),
         majority=100 * float(np.mean(majority)),
-        majority_interval=_points(wilson_of(majority, clusters)),
-        unparsed=100 * replies.unparsed / replies.asked,
-        truncated=100 * replies.truncated / replies.asked,
+        majority_interval=_points(clustered_wilson(majority, clusters)),
+        unparsed=100 * replies.unparsed / replies.total,
+        truncated=100 * replies.truncated / replies.total,
         timeouts=replies.timeouts,
         judged=judged,
         undecided=undecided,
     )
 
 
-def by_judge(opinions: Sequence[bool | None]) -> tuple[float | None, int]:
-    """Accuracy by the judge in points, and how many items it left undecided; None and 0 without any opinion."""
-    told = [one for one in opinions if one is not None]
-    return (100 * float(np.mean(told)), len(opinions) - len(told)) if told else (None, 0)
+def judged_accuracy(verdicts: Sequence[bool | None]) -> tuple[float | None, int]:
+    """Accuracy in points by the LLM judge, and the number of undecided items; None and 0 without any verdict."""
+    decided = [verdict for verdict in verdicts if verdict is not None]
+    return (100 * float(np.mean(decided)), len(verdicts) - len(decided)) if decided else (None, 0)
 
 
 def _points(interval: Interval) -> Interval:

@@ -16,7 +16,7 @@ from pydantic import Field
 
 from tasks.benchmarks import BenchmarkItem
 from tasks.benchmarks.statistics import Interval, clustered_wilson, clusters_of
-from tasks.corpora.copy_detection import SAME_SHADE, SURE, Prints, prints_of
+from tasks.corpora.copy_detection import MAX_RESIDUAL, MAX_SHADE, CopyDetector
 from tasks.execution.progress import track
 from tasks.records import Row, Score
 from tasks.records.picture import Picture
@@ -32,9 +32,9 @@ BATCH = 256
 class ContaminationConfig(Settings):
     """Which pictures count as copies."""
 
-    residual: float = Field(default=SURE, gt=0)
+    residual: float = Field(default=MAX_RESIDUAL, gt=0)
     """Greatest difference after alignment, in units of the picture's contrast."""
-    shade: float = Field(default=SAME_SHADE, gt=0, le=1)
+    shade: float = Field(default=MAX_SHADE, gt=0, le=1)
     """Greatest difference of colours, as a share of the full range."""
     clip: float | None = Field(default=None, gt=0, le=1)
     """Least cosine at which vectors of two pictures count as a copy; None compares no vectors."""
@@ -81,8 +81,8 @@ def find_contamination(
     One pass over the corpus: about an hour for a million pictures.
     """
     pictures = list({item.picture.key: item.picture for item in items}.values())
-    prints = prints_of((picture.key, picture.image) for picture in pictures)
-    copies = list(find_copies(_corpus_pictures(corpus), prints, config))
+    detector = CopyDetector.of((picture.key, picture.image) for picture in pictures)
+    copies = list(find_copies(_corpus_pictures(corpus), detector, config))
     known = {(copy.key, copy.picture) for copy in copies}
     similar = [] if config.clip is None else find_similar(corpus, pictures, config.clip)
     copies += [picture for picture in similar if (picture.key, picture.picture) not in known]
@@ -90,14 +90,14 @@ def find_contamination(
 
 
 def find_copies(
-    pictures: Iterable[Picture], prints: Prints, config: ContaminationConfig
+    pictures: Iterable[Picture], detector: CopyDetector, config: ContaminationConfig
 ) -> Iterator[ContaminatedPicture]:
     """Pictures that are copies of a hashed picture. A picture that cannot be decoded is no copy."""
     for picture in pictures:
-        twin = prints.twin(picture.image, config.residual, config.shade)
-        if twin is not None:
+        match = detector.match(picture.image, config.residual, config.shade)
+        if match is not None:
             yield ContaminatedPicture(
-                key=picture.key, picture=twin.name, bits=twin.bits, residual=round(twin.residual, 4)
+                key=picture.key, picture=match.name, bits=match.bits, residual=round(match.residual, 4)
             )
 
 
@@ -105,7 +105,7 @@ def find_similar(corpus: SearchableCorpus, pictures: Sequence[Picture], least: f
     """Pictures of the corpus whose vector has at least the cosine `least` with a benchmark picture's vector."""
     vectors = corpus.config.clip.open().embed_images(picture.image for picture in pictures).astype(np.float32)
     scores, numbers = corpus.index.search(vectors, min(BATCH, len(corpus)))
-    keys = corpus.samples["key"].take(corpus.places).to_pylist()  # by index number, masked rows included
+    keys = corpus.samples["key"].take(corpus.vector_rows).to_pylist()  # by index number, masked rows included
     return [
         ContaminatedPicture(key=keys[number], picture=picture.key, cosine=round(float(score), 4))
         for picture, row_scores, row_numbers in zip(pictures, scores, numbers, strict=True)

@@ -20,12 +20,12 @@ GradedRow = tuple[Score, bool]
 """A row, and whether the answer that the metric counts (the greedy one, or one sample) is right."""
 
 
-def own_figures(metric: Metric, rows: Sequence[Score]) -> dict[str, float]:
+def metric_figures(metric: Metric, rows: Sequence[Score]) -> dict[str, float]:
     """The metric of the greedy answers; empty for `accuracy`."""
     return FIGURES[metric]([(row, row.greedy_correct) for row in rows])
 
 
-def own_means(metric: Metric, rows: Sequence[Score]) -> dict[str, float]:
+def metric_means(metric: Metric, rows: Sequence[Score]) -> dict[str, float]:
     """The mean over the k samples of the metric of the k-th sample of every item; empty for `accuracy`."""
     runs = [FIGURES[metric]([(row, row.correct[k]) for row in rows]) for k in range(len(rows[0].correct))]
     return {name: float(np.mean([run[name] for run in runs])) for name in runs[0]} if runs else {}

@@ -1,1 +1,1 @@
-"""How far pseudo-labels can be trusted: gold items, leakage checks, early stopping of votes."""
+"""Checks on pseudo-labels: gold items, leakage checks, and early stopping of votes."""

@@ -1,12 +1,12 @@
-"""When the answers given so far decide a question, the others need not be sampled.
+"""Early stopping of votes: stop sampling a question's answers once those drawn so far decide the outcome.
 
-Answers come in looks: a few at first, then a few more for each question that is still open. Completion i of a request
-depends on its seed and i alone, so what is sampled is the beginning of what full sampling would have sampled: where
-nothing is guessed (`risk` 0) a question is kept or dropped exactly as with all m answers.
+Answers are drawn a few at a time, for the questions that are still open. Completion i of a request depends on its seed
+and on i alone, so the answers drawn are the first of those that full sampling would draw. With `risk` 0 a question is
+therefore kept or dropped exactly as with all m answers.
 
-With k of m answers drawn and t of them in the largest group, the chance of a further answer joining the group is Beta
-distributed about t / k (Jeffreys' prior), so the group's final size is t + BetaBinomial(m - k, t + 1/2, k - t + 1/2).
-Groups that a later answer would join into one (see `tasks.grading.voting`) are not foreseen; they are rare.
+After k of m answers, of which t are in the largest group, the probability that a further answer joins this group is
+Beta distributed around t / k (Jeffreys' prior). The group's final size is then t + BetaBinomial(m - k, t + 1/2,
+k - t + 1/2). Not modelled, because it is rare: a later answer that merges two groups (see `tasks.grading.voting`).
 """
 
 from __future__ import annotations
@@ -23,52 +23,52 @@ from tasks.grading import vote
 from tasks.records import Answers
 from tasks.rewards import Preset, difficulty
 
-Settled = Callable[[Answers], bool]
-"""Whether answers, the first of m, decide what they are sampled for."""
+StopRule = Callable[[Answers], bool]
+"""Whether the answers drawn so far, the first of m, suffice."""
 
 _ROUNDING = 1e-9
 
 
-def decides_keeping(config: FilterConfig, risk: float) -> Settled:
-    """Settled when the question is kept, or dropped, with a probability of at least 1 - risk, whatever follows.
+def filter_stop_rule(config: FilterConfig, risk: float) -> StopRule:
+    """Stop when the question is kept, or dropped, with a probability of at least 1 - risk.
 
-    A question that is kept needs its label too: no other group may still reach the largest.
+    A question that is kept also needs its label: no other group may still reach the size of the largest.
     """
     m, low, high = config.answers, config.low * config.answers, config.high * config.answers
 
-    def settled(answers: Answers) -> bool:
-        leader, second = _groups(answers)
-        sizes, chances = final_sizes(len(answers), leader, m)
-        inside = float(chances[(sizes >= low - _ROUNDING) & (sizes <= high + _ROUNDING)].sum())
-        out = inside <= risk + _ROUNDING
-        return out or (inside >= 1 - risk - _ROUNDING and leader > second + m - len(answers))
+    def decided(answers: Answers) -> bool:
+        largest, second = _largest_groups(answers)
+        sizes, probabilities = final_sizes(len(answers), largest, m)
+        in_window = float(probabilities[(sizes >= low - _ROUNDING) & (sizes <= high + _ROUNDING)].sum())
+        dropped = in_window <= risk + _ROUNDING
+        return dropped or (in_window >= 1 - risk - _ROUNDING and largest > second + m - len(answers))
 
-    return settled
+    return decided
 
 
-def decides_reward(m: int, preset: Preset, tolerance: float) -> Settled:
-    """Settled when the difficulty (0..1) that all m answers would give has a standard deviation within `tolerance`."""
+def reward_stop_rule(m: int, preset: Preset, tolerance: float) -> StopRule:
+    """Stop when the difficulty (0..1) from all m answers has a standard deviation of at most `tolerance`."""
 
-    def settled(answers: Answers) -> bool:
-        sizes, chances = final_sizes(len(answers), _groups(answers)[0], m)
+    def decided(answers: Answers) -> bool:
+        sizes, probabilities = final_sizes(len(answers), _largest_groups(answers)[0], m)
         values = difficulty(sizes / m, preset)
-        mean = float(chances @ values)
-        return math.sqrt(max(0.0, float(chances @ (values - mean) ** 2))) <= tolerance
+        mean = float(probabilities @ values)
+        return math.sqrt(max(0.0, float(probabilities @ (values - mean) ** 2))) <= tolerance
 
-    return settled
+    return decided
 
 
 @lru_cache(maxsize=4096)
-def final_sizes(drawn: int, leader: int, m: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Sizes that the largest group can have among all m answers, and how likely each is: float64 [m - drawn + 1]."""
+def final_sizes(drawn: int, largest: int, m: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The possible sizes of the largest group among all m answers, and their probabilities: float64 [m - drawn + 1]."""
     from scipy.stats import betabinom
 
-    more = np.arange(m - drawn + 1)
-    chances = betabinom.pmf(more, m - drawn, leader + 0.5, drawn - leader + 0.5)
-    return (leader + more).astype(np.float64), np.asarray(chances, np.float64)
+    joining = np.arange(m - drawn + 1)
+    probabilities = betabinom.pmf(joining, m - drawn, largest + 0.5, drawn - largest + 0.5)
+    return (largest + joining).astype(np.float64), np.asarray(probabilities, np.float64)
 
 
-def _groups(answers: Answers) -> tuple[int, int]:
-    """Sizes of the two largest groups."""
+def _largest_groups(answers: Answers) -> tuple[int, int]:
+    """Sizes of the two largest groups of equal answers."""
     sizes = [len(group) for group in vote(answers).groups[:2]]
     return (*sizes, 0, 0)[0], (*sizes, 0, 0)[1]

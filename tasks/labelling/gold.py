@@ -1,9 +1,9 @@
-"""Items whose answer is known, mixed unmarked into every labelling batch: how far can this round's labels be trusted?
+"""Gold items: items with a known answer, mixed unmarked into every labelling batch, to measure label accuracy.
 
-Self-play is taught by its own majority, and labels rot (in R-Zero, 79 -> 69 -> 63 % are right over three rounds). A
-gold item is put to the Solver like any question, in the same batch and by the same draw; its label is then compared
-with the known answer. Gold items stay in the filter's file with the reason `gold item` and never train. What they say
-stands in every report, and a run ends when the labels that train are surely right less often than a floor.
+Self-play trains on its own majority votes, and label accuracy falls over rounds (R-Zero: 79 -> 69 -> 63 %). The Solver
+answers a gold item in the same batch and with the same sampling as any question; the item's pseudo-label is then
+compared with the known answer. Gold items stay in the filter's file with the reason `gold item` and never train. Every
+report shows their label accuracy, and a run ends when the accuracy is surely (95 %) below a floor.
 """
 
 from __future__ import annotations
@@ -22,61 +22,59 @@ GOLD_ITEM = "gold item"
 
 
 def draw(items: Sequence[BenchmarkItem], share: float, questions: int, seed: int) -> list[BenchmarkItem]:
-    """As many items as make `share` of the batch, or all that there are; others in every round."""
+    """Random items that make up `share` of the batch with so many questions, or all items if there are fewer."""
     wanted = math.ceil(share / (1 - share) * questions)
     return Random(seed).sample(list(items), min(wanted, len(items)))
 
 
-def gold_items(verdicts: Sequence[LabelledQuestion]) -> list[LabelledQuestion]:
-    """The rows whose answer was known."""
-    return [one for one in verdicts if one.target is not None]
+def in_window(rows: Sequence[LabelledQuestion], config: FilterConfig) -> list[LabelledQuestion]:
+    """Gold items that would train if they were questions: with a label, and an agreement in the trusted window."""
+    floor = agreement_floor(rows, config)
+    return [item for item in _labelled_items(rows, config) if item.agreement >= floor]
 
 
-def in_window(verdicts: Sequence[LabelledQuestion], config: FilterConfig) -> list[LabelledQuestion]:
-    """Gold items that would have trained, had they been questions: with a label, and an agreement that is trusted."""
-    floor = trusted_from(verdicts, config)
-    return [one for one in _labelled(verdicts, config) if one.agreement >= floor]
+def agreement_floor(rows: Sequence[LabelledQuestion], config: FilterConfig) -> float:
+    """The least agreement at which the gold items from there up reach the label accuracy `gold.trust`.
 
-
-def trusted_from(verdicts: Sequence[LabelledQuestion], config: FilterConfig) -> float:
-    """The least agreement in the window from which on gold items are labelled right as often as `gold.trust` asks.
-
-    A Solver that has learned agrees with itself more often without being right more often, so a window that held good
-    labels in one round holds worse ones in the next. Where no agreement is high enough, the highest one is left.
+    A trained Solver agrees with itself more often without being right more often, so a window whose labels were good in
+    one round has worse labels in the next. If no agreement reaches the accuracy, the floor is the highest agreement.
     """
-    told = _labelled(verdicts, config)
-    if config.gold is None or not told:
+    items = _labelled_items(rows, config)
+    if config.gold is None or not items:
         return config.low
-    levels = sorted({one.agreement for one in told})
+    levels = sorted({item.agreement for item in items})
     trusted = (
-        level for level in levels if _share([one for one in told if one.agreement >= level]) >= config.gold.trust
+        level for level in levels if _accuracy([item for item in items if item.agreement >= level]) >= config.gold.trust
     )
     floor = next(trusted, levels[-1])
     return config.low if floor == levels[0] else floor
 
 
-def _labelled(verdicts: Sequence[LabelledQuestion], config: FilterConfig) -> list[LabelledQuestion]:
-    return [one for one in gold_items(verdicts) if one.label is not None and config.low <= one.agreement <= config.high]
+def label_is_right(item: LabelledQuestion) -> bool:
+    """Whether the pseudo-label equals the known answer."""
+    if item.label is None or item.target is None:
+        return False
+    return equal(str(item.label), str(item.target)).equal
 
 
-def _share(told: Sequence[LabelledQuestion]) -> float:
-    return sum(map(right, told)) / len(told)
-
-
-def right(item: LabelledQuestion) -> bool:
-    """Whether the pseudo-label is the known answer."""
-    known = item.label is not None and item.target is not None
-    return known and equal(str(item.label), str(item.target)).equal
-
-
-def rotten(verdicts: Sequence[LabelledQuestion], config: FilterConfig) -> str | None:
-    """Why the run should end: the labels in the window are surely (95 %) right less often than the floor; else None."""
-    told = in_window(verdicts, config)
-    good = sum(map(right, told))
-    high = wilson(good, len(told))[1]
-    if config.gold is None or high >= config.gold.floor:
+def reason_to_stop(rows: Sequence[LabelledQuestion], config: FilterConfig) -> str | None:
+    """Why the run should end: label accuracy in the window is surely (95 %) below `gold.floor`. None if it is not."""
+    items = in_window(rows, config)
+    right = sum(map(label_is_right, items))
+    highest = wilson(right, len(items))[1]
+    if config.gold is None or highest >= config.gold.floor:
         return None
     return (
-        f"of {len(told)} gold items in the window {good} were labelled right (at most {100 * high:.0f} %), "
+        f"{right} of {len(items)} gold items in the window were labelled right (at most {100 * highest:.0f} %), "
         f"below the floor of {100 * config.gold.floor:.0f} %"
     )
+
+
+def _labelled_items(rows: Sequence[LabelledQuestion], config: FilterConfig) -> list[LabelledQuestion]:
+    """Gold items with a label and an agreement in the configured window."""
+    labelled = [row for row in rows if row.target is not None and row.label is not None]
+    return [item for item in labelled if config.low <= item.agreement <= config.high]
+
+
+def _accuracy(items: Sequence[LabelledQuestion]) -> float:
+    return sum(map(label_is_right, items)) / len(items)

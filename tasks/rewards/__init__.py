@@ -1,6 +1,7 @@
-"""What a role is paid for: difficulty, the share of its own cluster, and the presets that combine them.
+"""Rewards of the roles: difficulty, repetition penalties, and the presets that combine them.
 
-Pure arithmetic over aligned sequences, one entry an output of the role. Nothing here samples, parses or asks a model.
+Pure arithmetic over aligned sequences with one entry per output of the role. Nothing here samples, parses or runs a
+model.
 """
 
 from tasks.rewards.difficulty import difficulty

@@ -4,20 +4,21 @@ BLEU of a candidate c against a reference r takes words split on white space, n-
 
     p_n(c, r) = max(matches_n(c, r) / T_n(c), 1e-9),  T_n(c) = number of n-grams in c,
 
-their geometric mean and the brevity penalty min(1, exp(1 - |r| / |c|)). The distance of two texts is one minus the mean
-of both directions, clipped to 0..1.
+the precisions' geometric mean, and the brevity penalty min(1, exp(1 - |r| / |c|)). The distance of two texts is one
+minus the mean BLEU of both directions, clipped to 0..1.
 
 Departures from textbook BLEU, all of the published code (`repo`): matches are the *dot product* of the two texts'
-counts, so p_n may exceed 1 for repetitive texts, and the floor makes texts of fewer than 4 words unlike everything,
-their own copies included. With `clip` (`paper`, `safe`) matches are clipped as BLEU clips them: the k-th occurrence of
-an n-gram is a feature of its own, so that the same dot product yields the sum of min(count_c, count_r).
+counts, so p_n may exceed 1 for repetitive texts; and because of the floor, a text of fewer than 4 words is distant from
+every text, even from its own copy. With `clip` (`paper`, `safe`) matches are clipped as BLEU clips them: the k-th
+occurrence of an n-gram is a feature of its own, so that the same dot product gives the sum of min(count_c, count_r).
 
-Which pairs can lie under a threshold t < 1? A mean BLEU above 1 - t needs one direction above it.
-- With a common 4-gram: those pairs are the non-zeros of the sparse product of the 4-gram counts. Most of them fall to
-  the Cauchy-Schwarz bound p_n(c, r) <= ||c_n|| ||r_n|| / T_n(c) on the three lower orders.
-- Without one, p_4 is the floor. As p_n(c, r) <= the highest count of one n-gram in r, BLEU(c, r)^4 <= 1e-9 *
-  peak_1(r) peak_2(r) peak_3(r). Only a reference whose peaks multiply to more than (1 - t)^4 * 1e9 (400 repetitions and
-  more of one word, say) can pass; such texts are compared with their whole group. Clipped counts have no such texts.
+Which pairs can be closer than a threshold t < 1? A mean BLEU above 1 - t needs one direction above 1 - t.
+
+- Pairs with a common 4-gram: the non-zeros of the sparse product of the 4-gram counts. The Cauchy-Schwarz bound
+  p_n(c, r) <= ||c_n|| ||r_n|| / T_n(c) on the three lower orders excludes most of them.
+- Pairs without a common 4-gram: p_4 is the floor. As p_n(c, r) <= the highest count of one n-gram in r, BLEU(c, r)^4 <=
+  1e-9 * peak_1(r) peak_2(r) peak_3(r). Only a reference whose peaks multiply to more than (1 - t)^4 * 1e9 (for instance
+  a word repeated 400 times) can be close; such texts are compared with their whole group. Clipped counts have none.
 """
 
 from __future__ import annotations
@@ -36,31 +37,31 @@ if TYPE_CHECKING:
 
 ORDERS = 4
 FLOOR = 1e-9
-PAIRS_AT_ONCE = 1 << 20
-"""Pairs with a common 4-gram that are held together; 2**20 keeps a batch of 40 000 texts under 1 GB."""
+PAIRS_PER_BLOCK = 1 << 20
+"""Pairs with a common 4-gram held in memory at a time. 2**20 keeps a batch of 40 000 texts under 1 GB."""
 PAIRS_IN_CACHE = 1 << 17
-"""Pairs whose full distance is computed together: 1 MB an array. 2**20 was 1.3 times slower."""
+"""Pairs whose full distances are computed at a time, in arrays of 1 MB. 2**20 was 1.3 times slower."""
 
 
 @dataclass(frozen=True)
 class NgramCounts:
-    """n-gram counts of every text. Texts of different groups have no column in common, so their products are 0."""
+    """n-gram counts of every text. Texts of different groups share no column, so their products are 0."""
 
     groups: IntArray
     lengths: FloatArray
     """Words of each text."""
     counts: tuple[csr_array, ...]
-    """One matrix (texts x n-grams) for each order 1..4."""
+    """One matrix [texts, n-grams] for each order 1..4."""
     totals: FloatArray
-    """n-grams of each text, as orders x texts."""
+    """Number of n-grams of each text: [orders, texts]."""
     norms: FloatArray
-    """Euclidean norm of each text's counts, as orders x texts."""
+    """Euclidean norm of each text's counts: [orders, texts]."""
     peaks: FloatArray
-    """Highest count of one n-gram in each text, at least 1, as orders x texts."""
+    """Highest count of one n-gram in each text, at least 1: [orders, texts]."""
 
 
 def count_ngrams(texts: Sequence[str], groups: IntArray, clip: bool) -> NgramCounts:
-    """Counts of the n-grams of 1 to 4 words; with `clip`, of their first, second, ... occurrence in a text."""
+    """Count the n-grams of 1 to 4 words; with `clip`, count first, second, ... occurrences as different n-grams."""
     words = [text.split() for text in texts]
     sizes = np.fromiter(map(len, words), dtype=np.int64, count=len(words))
     vocabulary: dict[str, int] = {}
@@ -94,7 +95,7 @@ def _count(rows: IntArray, columns: IntArray, shape: tuple[int, int]) -> csr_arr
 
 
 def _occurrences(counts: csr_array) -> csr_array:
-    """Each count k of a column turned into k ones, in columns for the first to the k-th occurrence."""
+    """Replace each count k by k ones, in the columns of the first to the k-th occurrence."""
     times = counts.data.astype(np.int64)
     highest = np.zeros(counts.shape[1], dtype=np.int64)
     np.maximum.at(highest, counts.indices, times)
@@ -105,7 +106,7 @@ def _occurrences(counts: csr_array) -> csr_array:
 
 
 def distance_matrix(table: NgramCounts, members: IntArray) -> FloatArray:
-    """The square matrix of distances among `members`; only its upper triangle is filled."""
+    """Distances among the texts `members`, float64 [members, members]; only the upper triangle is filled."""
     counts = [matrix[members] for matrix in table.counts]
     transposed = [matrix.T.tocsr() for matrix in counts]
     square = np.zeros((len(members), len(members)))
@@ -118,8 +119,10 @@ def distance_matrix(table: NgramCounts, members: IntArray) -> FloatArray:
 
 
 def close_pairs(table: NgramCounts, threshold: float, between: int | None = None) -> tuple[IntArray, IntArray]:
-    """All pairs i < j of one group with a distance under `threshold`, each once; with `between`, those of which the
-    first is one of so many texts at the beginning and the second is not."""
+    """All index pairs i < j of one group with a distance under `threshold`, each once: int64 [pairs] twice.
+
+    With `between`, only pairs of one of the first `between` texts with one of the others.
+    """
     found = [
         *_pairs_with_a_common_ngram(table, threshold, between),
         *_pairs_of_repetitive_texts(table, threshold, between),
@@ -131,6 +134,7 @@ def close_pairs(table: NgramCounts, threshold: float, between: int | None = None
 
 
 def _pairs_with_a_common_ngram(table: NgramCounts, threshold: float, between: int | None) -> Iterator[IntArray]:
+    """Close pairs among those with a common 4-gram."""
     counts, others = table.counts[ORDERS - 1], table.counts[ORDERS - 1]
     if between is not None:
         counts, others = counts[:between], others[between:]
@@ -142,18 +146,18 @@ def _pairs_with_a_common_ngram(table: NgramCounts, threshold: float, between: in
         upper = i < j
         i, j, matches = i[upper], j[upper], matches[upper]
         possible = _may_be_close(table, i, j, matches, threshold)
-        yield _close_of(table, i[possible], j[possible], threshold)
+        yield _close_among(table, i[possible], j[possible], threshold)
 
 
 def _blocks(work: FloatArray) -> Iterator[slice]:
-    """Consecutive rows whose work adds up to about PAIRS_AT_ONCE."""
-    bounds = np.flatnonzero(np.diff(np.cumsum(work) // PAIRS_AT_ONCE, prepend=-1.0))
+    """Blocks of consecutive rows whose work adds up to about PAIRS_PER_BLOCK."""
+    bounds = np.flatnonzero(np.diff(np.cumsum(work) // PAIRS_PER_BLOCK, prepend=-1.0))
     for start, stop in pairwise([*bounds.tolist(), len(work)]):
         yield slice(start, stop)
 
 
 def _may_be_close(table: NgramCounts, i: IntArray, j: IntArray, matches: FloatArray, threshold: float) -> np.ndarray:
-    """Whether the bound on the mean BLEU, given the matching 4-grams, reaches 1 - threshold."""
+    """Whether the upper bound on the mean BLEU, given the matching 4-grams, reaches 1 - threshold: bool [pairs]."""
     norms = np.log(np.maximum(table.norms[:-1], 1)).sum(axis=0)
     ratios = norms - np.log(np.maximum(table.totals, 1)).sum(axis=0)
     common = np.log(matches)
@@ -163,8 +167,8 @@ def _may_be_close(table: NgramCounts, i: IntArray, j: IntArray, matches: FloatAr
     return possible
 
 
-def _close_of(table: NgramCounts, i: IntArray, j: IntArray, threshold: float) -> IntArray:
-    """The pairs among (i, j) with a distance under the threshold, as 2 x pairs."""
+def _close_among(table: NgramCounts, i: IntArray, j: IntArray, threshold: float) -> IntArray:
+    """The pairs among (i, j) with a distance under the threshold: int64 [2, pairs]."""
     kept = [np.empty((2, 0), dtype=np.int64)]
     for start in range(0, len(i), PAIRS_IN_CACHE):
         a, b = i[start : start + PAIRS_IN_CACHE], j[start : start + PAIRS_IN_CACHE]
@@ -175,15 +179,16 @@ def _close_of(table: NgramCounts, i: IntArray, j: IntArray, threshold: float) ->
 
 
 def _pairs_of_repetitive_texts(table: NgramCounts, threshold: float, between: int | None) -> Iterator[IntArray]:
-    reach = np.log(FLOOR) + np.log(table.peaks[:-1]).sum(axis=0)
-    for text in np.flatnonzero(reach > ORDERS * np.log(1 - threshold) - 1e-9):
+    """Close pairs of the texts that can be close to another text without a common 4-gram."""
+    bound = np.log(FLOOR) + np.log(table.peaks[:-1]).sum(axis=0)  # log of the greatest BLEU^4 without a common 4-gram
+    for text in np.flatnonzero(bound > ORDERS * np.log(1 - threshold) - 1e-9):
         others = np.flatnonzero(table.groups == table.groups[text])
         others = others[others != text] if between is None else others[(others < between) != (text < between)]
-        yield _close_of(table, np.minimum(text, others), np.maximum(text, others), threshold)
+        yield _close_among(table, np.minimum(text, others), np.maximum(text, others), threshold)
 
 
 def _distances(table: NgramCounts, i: IntArray, j: IntArray, matches: Sequence[FloatArray]) -> FloatArray:
-    """1 - (BLEU(i, j) + BLEU(j, i)) / 2 in 0..1, from the matches of each order; i and j broadcast."""
+    """1 - (BLEU(i, j) + BLEU(j, i)) / 2, clipped to 0..1, from the matches of each order. i and j broadcast."""
     distances: FloatArray = np.clip(1 - (_bleu(table, i, j, matches) + _bleu(table, j, i, matches)) / 2, 0, 1)
     return distances
 

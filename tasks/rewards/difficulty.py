@@ -1,4 +1,4 @@
-"""How close a question lies to the Solver's frontier, from the agreement of the Solver's own answers.
+"""Difficulty of a question: how close it lies to the Solver's frontier, by the agreement of the Solver's answers.
 
 Agreement p is the share of the m answers that equal the majority answer; answers that cannot be parsed count in m.
 """
@@ -10,10 +10,10 @@ from tasks.rewards.presets import FloatArray, Preset
 
 
 def difficulty(agreement: npt.ArrayLike, preset: Preset = "repo") -> FloatArray:
-    """1 - 2 |p - 1/2| (`paper`, the paper's uncertainty reward; `safe`) or min(p, 1 - p) (`repo`, half of it).
+    """1 - 2 |p - 1/2| (`paper`: the paper's uncertainty reward; `safe`) or min(p, 1 - p) (`repo`: half of it).
 
-    Both are 0 where the Solver always or never agrees with itself and highest at p = 1/2. Because `repo` halves the
-    term and leaves the penalties alone, its penalties weigh twice as much.
+    Both are 0 where the Solver always or never agrees with itself, and highest at p = 1/2. `repo` halves this term but
+    not the penalties, so its penalties weigh twice as much. ValueError for an agreement outside 0..1.
     """
     p = np.asarray(agreement, dtype=np.float64)
     if np.any((p < 0) | (p > 1)):

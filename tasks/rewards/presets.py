@@ -1,8 +1,10 @@
-"""The three published ways of paying a role.
+"""Reward presets.
 
-`paper` follows the formulas of Active-Zero (arXiv 2602.11241), `repo` its published code where the two differ, and
-`safe` is the paper's difficulty under a rule that never pays below zero for malformed output: paying -0.9 for it drove
-validity to zero in a sister project (SSP), and multiplying difficulty by validity raised it from 30.6 to 75.5 % (VHG).
+- `paper` follows the formulas of Active-Zero (arXiv 2602.11241).
+- `repo` follows its published code, where paper and code differ.
+- `safe` has the paper's difficulty, and a reward of 0 for malformed output, the least of all rewards. A reward of -0.9
+  for malformed output drove validity to zero in a sister project (SSP); difficulty multiplied by validity raised
+  validity from 30.6 to 75.5 % (VHG).
 """
 
 from typing import Literal

@@ -1,19 +1,22 @@
-"""Rewards of the three roles, from what was measured of each output.
+"""Rewards of the three roles, from the measurements of each output.
 
-All sequences are aligned: entry k belongs to output k. An agreement of None says that the output held nothing to ask:
-no query or question could be parsed, or no image was found.
+All sequences are aligned: entry k belongs to output k. An agreement of None means that nothing could be asked: no query
+or question could be parsed, or no image was found.
 
 | preset | Searcher and Questioner | Solver |
 |---|---|---|
-| `paper` | difficulty - shares | accuracy |
-| `repo` | 0.9 difficulty + 0.1 format - shares; difficulty -1 without an agreement | 0.9 accuracy + 0.1 boxed |
-| `safe` | 0.9 difficulty + 0.1 format + 1 - share, each; 0 if malformed | `repo`; 0 if malformed |
+| `paper` | difficulty - penalties | accuracy |
+| `repo` | 0.9 difficulty + 0.1 format - penalties; difficulty -1 without an agreement | 0.9 accuracy + 0.1 boxed |
+| `safe` | 0.9 difficulty + 0.1 format + (1 - penalty) for each penalty; 0 if malformed | as `repo`; 0 if malformed |
 
-The shares are text and image repetition for the Searcher (Active-Zero, section 3) and text repetition for the
-Questioner. Departures: the paper does not say what an output without a question earns; here its difficulty is 0 under
-`paper`, as if the Solver had been certain. `safe` pays for being different where the others fine for being alike: among
-well-formed outputs the differences are the same, but none of them earns less than a malformed one. (With fines, eight
-queries that find pictures of one kind earn about -1 each, and the one that cannot be parsed is the best of its group.)
+Penalties: text and image repetition for the Searcher (Active-Zero, section 3); text repetition, and optionally the
+history penalty, for the Questioner.
+
+Departures: the paper does not define the reward of an output without a question; here its difficulty is 0 under
+`paper`, as if the Solver had been certain. `safe` adds 1 - penalty where the others subtract the penalty: the rewards
+of well-formed outputs differ by as much, but none is below that of a malformed output. (With subtracted penalties,
+eight queries that find pictures of one kind get about -1 each, and the one that cannot be parsed is the best of its
+group.)
 """
 
 from collections.abc import Sequence
@@ -34,13 +37,13 @@ def searcher_rewards(
     image_repetition: npt.ArrayLike,
     preset: Preset = "repo",
 ) -> FloatArray:
-    """Difficulty of what the query's images let the Questioner ask, minus text and image repetition.
+    """The Searcher's rewards, float64 [outputs]: difficulty of the question about the retrieved image, minus penalties.
 
-    `agreements`: the Solver's agreement on the question asked about the retrieved image, None where nothing could be
-    asked. `formats`: whether the output follows the Searcher's format.
+    `agreements`: the Solver's agreement on that question, 0..1; None if nothing could be asked. `formats`: whether the
+    output follows the Searcher's format. `text_repetition`, `image_repetition`: penalties, 0..1.
     """
-    shares = [_aligned(text_repetition, len(agreements)), _aligned(image_repetition, len(agreements))]
-    return _asker_rewards(agreements, formats, shares, preset)
+    penalties = [_aligned(text_repetition, len(agreements)), _aligned(image_repetition, len(agreements))]
+    return _with_penalties(agreements, formats, penalties, preset)
 
 
 def questioner_rewards(
@@ -50,16 +53,17 @@ def questioner_rewards(
     preset: Preset = "repo",
     history_penalty: npt.ArrayLike | None = None,
 ) -> FloatArray:
-    """Difficulty of the question, minus text repetition; arguments as for `searcher_rewards`.
+    """The Questioner's rewards, float64 [outputs]: difficulty of the question, minus penalties.
 
-    `history_penalty` (see `history_penalty`) fines, or under `safe` pays for, what earlier rounds have asked.
+    Arguments as for `searcher_rewards`. `history_penalty`: similarity to questions of earlier rounds, 0..1.
     """
     given = [text_repetition] if history_penalty is None else [text_repetition, history_penalty]
-    return _asker_rewards(agreements, formats, [_aligned(share, len(agreements)) for share in given], preset)
+    penalties = [_aligned(penalty, len(agreements)) for penalty in given]
+    return _with_penalties(agreements, formats, penalties, preset)
 
 
 def solver_rewards(correct: Sequence[bool], boxed: Sequence[bool], preset: Preset = "repo") -> FloatArray:
-    """Whether the answer matches the pseudo-label, and (`repo`, `safe`) whether it ends in a box."""
+    """The Solver's rewards, float64 [outputs]: the answer equals the pseudo-label, and (`repo`, `safe`) is boxed."""
     accuracy, format_ = _aligned(correct, len(correct)), _aligned(boxed, len(correct))
     if preset == "paper":
         return accuracy
@@ -67,22 +71,23 @@ def solver_rewards(correct: Sequence[bool], boxed: Sequence[bool], preset: Prese
     return np.where(format_ > 0, reward, 0.0) if preset == "safe" else reward
 
 
-def _asker_rewards(
+def _with_penalties(
     agreements: Sequence[float | None],
     formats: Sequence[bool],
-    shares: Sequence[FloatArray],
+    penalties: Sequence[FloatArray],
     preset: Preset,
 ) -> FloatArray:
-    asked = np.array([agreement is not None for agreement in agreements], dtype=bool)
-    hard = difficulty([0.0 if agreement is None else agreement for agreement in agreements], preset)
+    """Rewards of the Searcher and the Questioner; the table above has the formulas."""
+    answered = np.array([agreement is not None for agreement in agreements], dtype=bool)
+    difficulties = difficulty([0.0 if agreement is None else agreement for agreement in agreements], preset)
     format_ = _aligned(formats, len(agreements))
-    penalty: FloatArray = np.sum(shares, axis=0)
+    total_penalty: FloatArray = np.sum(penalties, axis=0)
     if preset == "paper":
-        return hard - penalty
+        return difficulties - total_penalty
     if preset == "repo":
-        return (1 - FORMAT_WEIGHT) * np.where(asked, hard, -1.0) + FORMAT_WEIGHT * format_ - penalty
-    reward = (1 - FORMAT_WEIGHT) * hard + FORMAT_WEIGHT * format_ + len(shares) - penalty
-    return np.where(asked & (format_ > 0), reward, 0.0)
+        return (1 - FORMAT_WEIGHT) * np.where(answered, difficulties, -1.0) + FORMAT_WEIGHT * format_ - total_penalty
+    reward = (1 - FORMAT_WEIGHT) * difficulties + FORMAT_WEIGHT * format_ + len(penalties) - total_penalty
+    return np.where(answered & (format_ > 0), reward, 0.0)
 
 
 def _aligned(values: npt.ArrayLike, count: int) -> FloatArray:

@@ -21,7 +21,7 @@ from tasks.benchmarks.contamination import (
     split_scores,
 )
 from tasks.corpora import FolderCorpus
-from tasks.corpora.copy_detection import Prints, differences, phash, prints_of
+from tasks.corpora.copy_detection import CopyDetector, differences, phash
 from tasks.corpus import build_corpus, open_corpus
 from tasks.records import Score
 from tasks.records.picture import Picture
@@ -84,16 +84,16 @@ def copies(originals: list[BenchmarkItem], seed: int) -> list[Picture]:
     return [Picture(f"copy/{item.picture.key}", encoded(image)) for item, image in edited]
 
 
-def found_and_false(exam: list[BenchmarkItem], prints: Prints, planted: int, others: int, seed: int) -> tuple[int, int]:
+def found_and_false(exam: list[BenchmarkItem], detector: CopyDetector, planted: int, others: int, seed: int) -> tuple[int, int]:
     """Planted copies that were found for what they are, and other pictures that were taken for copies."""
     mine = copies(random.Random(seed).sample(exam, planted), seed)
-    copies_found = list(find_copies([*other_pictures(others, seed), *mine], prints, ContaminationConfig()))
+    copies_found = list(find_copies([*other_pictures(others, seed), *mine], detector, ContaminationConfig()))
     right = sum(copy.key == f"copy/{copy.picture}" for copy in copies_found)
     return right, sum(copy.key.startswith("web/") for copy in copies_found)
 
 
-def printed(exam: list[BenchmarkItem]) -> Prints:
-    return prints_of((item.picture.key, item.picture.image) for item in exam)
+def printed(exam: list[BenchmarkItem]) -> CopyDetector:
+    return CopyDetector.of((item.picture.key, item.picture.image) for item in exam)
 
 
 def test_planted_copies_are_found_and_few_others() -> None:
@@ -108,8 +108,8 @@ def test_planted_copies_are_found_and_few_others() -> None:
 def test_planted_copies_are_found_in_the_whole_micro_world() -> None:
     """The whole held-out benchmark, five plantings."""
     exam = items(624)
-    prints = printed(exam)
-    results = [found_and_false(exam, prints, planted=20, others=200, seed=seed) for seed in range(5)]
+    detector = printed(exam)
+    results = [found_and_false(exam, detector, planted=20, others=200, seed=seed) for seed in range(5)]
     found, false = (sum(column) for column in zip(*results, strict=True))
     print(f"\n{found} of 100 copies found, {false} false alarms among 1000 other pictures: {results}")
     assert found >= 95
@@ -176,7 +176,7 @@ def test_a_hash_does_not_depend_on_the_encoding() -> None:
 @pytest.mark.parametrize("colour", ["white", "black", (10, 200, 30)])
 def test_blank_pictures_do_no_harm(colour: str | tuple[int, int, int]) -> None:
     blank = Image.new("RGB", (40, 30), colour)
-    prints = prints_of([("blank", blank), ("scene", Scene(DOMAINS[2], 1, 5).image())])
-    assert prints.twin(blank.resize((90, 90))) is not None
-    assert prints.twin(Image.new("RGB", (50, 50), "blue")) is None
-    assert prints_of([]).twin(blank) is None
+    detector = CopyDetector.of([("blank", blank), ("scene", Scene(DOMAINS[2], 1, 5).image())])
+    assert detector.match(blank.resize((90, 90))) is not None
+    assert detector.match(Image.new("RGB", (50, 50), "blue")) is None
+    assert CopyDetector.of([]).match(blank) is None

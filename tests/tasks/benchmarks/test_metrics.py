@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.benchmarks.metrics import Metric, own_figures, own_means
+from tasks.benchmarks.metrics import Metric, metric_figures, metric_means
 from tasks.records import Score
 
 bits = st.booleans()
@@ -34,7 +34,7 @@ def problem(name: str, parts: tuple[bool, ...], whole: bool) -> list[Score]:
 def test_we_maths_scores_follow_the_published_formula(problems: list[tuple[tuple[bool, ...], bool]]) -> None:
     """Score = (N - IG / 2 - RM - IK) / N, the four kinds as in the authors' code."""
     n = len(problems)
-    figures = own_figures(
+    figures = metric_figures(
         "we-math", [r for i, (parts, whole) in enumerate(problems) for r in problem(str(i), parts, whole)]
     )
     ig = sum(all(parts) and not whole for parts, whole in problems)
@@ -58,16 +58,16 @@ def test_we_math_leaves_out_problems_with_missing_steps() -> None:
         *problem("b", (True, True, True), False),
         *problem("c", (True, True), True)[:-1],
     ]
-    figures = own_figures("we-math", rows)
+    figures = metric_figures("we-math", rows)
     assert figures["problems"] == 2
     assert (figures["1-step"], figures["2-step"], figures["3-step"]) == (80, 100, 0)
     assert (figures["score (strict)"], figures["score (loose)"]) == (25, 75)
-    assert own_figures("we-math", rows[-2:]) == {"problems": 0}
+    assert metric_figures("we-math", rows[-2:]) == {"problems": 0}
 
 
 def test_dynamaths_worst_case_needs_all_ten_variants() -> None:
     rows = [row(not (seed == "b" and variant == 7), f"seed={seed}") for seed in "ab" for variant in range(10)]
-    assert own_figures("dynamath", rows) == {
+    assert metric_figures("dynamath", rows) == {
         "average": 95, "worst case": 50, "seed questions": 2, "fewest variants": 10,
     }  # fmt: skip
 
@@ -79,7 +79,7 @@ def test_hallusionbench_counts_whole_figures_and_questions() -> None:
             itertools.product((0, 1), (0, 1, 2)), (True, True, True, True, False, True), strict=True
         )
     ]
-    figures = own_figures("hallusionbench", rows)
+    figures = metric_figures("hallusionbench", rows)
     assert figures == {"aAcc": pytest.approx(500 / 6), "fAcc": 50, "qAcc": pytest.approx(200 / 3)}
 
 
@@ -88,15 +88,15 @@ def test_hallusionbench_counts_whole_figures_and_questions() -> None:
 ])  # fmt: skip
 def test_the_mean_weighs_all_parts_equally(metric: Metric, attribute: str, mean: str) -> None:
     rows = [row(True, f"{attribute}=a")] * 3 + [row(False, f"{attribute}=b")]
-    assert own_figures(metric, rows) == {"a": 100, "b": 0, mean: 50}
+    assert metric_figures(metric, rows) == {"a": 100, "b": 0, mean: 50}
 
 
 def test_worst_cases_are_averaged_over_the_samples() -> None:
     rows = [row(True, "seed=a", correct=(True, False)), row(True, "seed=a", correct=(True, True))]
-    assert own_means("dynamath", rows) == {
+    assert metric_means("dynamath", rows) == {
         "average": 75, "worst case": 50, "seed questions": 1, "fewest variants": 2,
     }  # fmt: skip
 
 
 def test_accuracy_has_no_further_figures() -> None:
-    assert own_figures("accuracy", [row(True)]) == {} == own_means("accuracy", [row(True, correct=(True,))])
+    assert metric_figures("accuracy", [row(True)]) == {} == metric_means("accuracy", [row(True, correct=(True,))])

@@ -1,16 +1,16 @@
-"""What keeps a labelled question from training."""
+"""Leakage checks reject a question that was asked before or that gives its answer away."""
 
 from __future__ import annotations
 
 import pytest
 
 from tasks.config import FilterConfig, LeakageConfig
-from tasks.filter import told_apart
-from tasks.labelling.leakage import asked, blind_share, gives_away
+from tasks.filter import check_leakage
+from tasks.labelling.leakage import blind_share, gives_away, trained_questions
 from tasks.records import LabelledQuestion
 
 
-def verdict(
+def labelled(
     text: str = "how many dots?", label: str = "7", key: str = "0/1", reason: str | None = None
 ) -> LabelledQuestion:
     return LabelledQuestion(
@@ -29,7 +29,7 @@ def verdict(
         (r"what is x if \boxed{4}?", "4"),
     ],
 )
-def test_a_question_in_which_the_answer_stands_is_found(question: str, label: str) -> None:
+def test_a_question_that_contains_its_answer_is_found(question: str, label: str) -> None:
     assert gives_away(question, label)
 
 
@@ -47,25 +47,25 @@ def test_a_question_in_which_the_answer_stands_is_found(question: str, label: st
         ("which point is marked a?", "a"),
     ],
 )
-def test_what_a_question_offers_counts_or_points_with_is_no_leak(question: str, label: str) -> None:
+def test_choices_and_numbers_in_a_question_are_no_leak(question: str, label: str) -> None:
     assert not gives_away(question, label)
 
 
-def test_what_this_team_has_trained_on_is_not_asked_again() -> None:
-    known = asked([verdict("How many  dots?"), verdict("how many lines?", reason="too easy")])
+def test_a_question_that_the_team_trained_on_is_rejected() -> None:
+    known = trained_questions([labelled("How many  dots?"), labelled("how many lines?", reason="too easy")])
     reasons = [
-        told_apart(one, known, LeakageConfig()).reason
-        for one in (verdict(), verdict(key="0/2"), verdict("how many lines?"), verdict(reason="too hard"))
+        check_leakage(question, known, LeakageConfig()).reason
+        for question in (labelled(), labelled(key="0/2"), labelled("how many lines?"), labelled(reason="too hard"))
     ]
     assert reasons == ["asked before", None, None, "too hard"]
 
 
-def test_a_check_that_is_off_drops_nothing() -> None:
+def test_a_check_that_is_off_rejects_nothing() -> None:
     off = FilterConfig().leakage.model_copy(update={"asked_before": False, "given_away": False})
-    given = verdict("the answer is 7, how many dots?")
-    assert told_apart(given, asked([given]), off).reason is None
+    given = labelled("the answer is 7, how many dots?")
+    assert check_leakage(given, trained_questions([given]), off).reason is None
 
 
-def test_blind_answers_count_by_what_they_say() -> None:
+def test_blind_answers_count_by_meaning() -> None:
     assert blind_share(["seven", "7", None, "8"], "7") == 0.5
     assert blind_share([], "7") == 0
