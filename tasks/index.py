@@ -1,34 +1,46 @@
-"""One index over a corpus's parts: their rows under masks, codes where there are too many vectors, and its recall.
+"""Index a corpus: all rows under masks, codes where there are too many vectors to compare, and the measured recall.
 
-    corpora/<name>/quantizer/    what codes were trained on the first shards, where the index is none without
-    corpora/<name>/index/        all rows, masked; the codes, and how far a query looks into them
+    corpora/<name>/quantizer/    the trained quantizer of a code index; absent where the index is exact
+    corpora/<name>/index/        all rows, masked; for a code index also the codes and its search parameters
 
-Vector i of the index is the i-th of all parts' vectors, parts in the order of their names; `rows.npy` says which row it
-belongs to. The parts' own float16 files are what is searched and re-ranked: nothing is copied. Every vector is coded,
-also a masked one, so another mask codes nothing again.
+Vector i of the index is the i-th vector of all parts (a part is one shard's rows and vectors), in the order of the
+shards' names; `rows.npy` gives its row. Searches read the parts' own float16 files: nothing is copied. Masked vectors
+are coded too, so changed masks need no new codes.
 
-Shards that are added are coded with what the first were trained with. Codes are trained again when those of the added
-shards err more (`drift`), or when their captions find less than the target.
+Added shards are coded with the quantizer that the store holds. When that is done, and when the quantizer is trained
+again, is the decision table in `tasks/retrieval/index_plan.py`.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from tasks.corpora.masks import Blocklist, Masks, grouped, masked
-from tasks.corpora.sample import Sample, reasons
+from pydantic import ConfigDict
+
+from tasks.corpora.masks import Blocklist, Masks, apply_masks, group_near_duplicates
+from tasks.corpora.sample import Sample, count_reasons
 from tasks.execution.stage import stage, workspace
 from tasks.records import Row
 from tasks.retrieval.clip import Clip
-from tasks.retrieval.codes import Codes, Quantizer, Scheme, Setting
+from tasks.retrieval.codes import CodeIndex, Quantizer, Scheme, SearchParameters
 from tasks.retrieval.index import IVF, Chosen, Exact, Index, IndexConfig, Scan, choose
-from tasks.retrieval.queries import Asked
-from tasks.retrieval.searchable_corpus import RetrievalConfig
-from tasks.retrieval.tuning import AT, Measured, RecallMissed, Texts, latency, measure, tune
+from tasks.retrieval.index_plan import IndexPlan, StoredIndex, plan_after_low_recall, plan_index
+from tasks.retrieval.queries import QuerySet
+from tasks.retrieval.searchable_corpus import IndexedSamples, RetrievalConfig
+from tasks.retrieval.tuning import (
+    TOP_K,
+    RecallBelowTarget,
+    RecallEstimate,
+    TextSplit,
+    measure_recall,
+    median_latency,
+    tune,
+)
 from tasks.retrieval.vectors import Vectors
 from tasks.settings.base import Frozen
 from tasks.settings.errors import UserError
@@ -40,385 +52,427 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
+    from tasks.store.manifest import Manifest
+
 log = logging.getLogger(__name__)
 
 VECTORS = "embeddings.npy"
 ROWS = "rows.npy"
 CODES = "codes.faiss"
-SETTING = "setting.json"
+SEARCH = "search.json"
 RECALL_QUERIES = 500
-_SAMPLED = 1 << 14
-_OPENING = 16
+"""Most texts of each source that an index is tuned on, and most that it is measured on."""
+_BLOCK = 1 << 14
+"""Vectors coded at a time, and most vectors that drift is measured on."""
+_OPEN_AT_ONCE = 16
 
 
-class Trained(Row):
-    """What codes were trained on, and how well they tell it."""
+class QuantizerTraining(Row):
+    """The data that a quantizer was trained on, and its error."""
 
     vectors: int
     texts: int
     error: float
-    """Mean squared distance from the nearest list's centre, where all axes were changed."""
+    """Mean squared distance to the nearest list's centroid, in the changed axes."""
 
 
-class Coding(Frozen):
-    """How an index's codes are read: attached to it."""
+class QuantizerSettings(Frozen):
+    """What decides a quantizer, apart from the parts that it is trained on."""
 
-    setting: Setting
+    lists: int
+    scheme: Scheme
+    embedder: str
+    """Fingerprint of the model that made the vectors."""
+    queries: QuerySet
+
+
+class IndexSettings(Frozen):
+    """What decides an index, apart from the parts and their codes."""
+
+    index: Chosen
+    masks: Masks
+    blocklist: Blocklist
+    queries: QuerySet
+
+
+class ShardCodes(Frozen):
+    """The quantizer that codes an index's shards, and the order in which they are coded."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    quantizer: Artifact[QuantizerTraining]
     order: tuple[str, ...]
-    """Shards in the order in which they were coded."""
+    """All shards by name."""
+    earlier: Annotated[Artifact[Sample] | None, NotFingerprinted] = None
+    """An index of the first `kept` shards in `order`, whose codes are copied."""
+    kept: Annotated[int, NotFingerprinted] = 0
 
 
-@stage("quantizer", Trained, version=2)
+class CodeIndexSettings(Frozen):
+    """How the codes of an index are read; a file of the index's artifact."""
+
+    parameters: SearchParameters
+    order: tuple[str, ...]
+    """Shards in the order of their codes."""
+
+
+@stage("quantizer", QuantizerTraining, version=2)
 def train_quantizer(
     place: Place,
-    lists: int,
-    scheme: Scheme,
-    embedder: str,
-    asked: Asked,
+    settings: QuantizerSettings,
     parts: tuple[Artifact[Sample], ...],
     *,
     clip: Annotated[Clip, NotFingerprinted],
-) -> Output[Trained]:
-    """The change of axes and the lists' centres, from an even sample of the parts' vectors, captions and queries."""
+) -> Output[QuantizerTraining]:
+    """Fit the change of axes and the lists' centroids to an even sample of vectors, captions and queries."""
     vectors = vectors_of(parts)
-    sample = _sampled(vectors, max(_SAMPLED, 64 * lists))
-    texts = [*Texts.divided(asked.texts, RECALL_QUERIES).train, *_captions(parts).train]
-    quantizer = Quantizer.train(sample, clip.open().embed_texts(texts), lists, scheme)
+    sample = _evenly_sampled(vectors, max(_BLOCK, 64 * settings.lists))
+    texts = [*TextSplit.of(settings.queries.texts, RECALL_QUERIES).train, *_split_captions(parts).train]
+    quantizer = Quantizer.train(sample, clip.open().embed_texts(texts), settings.lists, settings.scheme)
     quantizer.save(workspace() / "quantizer")
-    row = Trained(vectors=len(sample), texts=len(texts), error=quantizer.error([sample]))
-    return Output([row], {"lists": lists}, {"quantizer": workspace() / "quantizer"})
+    row = QuantizerTraining(vectors=len(sample), texts=len(texts), error=quantizer.error([sample]))
+    return Output([row], {"lists": settings.lists}, {"quantizer": workspace() / "quantizer"})
 
 
 @stage("index", Sample, version=4)
 def build_index(
     place: Place,
-    config: Chosen,
-    masks: Masks,
-    blocked: Blocklist,
+    settings: IndexSettings,
     embedder: str,
-    asked: Asked,
     parts: tuple[Artifact[Sample], ...],
-    quantizer: Artifact[Trained] | None,
-    order: tuple[str, ...],
+    codes: ShardCodes | None,
     *,
     clip: Annotated[Clip, NotFingerprinted],
-    earlier: Annotated[Artifact[Sample] | None, NotFingerprinted] = None,
 ) -> Output[Sample]:
-    """All parts' rows with masks laid over them, codes if there is a quantizer, and how well texts are answered.
+    """All parts' rows with masks and near-duplicate groups, the codes if any, and the recall on texts.
 
-    `order` says in which the parts are coded; the codes of `earlier`, which has the first of them, are taken over.
-    RecallMissed where texts find less than `config.target`.
+    UserError where no picture is usable; RecallBelowTarget where a code index finds too little.
     """
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
 
     raw = pa.concat_tables(part.table() for part in parts)
-    table = masked(raw, masks, blocked)
-    counts = reasons(table["reason"].to_pylist())
+    table = apply_masks(raw, settings.masks, settings.blocklist)
+    counts = count_reasons(table["reason"].to_pylist())
     rows = np.flatnonzero(pc.is_null(raw["reason"]).to_numpy())
     served = pc.is_null(table["reason"]).to_numpy()[rows]
     if not served.any():
         raise UserError(f"no usable picture in this corpus: {counts}.")
     vectors = vectors_of(parts)
-    table = grouped(table, vectors.picked(np.flatnonzero(served)), masks)
+    table = group_near_duplicates(table, vectors.subset(np.flatnonzero(served)), settings.masks)
     np.save(workspace() / ROWS, rows)
     index, files = Index(vectors, served), {ROWS: workspace() / ROWS}
-    texts = _Queries.of(table, rows[served], asked, clip)
-    if not isinstance(config, Exact) and quantizer is not None:
-        index.codes = _coded(quantizer, parts, order, earlier)
-        setting = tune(index, texts.tune, config.target, config.rerank)
-        index.codes = index.codes.with_setting(setting)
-        coding = Coding(setting=setting, order=order)
-        (workspace() / SETTING).write_text(coding.model_dump_json())
-        index.codes.save(workspace() / CODES)
-        files |= {name: workspace() / name for name in (SETTING, CODES)}
-        counts |= {"lists": index.codes.lists, "probes": setting.probes, "rerank": setting.rerank}
+    texts = _EmbeddedTexts.of(table["caption"].take(rows[served]), settings.queries, clip)
+    if not isinstance(settings.index, Exact) and codes is not None:
+        index.codes = _tuned_codes(index, settings.index, codes, parts, texts)
+        files |= _save_codes(index.codes, codes.order)
+        parameters = index.codes.parameters
+        counts |= {"lists": index.codes.lists, "probes": parameters.probes, "rerank": parameters.rerank}
     counts |= {"near-duplicates": len(table) - table["group"].null_count, "dimensions": vectors.dimensions}
-    return Output(table, counts | _measured(index, texts, config), files)
+    return Output(table, counts | _measure(index, texts, settings.index), files)
 
 
 def index_parts(
-    place: Place, masks: Masks, library: RetrievalConfig, parts: Mapping[str, Artifact[Sample]]
+    place: Place, masks: Masks, retrieval: RetrievalConfig, parts: Mapping[str, Artifact[Sample]]
 ) -> Artifact[Sample]:
-    """The index over parts in the order of their names, so that shards added later lie where a rebuild puts them."""
-    ordered = tuple(parts[name] for name in sorted(parts))
-    space = library.clip.space
-    config = choose(library.index, sum(map(_vectors_in, ordered)), space.dimensions)
-    asked = library.asked()
+    """Build or reuse the index over parts, ordered by the shards' names, so that added shards lie where a rebuild puts
+    them."""
+    by_name = {name: parts[name] for name in sorted(parts)}
+    space = retrieval.clip.space
+    config = choose(retrieval.index, _count_vectors(by_name.values()), space.dimensions)
+    settings = IndexSettings(index=config, masks=masks, blocklist=masks.blocked(), queries=retrieval.query_set())
     if isinstance(config, Exact):
-        return build_index(
-            place, config, masks, masks.blocked(), space.fingerprint, asked, ordered, None, (), clip=library.clip
-        )
-    build = _Build(place, config, masks, library.clip, asked, {name: parts[name] for name in sorted(parts)})
-    return build.with_standing() or build.trained_again()
+        return build_index(place, settings, space.fingerprint, tuple(by_name.values()), None, clip=retrieval.clip)
+    return _CodeIndexBuild(place, settings, config, retrieval.clip, by_name).run()
 
 
 @dataclass(frozen=True)
-class _Build:
-    """An index of codes, with what was trained already or anew."""
+class _Stored:
+    """What the store holds, and the artifacts behind it."""
+
+    state: StoredIndex
+    quantizer: Artifact[QuantizerTraining] | None = None
+    index: Artifact[Sample] | None = None
+    """The index whose codes the plan may keep."""
+
+
+@dataclass(frozen=True)
+class _CodeIndexBuild:
+    """Looks at the store, plans a code index and builds it."""
 
     place: Place
+    settings: IndexSettings
     config: Scan | IVF
-    masks: Masks
     clip: Clip
-    asked: Asked
     parts: Mapping[str, Artifact[Sample]]
+    """By the shards' names, sorted."""
 
-    def with_standing(self) -> Artifact[Sample] | None:
-        """With the quantizer that is there; None where there is none, or where it no longer does."""
-        found = self._standing()
-        if found is None:
-            return None
-        quantizer, trained = found
-        added = {name: part for name, part in self.parts.items() if part.content_id not in trained}
-        if self._drifted(quantizer, tuple(added.values())):
-            return None
-        order = (*(name for name in self.parts if name not in added), *added)
+    def run(self) -> Artifact[Sample]:
+        """The index, built by the decision table in `index_plan`."""
+        stored = self._inspect()
+        plan = plan_index(stored.state)
         try:
-            return self._index(quantizer, self._earlier_order(quantizer) or order)
-        except RecallMissed as missed:
-            if not added:
+            return self._carry_out(plan, stored)
+        except RecallBelowTarget as error:
+            retry = plan_after_low_recall(stored.state, plan)
+            if retry is None:
                 raise
-            log.warning("codes are trained again: with those of the first shards %s", missed)
-            return None
+            log.warning("the quantizer is trained again: with that of the first shards, %s", error)
+        return self._carry_out(retry, stored)
 
-    def trained_again(self) -> Artifact[Sample]:
-        """With a quantizer trained on all parts."""
-        return self._index(self._train(tuple(self.parts.values())), tuple(self.parts))
-
-    def _train(self, parts: tuple[Artifact[Sample], ...]) -> Artifact[Trained]:
-        lists = self.config.lists_for(sum(map(_vectors_in, parts)))
-        return train_quantizer(
-            self.place, lists, self.config.codes, self.clip.space.fingerprint, self.asked, parts, clip=self.clip
-        )
-
-    def _standing(self) -> tuple[Artifact[Trained], set[str]] | None:
-        """What was trained on some of these parts, with these settings; and the fingerprints of those parts."""
-        manifest = self.place.manifest(train_quantizer.name)
+    def _inspect(self) -> _Stored:
+        shards, manifest = tuple(self.parts), self.place.manifest(train_quantizer.name)
         if manifest is None:
-            return None
-        listed = {str(part) for part in _list(manifest.fingerprinted.get("parts"))}
-        parts = tuple(part for part in self.parts.values() if part.content_id in listed)
-        lists = self.config.lists_for(sum(map(_vectors_in, parts)))
-        wanted = train_quantizer.fingerprinted(
-            self.place, lists, self.config.codes, self.clip.space.fingerprint, self.asked, parts, clip=self.clip
-        )
-        if len(parts) != len(listed) or digest(wanted) != manifest.fingerprint:
-            return None
-        return self._train(parts), listed
+            return _Stored(StoredIndex(shards, "none"))
+        trained = self._trained_parts(manifest)
+        if trained is None:
+            return _Stored(StoredIndex(shards, "mismatched"))
+        quantizer = self._train(trained)  # reused, or made again where its files are damaged
+        drifted = self._drifted(quantizer, [part for name, part in self.parts.items() if name not in trained])
+        index = None if drifted else self._index_coded_by(quantizer)
+        coded = _read_settings(index).order if index else ()
+        return _Stored(StoredIndex(shards, "matching", frozenset(trained), drifted, coded), quantizer, index)
 
-    def _drifted(self, quantizer: Artifact[Trained], added: tuple[Artifact[Sample], ...]) -> bool:
-        if not sum(map(_vectors_in, added)):
+    def _carry_out(self, plan: IndexPlan, stored: _Stored) -> Artifact[Sample]:
+        quantizer = self._train(self.parts) if plan.train or stored.quantizer is None else stored.quantizer
+        earlier = stored.index if plan.kept else None
+        codes = ShardCodes(quantizer=quantizer, order=plan.order, earlier=earlier, kept=plan.kept)
+        parts, embedder = tuple(self.parts.values()), self.clip.space.fingerprint
+        return build_index(self.place, self.settings, embedder, parts, codes, clip=self.clip)
+
+    def _train(self, parts: Mapping[str, Artifact[Sample]]) -> Artifact[QuantizerTraining]:
+        chosen = tuple(parts.values())
+        return train_quantizer(self.place, self._quantizer_settings(chosen), chosen, clip=self.clip)
+
+    def _quantizer_settings(self, parts: Sequence[Artifact[Sample]]) -> QuantizerSettings:
+        return QuantizerSettings(
+            lists=self.config.lists_for(_count_vectors(parts)),
+            scheme=self.config.codes,
+            embedder=self.clip.space.fingerprint,
+            queries=self.settings.queries,
+        )
+
+    def _trained_parts(self, manifest: Manifest) -> dict[str, Artifact[Sample]] | None:
+        """The parts that the quantizer in the store was trained on; None where its settings or parts differ."""
+        trained_on = set(_part_ids(manifest))
+        trained = {name: part for name, part in self.parts.items() if part.content_id in trained_on}
+        chosen = tuple(trained.values())
+        wanted = train_quantizer.fingerprinted(self.place, self._quantizer_settings(chosen), chosen, clip=self.clip)
+        matches = len(trained) == len(trained_on) and digest(wanted) == manifest.fingerprint
+        return trained if matches else None
+
+    def _drifted(self, quantizer: Artifact[QuantizerTraining], added: Sequence[Artifact[Sample]]) -> bool:
+        if not _count_vectors(added):
             return False
-        opened, (row,) = Quantizer.open(quantizer.folder("quantizer")), quantizer.read()
-        growth = opened.error([_sampled(vectors_of(added), _SAMPLED)]) / row.error - 1
+        trained, (row,) = Quantizer.open(quantizer.folder("quantizer")), quantizer.read()
+        growth = trained.error([_evenly_sampled(vectors_of(added), _BLOCK)]) / row.error - 1
         if growth > self.config.drift:
-            log.warning("codes are trained again: those of added shards err by %.0f %% more", 100 * growth)
+            log.warning("the quantizer is trained again: its error on added shards is %.0f %% larger", 100 * growth)
         return growth > self.config.drift
 
-    def _earlier_order(self, quantizer: Artifact[Trained]) -> tuple[str, ...] | None:
-        """The order of the index that is there, and what came since; None where its codes cannot be taken over."""
-        earlier = self._earlier()
-        if earlier is None or earlier.manifest.fingerprinted.get("quantizer") != quantizer.content_id:
+    def _index_coded_by(self, quantizer: Artifact[QuantizerTraining]) -> Artifact[Sample] | None:
+        """The index in the store whose codes this quantizer made, if its shards are all still there, unchanged."""
+        index = self.place.find(build_index.name, Sample)
+        if index is None or not _has_codes(index) or _quantizer_id(index) != quantizer.content_id:
             return None
-        order = _coding(earlier).order
-        if not set(order) <= set(self.parts) or not _same_parts(earlier, self.parts, order):
-            return None
-        return (*order, *(name for name in self.parts if name not in order))
-
-    def _earlier(self) -> Artifact[Sample] | None:
-        found = self.place.find(build_index.name, Sample)
-        return found if found and any(file.name == CODES for file in found.manifest.files) else None
-
-    def _index(self, quantizer: Artifact[Trained], order: tuple[str, ...]) -> Artifact[Sample]:
-        earlier = self._earlier() if self._earlier_order(quantizer) == order else None
-        return build_index(
-            self.place, self.config, self.masks, self.masks.blocked(), self.clip.space.fingerprint, self.asked,
-            tuple(self.parts.values()), quantizer, order, clip=self.clip, earlier=earlier,
-        )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Opened:
-    """An index, and the rows that it is about."""
-
-    table: pa.Table
-    index: Index
-    places: NDArray[np.int64]
-    """Row of each vector."""
+        order = _read_settings(index).order
+        unchanged = set(order) <= set(self.parts) and _made_of(index, [self.parts[name] for name in order])
+        return index if unchanged else None
 
 
 def open_index(
     place: Place, index: Artifact[Sample], parts: Mapping[str, Artifact[Sample]], config: IndexConfig
-) -> Opened:
-    """The index, its vectors and codes mapped. UserError where a shard was embedded again since."""
+) -> IndexedSamples:
+    """The index with its vectors and codes memory-mapped. UserError where a shard was embedded again or replaced."""
     import numpy as np
     import pyarrow.compute as pc
 
-    if len(parts) != len(_made_of(index)) or not _same_parts(index, parts, tuple(parts)):
+    if len(parts) != len(_part_ids(index.manifest)) or not _made_of(index, parts.values()):
         raise UserError(
             f"shards of {index.uri.rpartition('/')[0]} were embedded again or replaced since its index was made: play"
             " the round again, or build the corpus again."
         )
     table = index.table()
-    places = np.load(index.file(ROWS), mmap_mode="r")
-    served = pc.is_null(table["reason"]).to_numpy()[places]
+    rows = np.load(index.file(ROWS), mmap_mode="r")
+    served = pc.is_null(table["reason"]).to_numpy()[rows]
     vectors = vectors_of([parts[name] for name in sorted(parts)])
+    codes = _open_codes(place, index, parts) if _has_codes(index) else None
     device = config.device if isinstance(config, Exact) else "auto"
-    return Opened(
-        table, Index(vectors, served, _opened_codes(place, index, parts), _groups(table, places), device), places
-    )
+    opened = Index(vectors, served, codes, _groups(table, rows), device)
+    return IndexedSamples(table, opened, rows, str(index.manifest.fingerprinted["embedder"]))
 
 
-def _opened_codes(place: Place, index: Artifact[Sample], parts: Mapping[str, Artifact[Sample]]) -> Codes | None:
-    if not any(file.name == CODES for file in index.manifest.files):
-        return None
-    quantizer = place.find(train_quantizer.name, Trained)
-    if quantizer is None or quantizer.content_id != index.manifest.fingerprinted["quantizer"]:
-        raise UserError(f"what {index.uri} was coded with is gone: build the corpus again.")
-    coding, trained = _coding(index), Quantizer.open(quantizer.folder("quantizer"))
-    return Codes.open(trained, index.file(CODES), coding.setting).numbered(_numbers(parts, coding.order))
+def parts_in(index: Artifact[Sample], parts: Mapping[str, Artifact[Sample]]) -> dict[str, Artifact[Sample]]:
+    """The parts that the index was made of, without those of shards that were added later."""
+    made_of = set(_part_ids(index.manifest))
+    return {name: part for name, part in parts.items() if part.content_id in made_of}
 
 
 def vectors_of(parts: Sequence[Artifact[Sample]]) -> Vectors:
-    """The parts' vectors as one array, mapped."""
-    with ThreadPoolExecutor(_OPENING) as pool:  # from an object store each is fetched
+    """The parts' vectors as one memory-mapped array; files of an object store are fetched side by side."""
+    with ThreadPoolExecutor(_OPEN_AT_ONCE) as pool:
         return Vectors.open(list(pool.map(lambda part: part.file(VECTORS), parts)))
 
 
+# Codes --------------------------------------------------------------------------------------------------------------
+
+
+def _tuned_codes(
+    index: Index, config: Scan | IVF, codes: ShardCodes, parts: Sequence[Artifact[Sample]], texts: _EmbeddedTexts
+) -> CodeIndex:
+    index.codes = _code_shards(codes, {_shard_name(part): part for part in parts})
+    return index.codes.with_parameters(tune(index, texts.tune, config.target, config.rerank))
+
+
+def _code_shards(codes: ShardCodes, parts: Mapping[str, Artifact[Sample]]) -> CodeIndex:
+    """The codes of all shards; those of the first `kept` shards are copied."""
+    quantizer = Quantizer.open(codes.quantizer.folder("quantizer"))
+    coded = CodeIndex.copy(quantizer, codes.earlier.file(CODES)) if codes.earlier else CodeIndex.empty(quantizer)
+    for name in codes.order[codes.kept :]:
+        for _, block in vectors_of([parts[name]]).blocks(_BLOCK):
+            coded.add(block)
+    return coded.set_vector_numbers(_vector_numbers(parts, codes.order))
+
+
+def _save_codes(codes: CodeIndex, order: tuple[str, ...]) -> dict[str, Path]:
+    settings = CodeIndexSettings(parameters=codes.parameters, order=order)
+    (workspace() / SEARCH).write_text(settings.model_dump_json())
+    codes.save(workspace() / CODES)
+    return {name: workspace() / name for name in (SEARCH, CODES)}
+
+
+def _open_codes(place: Place, index: Artifact[Sample], parts: Mapping[str, Artifact[Sample]]) -> CodeIndex:
+    quantizer = place.find(train_quantizer.name, QuantizerTraining)
+    if quantizer is None or quantizer.content_id != _quantizer_id(index):
+        raise UserError(f"the quantizer of {index.uri} is gone or was trained again: build the corpus again.")
+    settings, trained = _read_settings(index), Quantizer.open(quantizer.folder("quantizer"))
+    opened = CodeIndex.open(trained, index.file(CODES), settings.parameters)
+    return opened.set_vector_numbers(_vector_numbers(parts, settings.order))
+
+
+def _vector_numbers(parts: Mapping[str, Artifact[Sample]], order: Sequence[str]) -> NDArray[np.int64] | None:
+    """The number of each coded vector; None where the shards were coded in the order of their names."""
+    import numpy as np
+
+    names = sorted(parts)
+    if list(order) == sorted(order):
+        return None
+    starts = dict(zip(names, np.cumsum([0, *(_count_vectors([parts[name]]) for name in names)]), strict=False))
+    numbers: NDArray[np.int64] = np.concatenate(
+        [starts[name] + np.arange(_count_vectors([parts[name]])) for name in order]
+    )
+    return numbers
+
+
+# Recall -------------------------------------------------------------------------------------------------------------
+
+
 @dataclass(frozen=True)
-class _Queries:
-    """Embedded texts, by what they are for and where they come from."""
+class _EmbeddedTexts:
+    """Text queries as vectors: those to tune on, and captions and real queries to measure on."""
 
     tune: NDArray[np.float32]
     captions: NDArray[np.float32]
-    searcher: NDArray[np.float32]
+    queries: NDArray[np.float32]
 
     @classmethod
-    def of(cls, table: pa.Table, rows: NDArray[np.int64], asked: Asked, clip: Clip) -> _Queries:
-        captions = Texts.divided(_told(table["caption"].take(rows)), RECALL_QUERIES)
-        queries = Texts.divided(asked.texts, RECALL_QUERIES)
+    def of(cls, captions: pa.ChunkedArray, queries: QuerySet, clip: Clip) -> _EmbeddedTexts:
+        by_caption = TextSplit.of(_present(captions), RECALL_QUERIES)
+        by_query = TextSplit.of(queries.texts, RECALL_QUERIES)
         embed = clip.open().embed_texts
-        return cls(embed([*captions.tune, *queries.tune]), embed(captions.measure), embed(queries.measure))
+        return cls(embed([*by_caption.tune, *by_query.tune]), embed(by_caption.measure), embed(by_query.measure))
 
 
-def _measured(index: Index, texts: _Queries, config: Exact | Scan | IVF) -> dict[str, int]:
-    """Recall in 1/10 000 and latency in microseconds, on each kind of queries: texts are what is asked."""
+def _measure(index: Index, texts: _EmbeddedTexts, config: Exact | Scan | IVF) -> dict[str, int]:
+    """Recall in 1/10 000 on each kind of queries, and latency in microseconds. Raises RecallBelowTarget."""
     import numpy as np
 
     kept = np.flatnonzero(np.ones(len(index.vectors), bool) if index.served is None else index.served)
     pictures = index.vectors.take(kept[:: max(1, len(kept) // RECALL_QUERIES)][:RECALL_QUERIES]).astype(np.float32)
-    kinds = {"text": texts.captions, "searcher": texts.searcher, "image": pictures}
-    found = {kind: measure(index, queries) for kind, queries in kinds.items() if len(queries)}
+    kinds = {"text": texts.captions, "searcher": texts.queries, "image": pictures}
+    recalls = {kind: measure_recall(index, queries) for kind, queries in kinds.items() if len(queries)}
     if not isinstance(config, Exact):
         for kind in ("text", "searcher"):
-            _stop_below(config.target, kind, found.get(kind))
-    told = texts.captions if len(texts.captions) else pictures
-    counts = {f"{kind} recall@{AT} /10000": round(10_000 * one.recall) for kind, one in found.items()}
-    queries = {"recall queries": len(texts.captions) + len(texts.searcher)}
-    return counts | queries | {"latency us": round(1e6 * latency(index, told))}
+            _require_recall(config.target, kind, recalls.get(kind))
+    timed = texts.captions if len(texts.captions) else pictures
+    counts = {f"{kind} recall@{TOP_K} /10000": round(10_000 * found.recall) for kind, found in recalls.items()}
+    queries = {"recall queries": len(texts.captions) + len(texts.queries)}
+    return counts | queries | {"latency us": round(1e6 * median_latency(index, timed))}
 
 
-def _stop_below(target: float, kind: str, found: Measured | None) -> None:
-    if found is not None and found.recall < target:
-        raise RecallMissed(
-            f"the index reaches a {kind} recall@{AT} of {found.recall:.3f} (of {found.queries} queries), less than its"
-            f" target of {target:g}: raise retrieval.index.rerank, or lower retrieval.index.target."
+def _require_recall(target: float, kind: str, measured: RecallEstimate | None) -> None:
+    if measured is not None and measured.recall < target:
+        raise RecallBelowTarget(
+            f"the index reaches a {kind} recall@{TOP_K} of {measured.recall:.3f} (of {measured.queries} queries), less"
+            f" than its target of {target:g}: raise retrieval.index.rerank, or lower retrieval.index.target."
         )
 
 
-def _coded(
-    quantizer: Artifact[Trained],
-    parts: Sequence[Artifact[Sample]],
-    order: Sequence[str],
-    earlier: Artifact[Sample] | None,
-) -> Codes:
-    """The parts' codes; those of an earlier index are taken over."""
-    opened = Quantizer.open(quantizer.folder("quantizer"))
-    codes = Codes.copy(opened, earlier.file(CODES)) if earlier else Codes.empty(opened)
-    known = len(_coding(earlier).order) if earlier else 0
-    named = {_shard(part): part for part in parts}
-    for name in order[known:]:
-        for _, block in vectors_of([named[name]]).blocks(_SAMPLED):
-            codes.add(block)
-    return codes.numbered(_numbers(named, order))
-
-
-def _numbers(parts: Mapping[str, Artifact[Sample]], order: Sequence[str]) -> NDArray[np.int64] | None:
-    """The number of each coded vector; None where shards were coded in the order of their names."""
-    import numpy as np
-
-    if list(order) == sorted(order):
-        return None
-    starts = dict(
-        zip(sorted(parts), np.cumsum([0, *(_vectors_in(parts[name]) for name in sorted(parts))]), strict=False)
-    )
-    numbers: NDArray[np.int64] = np.concatenate([starts[name] + np.arange(_vectors_in(parts[name])) for name in order])
-    return numbers
+# Parts and manifests ------------------------------------------------------------------------------------------------
 
 
 def _groups(table: pa.Table, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Of each vector the row of the picture that it is nearly the same as: its own for most."""
+    """For each vector the row of the first picture of its near-duplicate group: its own row for most."""
     import numpy as np
     import pyarrow.compute as pc
 
-    found: NDArray[np.int64] = np.arange(len(table))
+    first_rows: NDArray[np.int64] = np.arange(len(table))
     later = np.flatnonzero(pc.is_valid(table["group"]).to_numpy())
     firsts = pc.index_in(table["group"].take(later), value_set=table["key"].combine_chunks())
-    found[later] = firsts.to_numpy()
-    return found[rows]
+    first_rows[later] = firsts.to_numpy()
+    return first_rows[rows]
 
 
-def _captions(parts: Sequence[Artifact[Sample]]) -> Texts:
-    def all_captions() -> Iterator[str]:
+def _split_captions(parts: Sequence[Artifact[Sample]]) -> TextSplit:
+    def captions() -> Iterator[str]:
         for part in parts:
-            yield from _told(part.table()["caption"])
+            yield from _present(part.table()["caption"])
 
-    return Texts.divided(all_captions(), RECALL_QUERIES)
+    return TextSplit.of(captions(), RECALL_QUERIES)
 
 
-def _told(captions: pa.ChunkedArray) -> list[str]:
+def _present(captions: pa.ChunkedArray) -> list[str]:
     return [caption for caption in captions.to_pylist() if caption]
 
 
-def _sampled(vectors: Vectors, most: int) -> NDArray[np.float16]:
-    """At most so many, evenly spread."""
+def _evenly_sampled(vectors: Vectors, limit: int) -> NDArray[np.float16]:
+    """At most `limit` vectors, evenly spread."""
     import numpy as np
 
-    return vectors.take(np.arange(0, len(vectors), -(-len(vectors) // most)))
+    return vectors.take(np.arange(0, len(vectors), -(-len(vectors) // limit)))
 
 
-def _vectors_in(part: Artifact[Sample]) -> int:
-    return part.counters.get("kept", 0)
+def _count_vectors(parts: Iterable[Artifact[Sample]]) -> int:
+    return sum(part.counters.get("kept", 0) for part in parts)
 
 
-def _shard(part: Artifact[Sample]) -> str:
-    """A part's shard, by what went into it."""
+def _shard_name(part: Artifact[Sample]) -> str:
     shard: Any = part.manifest.fingerprinted["shard"]
     return str(shard["name"])
 
 
-def _coding(index: Artifact[Sample]) -> Coding:
-    return Coding.model_validate_json(index.file(SETTING).read_text())
+def _has_codes(index: Artifact[Sample]) -> bool:
+    return any(file.name == CODES for file in index.manifest.files)
 
 
-def _same_parts(index: Artifact[Sample], parts: Mapping[str, Artifact[Sample]], names: Sequence[str]) -> bool:
-    """Whether the index was made of these very parts."""
-    made_of = set(_made_of(index))
-    return all(parts[name].content_id in made_of for name in names)
+def _read_settings(index: Artifact[Sample]) -> CodeIndexSettings:
+    return CodeIndexSettings.model_validate_json(index.file(SEARCH).read_text())
 
 
-def parts_in(index: Artifact[Sample], parts: Mapping[str, Artifact[Sample]]) -> dict[str, Artifact[Sample]]:
-    """Those of the parts that the index was made of: shards may have been added since."""
-    made_of = set(_made_of(index))
-    return {name: part for name, part in parts.items() if part.content_id in made_of}
+def _quantizer_id(index: Artifact[Sample]) -> str | None:
+    """Content id of the quantizer that made an index's codes; None for an index of an older version."""
+    codes = index.manifest.fingerprinted.get("codes")
+    return str(codes["quantizer"]) if isinstance(codes, dict) else None
 
 
-def _made_of(index: Artifact[Sample]) -> list[str]:
-    """Identities of its parts."""
-    return list(map(str, _list(index.manifest.fingerprinted.get("parts"))))
+def _made_of(index: Artifact[Sample], parts: Iterable[Artifact[Sample]]) -> bool:
+    """Whether the index was made of these very parts, and perhaps of others."""
+    made_of = set(_part_ids(index.manifest))
+    return all(part.content_id in made_of for part in parts)
 
 
-def _list(value: object) -> list[object]:
-    return value if isinstance(value, list) else []
+def _part_ids(manifest: Manifest) -> list[str]:
+    """Content ids of the parts that a quantizer or an index was made of."""
+    parts = manifest.fingerprinted.get("parts")
+    return [str(part) for part in parts] if isinstance(parts, list) else []

@@ -1,4 +1,4 @@
-"""Pictures found by text: embeddings, an index over them, and both with their corpus as a library."""
+"""Search for pictures by text: embeddings, indexes over them, and the searchable corpus (see README.md)."""
 
 from tasks.retrieval.searchable_corpus import Hit, RetrievalConfig, SearchableCorpus
 

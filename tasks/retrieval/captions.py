@@ -1,8 +1,8 @@
-"""Captions searched by their words (BM25), and two rankings made one.
+"""Keyword search in captions (BM25), and the fusion of two rankings.
 
-Pictures of text, charts and tables are often found by a word of their caption where vectors blur it. The index is
-SQLite's FTS5, in memory: 100 000 captions take about a second. Rankings are fused by reciprocal rank (Cormack et al.
-2009, k = 60), which needs no common scale.
+Pictures of text, charts and tables are often found by a word of their caption where embedding vectors blur that word.
+The index is SQLite's FTS5, in memory: 100 000 captions take about a second. Rankings are fused by reciprocal rank
+(Cormack et al. 2009, k = 60), which needs no common scale of scores.
 """
 
 from __future__ import annotations
@@ -15,27 +15,29 @@ from collections.abc import Iterable, Sequence
 RANK_CONSTANT = 60
 
 
-class Captions:
-    """Texts by number."""
+class CaptionIndex:
+    """A BM25 index of captions, each with a number."""
 
     def __init__(self, captions: Iterable[tuple[int, str]]) -> None:
-        self._rows = sqlite3.connect(":memory:", check_same_thread=False)
-        self._rows.execute("create virtual table captions using fts5(caption, content='', tokenize='porter unicode61')")
-        self._rows.executemany("insert into captions(rowid, caption) values (?, ?)", captions)
+        self._database = sqlite3.connect(":memory:", check_same_thread=False)
+        self._database.execute(
+            "create virtual table captions using fts5(caption, content='', tokenize='porter unicode61')"
+        )
+        self._database.executemany("insert into captions(rowid, caption) values (?, ?)", captions)
 
-    def search(self, text: str, most: int) -> list[int]:
-        """Numbers of the captions with the most telling words of the text, best first; of equals the first."""
+    def search(self, text: str, limit: int) -> list[int]:
+        """Numbers of at most `limit` captions that share a word with the text, best first; ties by number."""
         words = " OR ".join(f'"{word}"' for word in dict.fromkeys(re.findall(r"\w+", text.lower())))
         if not words:
             return []
-        found = self._rows.execute(
-            "select rowid from captions where captions match ? order by bm25(captions), rowid limit ?", (words, most)
+        rows = self._database.execute(
+            "select rowid from captions where captions match ? order by bm25(captions), rowid limit ?", (words, limit)
         )
-        return [number for (number,) in found]
+        return [number for (number,) in rows]
 
 
-def fused(rankings: Sequence[Sequence[int]]) -> list[int]:
-    """One ranking of several: by the sum of 1 / (60 + rank), of equals in the order of the first ranking."""
+def fuse_rankings(rankings: Sequence[Sequence[int]]) -> list[int]:
+    """Merge rankings into one, by the sum of 1 / (60 + rank); ties in the order of the first ranking."""
     scores: dict[int, float] = defaultdict(float)
     for ranking in rankings:
         for rank, number in enumerate(ranking, 1):

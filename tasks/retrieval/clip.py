@@ -1,4 +1,4 @@
-"""Pictures and texts as vectors of one space, by open_clip.
+"""Embed pictures and texts as vectors of one space, by open_clip.
 
 A model is a name that open_clip knows with a pretrained tag (`ViT-SO400M-16-SigLIP2-256` and `webli`), or
 `hf-hub:<repository>`, or `local-dir:<folder>`. open_clip 3.3 reads a local folder as
@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
+from cachetools import LRUCache
 from platformdirs import user_cache_path
 from pydantic import Field
 
@@ -45,86 +45,90 @@ if TYPE_CHECKING:
     from PIL import Image
 
 LOCAL = "local-dir:"
-Item = TypeVar("Item")
+QUERY_CACHE_BYTES = 64 << 20
+T = TypeVar("T")
 
 
 class Clip(Settings):
-    """Which open_clip model embeds, and how it runs."""
+    """The open_clip model that embeds pictures and texts, and how it runs."""
 
     model: Annotated[str, NotFingerprinted] = "local-dir:infra/models/clip"
-    """open_clip's name, `hf-hub:...` or `local-dir:...`; a relative folder is looked for from the repository's root. It
+    """open_clip's name, `hf-hub:...` or `local-dir:...`; a relative folder starts at the repository's root. The model
     enters fingerprints by its weights, not by its name."""
     pretrained: Annotated[str | None, NotFingerprinted] = None
     """Tag of the weights for a plain name, such as `webli`."""
     batch: Annotated[int, NotFingerprinted] = Field(default=64, ge=1)
-    """Pictures or texts embedded at once."""
+    """Pictures or texts in one forward pass."""
     device: Annotated[str, NotFingerprinted] = "auto"
     """`cpu`, `cuda`, ... ; `auto` takes a GPU where there is one."""
     threads: Annotated[int | None, NotFingerprinted] = Field(default=None, ge=1)
     """CPU threads while embedding; None leaves torch's setting."""
 
     def open(self) -> Embedder:
-        """The loaded model, once a process. UserError where it cannot be loaded."""
+        """The loaded model; each model is loaded once a process. UserError where it cannot be loaded."""
         return _opened(self)
 
     @property
-    def space(self) -> Space:
-        """That of the model that `open` loads. For a folder that was loaded here before, nothing heavy is imported."""
+    def space(self) -> EmbeddingSpace:
+        """The model's embedding space. For a folder that was loaded on this machine before, no model is loaded."""
         return _space(self)
 
 
-class Space(Settings):
-    """The space of a model's vectors: those of one space compare."""
+class EmbeddingSpace(Settings):
+    """The space of a model's vectors. Only vectors of the same space can be compared."""
 
     fingerprint: str
-    """Of the weights, the preprocessing of pictures and the normalisation of texts: what decides the vectors."""
+    """Digest of all that decides the vectors: weights, preprocessing of pictures, normalisation of texts."""
     dimensions: int
 
 
 @dataclass(frozen=True)
 class Embedder:
-    """A loaded model. Vectors are of unit length, so that their inner product is the cosine."""
+    """A loaded model. Its vectors have unit length, so their inner product is the cosine."""
 
     config: Clip
-    space: Space
+    space: EmbeddingSpace
     _model: Any
     _preprocess: Preprocess
     _tokenize: Any
     _lower: bool
-    """The text tower was trained on lower-case text, but its tokenizer keeps the case."""
+    """Whether texts are lower-cased here: the tower was trained on lower-case text, the tokenizer keeps case."""
 
     def fit(self, image: Image.Image) -> Image.Image:
-        """An RGB picture at the model's size: what `embed_images` does first, for who has threads to do it."""
+        """Resize an RGB picture to the model's size. `embed_images` does the same; here callers may use threads."""
         return self._preprocess.fit(image)
 
     def embed_images(self, images: Iterable[Image.Image]) -> NDArray[np.float16]:
-        """float16 [n, d] for n pictures, held in memory a batch at a time."""
+        """Embed n pictures as float16 [n, d]; memory holds one batch of pictures at a time."""
         import numpy as np
 
         batches = [self._embed_images(batch) for batch in _batches(images, self.config.batch)]
         return np.concatenate(batches) if batches else np.empty((0, self.space.dimensions), np.float16)
 
     def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """float32 [n, d] for n texts, cut to the tower's context length."""
+        """Embed n texts as float32 [n, d]; texts are cut to the tower's context length."""
         import numpy as np
 
         batches = [self._embed_texts(batch) for batch in _batches(texts, self.config.batch)]
         return np.concatenate(batches) if batches else np.empty((0, self.space.dimensions), np.float32)
 
     def embed_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """As `embed_texts`, but each text once, as long as it is remembered: the Searcher asks much again."""
+        """Like `embed_texts`, but cached, since the Searcher repeats many queries; a repeated text is embedded once."""
         import numpy as np
 
-        known = {
-            text: found
-            for text in dict.fromkeys(texts)
-            if (found := _queries.get((self.space.fingerprint, text))) is not None
-        }
+        known = self._cached(texts)
         new = [text for text in dict.fromkeys(texts) if text not in known]
         known |= dict(zip(new, self.embed_texts(new), strict=True))
-        for text, vector in known.items():
-            _queries.put((self.space.fingerprint, text), vector)
+        with _cache_lock:
+            for text in new:
+                # a copy: a row of a batch would keep the whole batch
+                _query_vectors[self.space.fingerprint, text] = known[text].copy()
         return np.stack([known[text] for text in texts]) if texts else np.empty((0, self.space.dimensions), np.float32)
+
+    def _cached(self, texts: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+        with _cache_lock:
+            vectors = {text: _query_vectors.get((self.space.fingerprint, text)) for text in dict.fromkeys(texts)}
+        return {text: vector for text, vector in vectors.items() if vector is not None}
 
     def _embed_images(self, images: list[Image.Image]) -> NDArray[np.float16]:
         import numpy as np
@@ -145,40 +149,20 @@ class Embedder:
         return next(self._model.parameters()).device  # type: ignore[no-any-return]
 
 
-class Remembered:
-    """Vectors by the model's fingerprint and the text; of too many bytes those go that were not asked for longest."""
-
-    def __init__(self, most_bytes: int) -> None:
-        self.most_bytes = most_bytes
-        self.bytes = 0
-        self._vectors: OrderedDict[tuple[str, str], NDArray[np.float32]] = OrderedDict()
-        self._lock = Lock()
-
-    def __len__(self) -> int:
-        return len(self._vectors)
-
-    def get(self, key: tuple[str, str]) -> NDArray[np.float32] | None:
-        """The vector, if it is remembered."""
-        return self._vectors.get(key)
-
-    def put(self, key: tuple[str, str], vector: NDArray[np.float32]) -> None:
-        """Remember the vector as the latest one."""
-        with self._lock:
-            old = self._vectors.pop(key, None)
-            self._vectors[key] = vector.copy()  # a row of a batch would keep the whole batch
-            self.bytes += vector.nbytes - (0 if old is None else old.nbytes)
-            while self.bytes > self.most_bytes:
-                self.bytes -= self._vectors.popitem(last=False)[1].nbytes
+def vector_cache(max_bytes: int) -> LRUCache[tuple[str, str], NDArray[np.float32]]:
+    """A cache of vectors by (fingerprint of the space, text) that drops the least recently used ones."""
+    return LRUCache(max_bytes, getsizeof=lambda vector: vector.nbytes)
 
 
-_queries = Remembered(64 << 20)
+_query_vectors = vector_cache(QUERY_CACHE_BYTES)
+_cache_lock = Lock()
 
 
 class Preprocess:
-    """open_clip's transform of pictures, its last part done a batch at a time.
+    """open_clip's transform of pictures, with its last steps done a batch at a time.
 
     The geometry (resize, crop, RGB) is open_clip's own, picture by picture. Scaling to 0..1 and normalising are the
-    same float32 operations on a whole batch, so the pixels are equal to the bit.
+    same float32 operations on a whole batch, so the pixels are equal to open_clip's bit for bit.
     """
 
     def __init__(self, settings: dict[str, Any]) -> None:
@@ -198,7 +182,7 @@ class Preprocess:
         return scaled.sub_(_channels(self.mean)).div_(_channels(self.std))
 
     def fit(self, image: Image.Image) -> Image.Image:
-        """At the model's size; a picture that has it already stays as it is."""
+        """Resize a picture to the model's size; a picture that has the size already stays as it is."""
         for step in self.geometry:
             image = step(image)
         return image
@@ -207,11 +191,10 @@ class Preprocess:
 def save_clip(
     folder: Path, model: torch.nn.Module, model_cfg: dict[str, Any], preprocess_cfg: dict[str, Any], tokenizer: Any
 ) -> None:
-    """Write a folder that `local-dir:` reads. `tokenizer` is a transformers tokenizer (or None for CLIP's own).
+    """Write a folder that `local-dir:` reads. `tokenizer` is a transformers tokenizer, or None for CLIP's own.
 
-    `model_cfg` is what the model was built from: `open_clip.CLIP(**model_cfg)`. `preprocess_cfg` holds what differs
-    from open_clip's defaults among mean, std, interpolation, resize_mode. Texts are lower-cased unless `model_cfg` says
-    otherwise.
+    The model was built by `open_clip.CLIP(**model_cfg)`. `preprocess_cfg` sets mean, std, interpolation and resize_mode
+    where they differ from open_clip's defaults. Texts are lower-cased unless `model_cfg` says otherwise.
     """
     from safetensors.torch import save_file
 
@@ -241,76 +224,76 @@ def _opened(config: Clip) -> Embedder:
     model.eval()
     lower = _keeps_case(tokenizer) and _is_siglip(name)
     settings = dict(model.visual.preprocess_cfg)
-    what = {"weights": _weights_digest(model), "preprocess": settings, "texts": _text_settings(tokenizer, lower)}
-    space = Space(fingerprint=digest(what), dimensions=_embedding_dimensions(model, tokenizer))
+    parts = {"weights": _weights_digest(model), "preprocess": settings, "texts": _text_settings(tokenizer, lower)}
+    space = EmbeddingSpace(fingerprint=digest(parts), dimensions=_embedding_dimensions(model, tokenizer))
     return Embedder(config, space, model, Preprocess(settings), tokenizer, lower)
 
 
 @lru_cache(maxsize=2)
-def _space(config: Clip) -> Space:
-    kept = _kept_space(_name(config.model))
-    if kept is None:
+def _space(config: Clip) -> EmbeddingSpace:
+    file = _space_file(_name(config.model))
+    if file is None:
         return config.open().space
-    with suppress(OSError, ValueError):  # not noted, or not whole: it is looked at again
-        return Space.model_validate_json(kept.read_text())
+    with suppress(OSError, ValueError):  # missing or damaged: load the model
+        return EmbeddingSpace.model_validate_json(file.read_text())
     space = config.open().space
-    with suppress(OSError):  # it is looked at again the next time
-        Files(str(kept.parent)).replace(str(kept), space.model_dump_json().encode())
+    with suppress(OSError):  # not written: the next process loads the model again
+        Files(str(file.parent)).replace(str(file), space.model_dump_json().encode())
     return space
 
 
-def _kept_space(name: str) -> Path | None:
-    """Where the space of a local folder's model is noted: by the folder's contents and all that reads it."""
+def _space_file(name: str) -> Path | None:
+    """Cache file for the space of a local folder's model, named by the folder's contents and the code that reads it."""
     if not name.startswith(LOCAL):
         return None
     folder = Path(name.removeprefix(LOCAL))
     contents = {file.name: file_sha256(file) for file in folder.iterdir() if file.is_file()}
     readers = {library: version(library) for library in ("open-clip-torch", "transformers", "tokenizers")}
-    code = file_sha256(Path(__file__))  # what a fingerprint is made of
+    code = file_sha256(Path(__file__))  # this module decides what enters the fingerprint
     noted = digest({"contents": contents, "code": code, **readers})
     return user_cache_path("active-zero") / "spaces" / f"{noted}.json"
 
 
 def _name(model: str) -> str:
-    """`local-dir:` with a folder that exists; UserError where it does not."""
+    """The model's name for open_clip, a local folder made absolute. UserError where the folder holds no model."""
     if not model.startswith(LOCAL):
         return model
     folder = ROOT / Path(model.removeprefix(LOCAL)).expanduser()
     if not (folder / "open_clip_config.json").is_file():
-        raise UserError(f"no embedding model in {folder}: open_clip_config.json and its weights belong there.")
+        raise UserError(f"no embedding model in {folder}: put open_clip_config.json and its weights there.")
     return f"{LOCAL}{folder}"
 
 
 def _weights_digest(model: torch.nn.Module) -> str:
-    """sha256 of the weights by name, whatever file they came from."""
+    """sha256 of the weights by name, whatever file they were read from."""
     import torch
 
-    found = hashlib.sha256()
+    checksum = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
-        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        found.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
-    return found.hexdigest()
+        checksum.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        checksum.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    return checksum.hexdigest()
 
 
 def _text_settings(tokenizer: Any, lower: bool) -> dict[str, Any]:
-    """What is done to a text before the tower: shown by the tokens of a text on which the normalisations differ."""
+    """The normalisation of texts, described by the tokens of a probe text on which the known normalisations differ."""
     probe = tokenizer(["A  Café's BAR-chart, 3 x_2 &amp; more."])
     return {"lower": lower, "context": int(probe.shape[1]), "probe": probe[0].tolist()}
 
 
 def _is_siglip(name: str) -> bool:
-    """SigLIP's text towers were trained on lower-case text, whatever their tokenizers do.
+    """Whether the model is a SigLIP: their text towers were trained on lower-case text, whatever their tokenizers do.
 
-    A folder's name says nothing; what the model was built from does.
+    For a local folder its configuration decides, not the folder's name.
     """
     import open_clip
     from open_clip.factory import _get_hf_config
 
-    schema, _, at = name.rpartition(":")
+    schema, _, address = name.rpartition(":")
     if schema == "local-dir":
-        config = json.loads((Path(at) / "open_clip_config.json").read_text())["model_cfg"]
+        config = json.loads((Path(address) / "open_clip_config.json").read_text())["model_cfg"]
     elif schema == "hf-hub":
-        config = _get_hf_config(at)["model_cfg"]
+        config = _get_hf_config(address)["model_cfg"]
     else:
         config = open_clip.get_model_config(name) or {}
     return "siglip" in f"{name if schema != 'local-dir' else ''} {json.dumps(config)}".lower()
@@ -345,7 +328,7 @@ def _channels(values: Sequence[float]) -> torch.Tensor:
     return torch.tensor(values, dtype=torch.float32).view(1, 3, 1, 1)
 
 
-def _batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
     source = iter(items)
     while batch := list(islice(source, size)):
         yield batch

@@ -1,11 +1,12 @@
-"""Vectors as codes of one bit a dimension, scanned all, or in the lists nearest to a query.
+"""Vectors as codes of one bit a dimension, in one list that is scanned whole or in inverted lists.
 
-Two kinds of code: `rabitq` keeps signs, and a query's products with them are estimated without bias; `pq` keeps, for
-each four dimensions, which of 16 points they are nearest to. `rabitq` finds a little more with as few candidates, `pq`
-is scanned four times as fast (FAISS 1.15 corrects each of RaBitQ's products in floats), so it wins at equal latency.
+There are two kinds of code. `rabitq` keeps signs, and a query's products with them are estimated without bias. `pq`
+keeps, for each four dimensions, the nearest of 16 centroids. `rabitq` finds a little more with equally many candidates,
+but `pq` is scanned four times as fast (FAISS 1.15 corrects each of RaBitQ's products in floats), so `pq` wins at equal
+latency.
 
-Codes only say which vectors are worth reading; scores come from the float16 vectors (`vectors.py`). Shards are coded
-one after the other, with what was trained once: a shard that is added later costs its own coding and no other's.
+Codes only propose candidates; scores are computed from the float16 vectors (`vectors.py`). One quantizer, trained once,
+codes all shards, so adding a shard codes that shard only.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from tasks.retrieval.equalize import Equalizer, fit
+from tasks.retrieval.axes import AxisTransform, fit_axes
 from tasks.settings.base import Settings
 
 if TYPE_CHECKING:
@@ -28,32 +29,32 @@ if TYPE_CHECKING:
 
 Scheme = Literal["pq", "rabitq"]
 SEED = 1234
-_AT_ONCE = 1 << 14
-_PER_LIST = 64
+_BLOCK = 1 << 14
+_SAMPLES_PER_LIST = 64
 
 
-class Setting(Settings):
-    """How far a query looks: what tuning chose."""
+class SearchParameters(Settings):
+    """How much of the codes a query reads: chosen by `tuning.tune`."""
 
     probes: int = Field(default=1, ge=1)
-    """Lists that a query looks into."""
+    """Inverted lists that a query scans (FAISS's `nprobe`)."""
     rerank: int = Field(default=10, ge=1)
     """Candidates re-ranked for each result."""
 
 
 @dataclass(frozen=True)
 class Quantizer:
-    """What is trained: the change of axes and, in an index without a vector, the lists' centres."""
+    """The trained part of a code index: the change of axes, the codebook and the lists' centroids."""
 
-    equalizer: Equalizer
-    empty: Any
-    """A FAISS index with nothing in it."""
+    axes: AxisTransform
+    empty_index: Any
+    """A trained FAISS index that holds no vector."""
 
     @classmethod
     def train(cls, pictures: NDArray[np.float16], texts: Floats, lists: int, scheme: Scheme = "rabitq") -> Quantizer:
-        """From float16 [n, d] and queries [m, d]. One list means that all codes are scanned.
+        """Train on pictures float16 [n, d] and sample queries [m, d]. With one list, every code is scanned.
 
-        The same input gives the same quantizer: seeds are fixed, and one thread sums in one order.
+        The same input gives the same quantizer: seeds are fixed, and one thread sums in a fixed order.
         """
         import faiss
         import numpy as np
@@ -61,67 +62,70 @@ class Quantizer:
         threads = faiss.omp_get_max_threads()
         faiss.omp_set_num_threads(1)
         try:
-            equalizer = fit(pictures.astype(np.float32), texts)
-            changed = equalizer.of_pictures(pictures)
-            return cls(equalizer, _flat(changed, scheme) if lists == 1 else _inverted(changed, lists))
+            axes = fit_axes(pictures.astype(np.float32), texts)
+            transformed = axes.transform_pictures(pictures)
+            return cls(axes, _train_flat(transformed, scheme) if lists == 1 else _train_inverted(transformed, lists))
         finally:
             faiss.omp_set_num_threads(threads)
 
     def save(self, folder: Path) -> None:
-        """Write what `open` reads."""
+        """Write the folder that `open` reads."""
         import faiss
 
         folder.mkdir(parents=True, exist_ok=True)
-        self.equalizer.save(folder / "equalizer.npz")
-        faiss.write_index(self.empty, str(folder / "empty.faiss"))
+        self.axes.save(folder / "axes.npz")
+        faiss.write_index(self.empty_index, str(folder / "empty.faiss"))
 
     @classmethod
     def open(cls, folder: Path) -> Quantizer:
-        """A trained quantizer, to which nothing was added."""
+        """Read the folder that `save` wrote."""
         import faiss
 
-        return cls(Equalizer.open(folder / "equalizer.npz"), faiss.read_index(str(folder / "empty.faiss")))
+        return cls(AxisTransform.open(folder / "axes.npz"), faiss.read_index(str(folder / "empty.faiss")))
 
     def error(self, blocks: Iterable[NDArray[np.float16]]) -> float:
-        """Mean squared distance from the nearest list's centre: what codes must tell; it grows as a corpus drifts."""
+        """Mean squared distance to the nearest list's centroid: what codes must describe. It grows as a corpus drifts.
+
+        `blocks` are float16 [n, d].
+        """
         import numpy as np
 
-        centres = _centres(self.empty)
+        centroids = _centroids(self.empty_index)
         total, count = 0.0, 0
         for block in blocks:
-            changed = self.equalizer.of_pictures(block)
-            products = changed @ centres.T
-            squares = (changed**2).sum(axis=1) - (2 * products - (centres**2).sum(axis=1)).max(axis=1)
+            vectors = self.axes.transform_pictures(block)
+            products = vectors @ centroids.T
+            squares = (vectors**2).sum(axis=1) - (2 * products - (centroids**2).sum(axis=1)).max(axis=1)
             total, count = total + float(np.sum(squares, dtype=np.float64)), count + len(block)
         return total / max(1, count)
 
 
-class Codes:
-    """Coded vectors. Candidate numbers are those of `Vectors`, in whatever order shards were coded."""
+class CodeIndex:
+    """Coded vectors. Candidates are numbered as in `Vectors`, whatever the order in which shards were coded."""
 
-    def __init__(self, quantizer: Quantizer, coded: Any, setting: Setting | None = None) -> None:
-        self.equalizer = quantizer.equalizer
+    def __init__(self, quantizer: Quantizer, coded: Any, parameters: SearchParameters | None = None) -> None:
+        self.axes = quantizer.axes
         self.faiss = coded
-        self.setting = setting or Setting()
-        self.numbers: Numbers | None = None
+        self.parameters = parameters or SearchParameters()
+        self.vector_numbers: Numbers | None = None
         """Number of the i-th coded vector; None where that is i."""
-        self._centres = _centres(coded)
+        self._centroids = _centroids(coded)
 
     @classmethod
-    def empty(cls, quantizer: Quantizer) -> Codes:
-        """To be added to."""
-        return cls(quantizer, _copied(quantizer.empty))
+    def empty(cls, quantizer: Quantizer) -> CodeIndex:
+        """An index without vectors, to be filled by `add`."""
+        return cls(quantizer, _copied(quantizer.empty_index))
 
     @classmethod
-    def open(cls, quantizer: Quantizer, path: Path, setting: Setting | None = None) -> Codes:
-        """What `save` wrote; lists are memory-mapped."""
+    def open(cls, quantizer: Quantizer, path: Path, parameters: SearchParameters | None = None) -> CodeIndex:
+        """Open a file that `save` wrote; inverted lists are memory-mapped."""
         import faiss
 
-        return cls(quantizer, faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC), setting)
+        return cls(quantizer, faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC), parameters)
 
     @classmethod
-    def copy(cls, quantizer: Quantizer, path: Path) -> Codes:
-        """What `save` wrote, in memory, to be added to."""
+    def copy(cls, quantizer: Quantizer, path: Path) -> CodeIndex:
+        """Read a file that `save` wrote into memory, so that `add` can extend it."""
         import faiss
 
         return cls(quantizer, faiss.read_index(str(path)))
@@ -136,81 +140,87 @@ class Codes:
 
     @property
     def lists(self) -> int:
-        """1 where all codes are scanned."""
-        return len(self._centres)
+        """Number of inverted lists; 1 where every code is scanned."""
+        return len(self._centroids)
 
     def add(self, vectors: NDArray[np.float16]) -> None:
         """Code float16 [n, d]."""
-        for start in range(0, len(vectors), _AT_ONCE):
-            self.faiss.add(self.equalizer.of_pictures(vectors[start : start + _AT_ONCE]))
+        for start in range(0, len(vectors), _BLOCK):
+            self.faiss.add(self.axes.transform_pictures(vectors[start : start + _BLOCK]))
 
-    def with_setting(self, setting: Setting) -> Codes:
-        """The same codes, searched otherwise."""
-        other = Codes.__new__(Codes)
-        other.__dict__ = self.__dict__ | {"setting": setting}
+    def with_parameters(self, parameters: SearchParameters) -> CodeIndex:
+        """The same codes, searched with other parameters."""
+        other = CodeIndex.__new__(CodeIndex)
+        other.__dict__ = self.__dict__ | {"parameters": parameters}
         return other
 
-    def numbered(self, numbers: Numbers | None) -> Codes:
-        """The same codes; `numbers` [n] says which vector the i-th is."""
-        self.numbers = numbers
+    def set_vector_numbers(self, numbers: Numbers | None) -> CodeIndex:
+        """Set the numbers int64 [n] of the coded vectors and return this index."""
+        self.vector_numbers = numbers
         return self
 
     def candidates(self, queries: Floats, count: int) -> Numbers:
-        """Numbers [q, count], the most promising first; -1 beyond their end."""
+        """Numbers [q, count] of the most promising vectors, best first; -1 where there are no more."""
         import numpy as np
 
-        asked = np.ascontiguousarray(self.equalizer.of_queries(queries))
+        transformed = np.ascontiguousarray(self.axes.transform_queries(queries))
         count = min(count, len(self))
-        _, found = self._in_lists(asked, count) if self.lists > 1 else self.faiss.search(asked, count)
-        return found if self.numbers is None else np.where(found < 0, -1, self.numbers[found])
+        search = self._search_lists if self.lists > 1 else self.faiss.search
+        _, positions = search(transformed, count)
+        if self.vector_numbers is None:
+            return positions
+        return np.where(positions < 0, -1, self.vector_numbers[positions])
 
-    def _in_lists(self, asked: Floats, count: int) -> tuple[Floats, Numbers]:
-        """Lists by the product with their centres, not by distance: texts are far from every centre."""
+    def _search_lists(self, queries: Floats, count: int) -> tuple[Floats, Numbers]:
+        """Scores and positions [q, count].
+
+        Lists are ranked by the product with their centroids, not by distance: texts are far from every centroid.
+        """
         import numpy as np
 
-        products = asked @ self._centres.T
-        probes = min(self.setting.probes, self.lists)
-        near = np.argsort(-products, axis=1, kind="stable")[:, :probes]
+        products = queries @ self._centroids.T
+        probes = min(self.parameters.probes, self.lists)
+        nearest = np.argsort(-products, axis=1, kind="stable")[:, :probes]
         self.faiss.nprobe = probes
-        scores = np.take_along_axis(products, near, axis=1)
-        found: tuple[Floats, Numbers] = self.faiss.search_preassigned(asked, count, near, scores)
-        return found
+        scores = np.take_along_axis(products, nearest, axis=1)
+        candidates: tuple[Floats, Numbers] = self.faiss.search_preassigned(queries, count, nearest, scores)
+        return candidates
 
 
-def _flat(changed: Floats, scheme: Scheme) -> Any:
+def _train_flat(vectors: Floats, scheme: Scheme) -> Any:
     import faiss
 
-    size = changed.shape[1]
+    size = vectors.shape[1]
     key = f"PQ{size // 4}x4fs" if scheme == "pq" and size % 4 == 0 else "RaBitQfs"
     index = faiss.index_factory(size, key, faiss.METRIC_INNER_PRODUCT)
-    index.train(changed)
+    index.train(vectors)
     return index
 
 
-def _inverted(changed: Floats, lists: int) -> Any:
+def _train_inverted(vectors: Floats, lists: int) -> Any:
     import faiss
     import numpy as np
 
-    size = changed.shape[1]
-    means = faiss.Kmeans(size, lists, niter=10, seed=SEED, max_points_per_centroid=_PER_LIST)
-    means.train(changed)
-    centres = faiss.IndexFlatL2(size)
-    centres.add(np.asarray(means.centroids))
-    index = faiss.IndexIVFRaBitQFastScan(centres, size, lists, faiss.METRIC_INNER_PRODUCT)
-    index.train(changed)
-    return _copied(index)  # which owns its centres
+    size = vectors.shape[1]
+    kmeans = faiss.Kmeans(size, lists, niter=10, seed=SEED, max_points_per_centroid=_SAMPLES_PER_LIST)
+    kmeans.train(vectors)
+    centroids = faiss.IndexFlatL2(size)
+    centroids.add(np.asarray(kmeans.centroids))
+    index = faiss.IndexIVFRaBitQFastScan(centroids, size, lists, faiss.METRIC_INNER_PRODUCT)
+    index.train(vectors)
+    return _copied(index)  # the copy owns its centroids
 
 
-def _centres(index: Any) -> Floats:
-    """float32 [lists, d]; one centre, the origin, where there are no lists."""
+def _centroids(index: Any) -> Floats:
+    """float32 [lists, d]; the origin alone where there are no lists."""
     import faiss
     import numpy as np
 
     if not isinstance(index, faiss.IndexIVF):
         return np.zeros((1, index.d), np.float32)
     quantizer = faiss.downcast_index(index.quantizer)
-    found: Floats = quantizer.reconstruct_n(0, quantizer.ntotal)
-    return found
+    centroids: Floats = quantizer.reconstruct_n(0, quantizer.ntotal)
+    return centroids
 
 
 def _copied(index: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Which pictures may be found: by the words of their captions, their size, and how safe they are."""
+"""A filter on search results: words of the caption, size, and safety scores."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Filter(Settings):
-    """Conditions on what a search may find. A figure that is not known passes; a missing caption has no words."""
+    """Conditions that a search result must meet. A missing score passes; a missing caption contains no words."""
 
     words: tuple[str, ...] = ()
-    """The caption has one of these words (or phrases), whatever their case. Empty: any caption."""
+    """The caption contains one of these words or phrases, in any case. Empty: any caption."""
     min_side: int = Field(default=0, ge=0)
-    """Least shorter side, in pixels."""
+    """Lowest allowed length of the shorter side, in pixels."""
     max_unsafe: Share = 1.0
-    """Most `punsafe`."""
+    """Highest allowed `punsafe`."""
     max_watermark: Share = 1.0
-    """Most `pwatermark`."""
+    """Highest allowed `pwatermark`."""
 
     @property
     def passes_all(self) -> bool:
-        """Whether it leaves out nothing."""
+        """Whether the filter excludes nothing."""
         return self == Filter()
 
     def passed(self, samples: pa.Table) -> NDArray[np.bool_]:
-        """[rows]: which rows of `Sample`s pass."""
+        """Flags [rows] of the `Sample` rows that pass."""
         import numpy as np
         import pyarrow.compute as pc
 

@@ -1,4 +1,4 @@
-"""Real queries, where there are some: an index is tuned and measured on them beside the corpus's captions."""
+"""Real queries of a Searcher: an index is tuned and measured on them, in addition to the corpus's captions."""
 
 from __future__ import annotations
 
@@ -10,19 +10,22 @@ from tasks.settings.fingerprint import digest
 
 
 @dataclass(frozen=True)
-class Asked:
-    """Different queries that a Searcher wrote, in the order of the files."""
+class QuerySet:
+    """Different queries that a Searcher wrote, in the order of their files."""
 
     texts: tuple[str, ...] = ()
 
     @property
     def content_id(self) -> str:
-        """As part of an index's fingerprinted."""
+        """The queries as part of an index's fingerprint."""
         return f"sha256:{digest(self.texts)}"
 
     @classmethod
-    def read(cls, urls: Sequence[str]) -> Asked:
-        """From text files, one query a line, or Parquet files with a column `query`. UserError naming a bad one."""
+    def read(cls, urls: Sequence[str]) -> QuerySet:
+        """Read text files, one query a line, or Parquet files with a column `query`.
+
+        UserError with the name of a file that is missing or cannot be read.
+        """
         return cls(tuple(dict.fromkeys(query for url in urls for query in _queries(url))))
 
 
@@ -32,12 +35,12 @@ def _queries(url: str) -> Iterator[str]:
     files = fsspec.open_files(url, "rb")
     if not files:
         raise UserError(f"retrieval.queries: no file at {url}.")
-    for one in files:
+    for opener in files:
         try:
-            with one as file:
-                yield from _column(file) if one.path.endswith(".parquet") else _lines(file)
+            with opener as file:
+                yield from _column(file) if opener.path.endswith(".parquet") else _lines(file)
         except (OSError, ValueError, KeyError) as error:
-            raise UserError(f"retrieval.queries: {one.path} cannot be read: {first_line(error)}.") from None
+            raise UserError(f"retrieval.queries: {opener.path} cannot be read: {first_line(error)}.") from None
 
 
 def _lines(file: object) -> list[str]:
@@ -46,7 +49,7 @@ def _lines(file: object) -> list[str]:
 
 
 def _column(file: object) -> list[str]:
-    """Of a stage's finds, those queries that could be used."""
+    """The column `query`; of a search stage's rows, without rejected queries."""
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 

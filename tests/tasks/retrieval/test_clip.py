@@ -1,4 +1,4 @@
-"""open_clip's vectors, faster and known by what decides them."""
+"""Embeddings equal open_clip's, and their fingerprint follows what decides them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tasks.retrieval.clip import Clip, Preprocess, Remembered
+from tasks.retrieval.clip import Clip, Preprocess, vector_cache
 from tasks.settings.errors import UserError
 from tests.fixtures.shards import picture
 from tests.fixtures.tiny_clip import write_tiny_clip
@@ -30,13 +30,13 @@ def images(count: int = 5) -> list[Image.Image]:
 
 
 @pytest.mark.parametrize("mode", ["shortest", "longest", "squash"])
-def test_batched_preprocessing_is_open_clips_to_the_bit(mode: str) -> None:
+def test_batched_preprocessing_equals_open_clips_bit_for_bit(mode: str) -> None:
     settings = {"size": 112, "resize_mode": mode, "interpolation": "bicubic", "mean": (0.48, 0.45, 0.4)}
     preprocess = Preprocess(settings)
     assert torch.equal(preprocess(images()), torch.stack([preprocess.whole(image) for image in images()]))
 
 
-def test_vectors_are_the_models_own_of_unit_length(clip: Clip) -> None:
+def test_vectors_are_the_models_own_with_unit_length(clip: Clip) -> None:
     import open_clip
 
     model, _, preprocess = open_clip.create_model_and_transforms(clip.model)
@@ -51,21 +51,21 @@ def test_vectors_are_the_models_own_of_unit_length(clip: Clip) -> None:
 
 
 def test_case_and_white_space_do_not_change_a_query(clip: Clip) -> None:
-    one, other, different = clip.open().embed_texts(["A  Bar CHART", "a bar chart", "a clock"])
-    np.testing.assert_array_equal(one, other)
-    assert not np.array_equal(one, different)
+    mixed, plain, different = clip.open().embed_texts(["A  Bar CHART", "a bar chart", "a clock"])
+    np.testing.assert_array_equal(mixed, plain)
+    assert not np.array_equal(mixed, different)
 
 
 def test_a_long_query_is_cut_and_an_empty_one_embedded(clip: Clip) -> None:
     assert np.isfinite(clip.open().embed_texts(["word " * 500, ""])).all()
 
 
-def test_nothing_gives_no_vectors(clip: Clip) -> None:
+def test_no_inputs_give_no_vectors(clip: Clip) -> None:
     assert clip.open().embed_images([]).shape == (0, 32)
     assert clip.open().embed_texts([]).shape == (0, 32)
 
 
-def test_the_fingerprint_follows_weights_and_normalisation_not_place_or_batch(clip: Clip, tmp_path: Path) -> None:
+def test_weights_and_normalisation_decide_the_fingerprint(clip: Clip, tmp_path: Path) -> None:
     same = write_tiny_clip(tmp_path / "same")
     assert Clip(model=f"local-dir:{same}", batch=3, threads=1).open().space.fingerprint == clip.open().space.fingerprint
     other = write_tiny_clip(tmp_path / "other", seed=1)
@@ -75,11 +75,11 @@ def test_the_fingerprint_follows_weights_and_normalisation_not_place_or_batch(cl
     assert Clip(model=f"local-dir:{same}").open().space.fingerprint != clip.open().space.fingerprint
 
 
-def test_the_space_of_a_folder_seen_before_is_told_without_loading_anything(tmp_path: Path) -> None:
+def test_the_space_of_a_known_folder_is_read_without_loading_a_model(tmp_path: Path) -> None:
     folder = write_tiny_clip(tmp_path / "clip")
-    told = "from tasks.retrieval.clip import Clip; import sys; space = Clip(model=sys.argv[1]).space; "
-    told += "print(space.model_dump_json(), 'torch' in sys.modules)"
-    command = [sys.executable, "-c", told, f"local-dir:{folder}"]
+    code = "from tasks.retrieval.clip import Clip; import sys; space = Clip(model=sys.argv[1]).space; "
+    code += "print(space.model_dump_json(), 'torch' in sys.modules)"
+    command = [sys.executable, "-c", code, f"local-dir:{folder}"]
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
     first, second = (
         subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout.split()
@@ -88,7 +88,7 @@ def test_the_space_of_a_folder_seen_before_is_told_without_loading_anything(tmp_
     assert (first[1], second[1]) == ("True", "False")
     assert first[0] == second[0] == Clip(model=f"local-dir:{folder}").open().space.model_dump_json()
     for note in (tmp_path / "cache").rglob("*.json"):
-        note.write_text("")  # as a loss of power leaves it
+        note.write_text("")  # as a power failure leaves it
     assert subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout.split() == first
     (folder / "open_clip_model.safetensors").write_bytes(
         (write_tiny_clip(tmp_path / "other", seed=1) / "open_clip_model.safetensors").read_bytes()
@@ -114,32 +114,32 @@ def test_an_unknown_name_is_the_users_mistake() -> None:
         Clip(model="ViT-Z-99").open()
 
 
-def test_relative_folders_are_looked_for_from_the_repository(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_relative_folders_start_at_the_repository(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     repository = Path(__file__).parents[3]
     with pytest.raises(UserError, match=str(repository / "infra/nothing")):
         Clip(model="local-dir:infra/nothing").open()
 
 
-def test_queries_are_embedded_once_and_remembered_by_model(clip: Clip, tmp_path: Path) -> None:
-    texts = ["a remembered query", "another", "a remembered query"]
+def test_queries_are_cached_by_model(clip: Clip, tmp_path: Path) -> None:
+    texts = ["a cached query", "another", "a cached query"]
     np.testing.assert_allclose(clip.open().embed_queries(texts), clip.open().embed_texts(texts), atol=1e-6)
     other = Clip(model=f"local-dir:{write_tiny_clip(tmp_path / 'other', seed=1)}").open()
     assert not np.array_equal(other.embed_queries(texts), clip.open().embed_queries(texts))
 
 
-def test_what_is_remembered_is_bounded_and_the_oldest_goes() -> None:
-    remembered = Remembered(most_bytes=3 * 128)
+def test_the_cache_is_bounded_in_bytes_and_drops_the_oldest() -> None:
+    cache = vector_cache(max_bytes=3 * 128)
     for number in range(5):
-        remembered.put(("model", str(number)), np.zeros(32, np.float32))
-    assert (len(remembered), remembered.bytes) == (3, 384)
-    assert remembered.get(("model", "1")) is None and remembered.get(("model", "4")) is not None
+        cache["model", str(number)] = np.zeros(32, np.float32)
+    assert (len(cache), cache.currsize) == (3, 384)
+    assert cache.get(("model", "1")) is None and cache.get(("model", "4")) is not None
 
 
-def test_a_siglip_text_tower_gets_lower_case_wherever_its_folder_lies(clip: Clip, tmp_path: Path) -> None:
+def test_a_siglip_text_tower_gets_lower_case_texts(clip: Clip, tmp_path: Path) -> None:
     folder = write_tiny_clip(tmp_path / "siglip-in-the-path")
     assert Clip(model=f"local-dir:{folder}").open().space.fingerprint == clip.open().space.fingerprint
     config = folder / "open_clip_config.json"
     config.write_text(config.read_text().replace('"lower"', '"whitespace"').replace("this folder", "timm/ViT-SigLIP2"))
-    one, other = Clip(model=f"local-dir:{folder}", batch=7).open().embed_texts(["A Bar CHART", "a bar chart"])
-    np.testing.assert_array_equal(one, other)
+    mixed, lower = Clip(model=f"local-dir:{folder}", batch=7).open().embed_texts(["A Bar CHART", "a bar chart"])
+    np.testing.assert_array_equal(mixed, lower)
