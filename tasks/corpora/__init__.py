@@ -1,19 +1,24 @@
-"""Where pictures come from. A new kind of corpus is one file here and one line in the union."""
+"""Where pictures come from. `protocol.py` says what a corpus must do; a new kind is one file and one line here."""
 
 from typing import Annotated
 
 from pydantic import Field
 
-from tasks.corpora.folder import FolderCorpus, FolderShard
-from tasks.corpora.laion import LaionCorpus, TarShard
+from tasks.corpora.folder import FolderCorpus
+from tasks.corpora.laion import LaionCorpus
+from tasks.corpora.protocol import Corpus, CorpusSource, Render, RenderedSource, ShardReader
 from tasks.corpora.world import WorldCorpus
 
 CorpusConfig = Annotated[LaionCorpus | FolderCorpus | WorldCorpus, Field(discriminator="kind")]
 
-Corpus = LaionCorpus | FolderCorpus
-"""A corpus that can be listed, read and read back; a `WorldCorpus` is one once it is rendered."""
-
-Source = TarShard | FolderShard
-"""One shard of a corpus, to be read inside a `with`."""
-
-__all__ = ["Corpus", "CorpusConfig", "FolderCorpus", "LaionCorpus", "Source", "WorldCorpus"]
+__all__ = [
+    "Corpus",
+    "CorpusConfig",
+    "CorpusSource",
+    "FolderCorpus",
+    "LaionCorpus",
+    "Render",
+    "RenderedSource",
+    "ShardReader",
+    "WorldCorpus",
+]

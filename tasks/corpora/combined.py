@@ -1,4 +1,4 @@
-"""Several corpora as one: what a built corpus reads its pictures back from."""
+"""Several corpora read as one: a built corpus may have shards from several addresses."""
 
 from __future__ import annotations
 
@@ -6,27 +6,32 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from tasks.corpora import Corpus
-from tasks.corpora.readback import gone
+from tasks.corpora.protocol import Corpus
+from tasks.corpora.readback import missing_shard
 from tasks.corpora.sample import Location
-from tasks.records.prompt import Picture
+from tasks.records.picture import Picture
 
 
 @dataclass(frozen=True)
 class CombinedCorpus:
-    """Corpora by the names of their shards."""
+    """Reads pictures back from the corpus that has their shard."""
 
-    sources: Mapping[str, Corpus]
+    by_shard: Mapping[str, Corpus]
+    """The corpus of each shard, by the shard's name."""
 
     def pictures(self, wanted: Sequence[Location]) -> list[Picture]:
-        """The original bytes, in order. StaleShard where they are not what was indexed."""
+        """The original bytes in the order of `wanted`. StaleShard if a shard is missing or has changed."""
+        pictures: dict[int, Picture] = {}
+        for numbers in self._by_corpus(wanted).values():
+            corpus = self.by_shard[wanted[numbers[0]].shard]
+            pictures.update(zip(numbers, corpus.pictures([wanted[number] for number in numbers]), strict=True))
+        return [pictures[number] for number in range(len(wanted))]
+
+    def _by_corpus(self, wanted: Sequence[Location]) -> dict[int, list[int]]:
+        """Positions in `wanted` of the pictures of each corpus, by the corpus object's id."""
         numbers: dict[int, list[int]] = defaultdict(list)
-        for number, one in enumerate(wanted):
-            if one.shard not in self.sources:
-                raise gone(one)
-            numbers[id(self.sources[one.shard])].append(number)
-        found: dict[int, Picture] = {}
-        for mine in numbers.values():
-            corpus = self.sources[wanted[mine[0]].shard]
-            found.update(zip(mine, corpus.pictures([wanted[number] for number in mine]), strict=True))
-        return [found[number] for number in range(len(wanted))]
+        for number, location in enumerate(wanted):
+            if location.shard not in self.by_shard:
+                raise missing_shard(location)
+            numbers[id(self.by_shard[location.shard])].append(number)
+        return numbers

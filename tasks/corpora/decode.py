@@ -1,8 +1,8 @@
-"""Pictures from bytes that nobody vouches for.
+"""Decoding of pictures from untrusted bytes.
 
-A 21 KB PNG can unfold to 169 megapixels and 841 MB, so the size in the header is checked before anything is decoded,
-and only formats whose decoders read no other file and run no program are tried. Pictures are decoded by several
-threads (Pillow's decoders free the interpreter), large ones by one at a time, so that memory stays bounded.
+A PNG of 21 KB can unfold to 169 megapixels and 841 MB, so the size in the header is checked before anything is decoded.
+Only formats are tried whose decoders read no other file and run no program. Several threads decode (Pillow's decoders
+release the interpreter lock), but only one large picture at a time, so that memory stays bounded.
 """
 
 from __future__ import annotations
@@ -21,124 +21,130 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from pydantic import Field
 
-from tasks.corpora.duplicates import phash
+from tasks.corpora.copy_detection import phash
 from tasks.corpora.sample import Sample
-from tasks.records.prompt import upright_rgb
+from tasks.records.picture import upright_rgb
 from tasks.settings.base import Settings
 from tasks.settings.fingerprint import NotFingerprinted
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    Prepare = Callable[[Image.Image], Image.Image]
+    Transform = Callable[[Image.Image], Image.Image]
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
-"""Without EPS (runs Ghostscript), PSD, FITS, ICO and the like, whose headers may understate what they unfold to."""
+"""Formats that are decoded. EPS is left out because it runs Ghostscript; PSD, FITS, ICO and others because their
+headers may understate the size of the picture."""
 
 EXTENSIONS = frozenset({"jpg", "jpeg", "jpe", "jfif", "png", "webp", "gif", "bmp", "tif", "tiff", "ppm"})
-"""Files that are tried as pictures. What they are is then read from their bytes."""
+"""Extensions of files that are tried as pictures. The bytes then decide the format."""
 
-_BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*")
+_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*")
 _LARGE = 4_000_000
-_AHEAD = 32
-_BYTES_AHEAD = 64 << 20
-_large = threading.Lock()
-_CANVASES = {"WEBP": 2}
-"""How often a picture's pixels count by its format: WebP's decoder holds two canvases besides the picture."""
+"""Pixels above which only one picture is decoded at a time."""
+_QUEUED = 32
+_QUEUED_BYTES = 64 << 20
+"""Most pictures, and most of their encoded bytes, that wait between the reader and the consumer."""
+_large_picture = threading.Lock()
+_MEMORY_FACTOR = {"WEBP": 2}
+"""How often a format's pixels count: WebP's decoder holds two canvases besides the picture."""
 _BLOCK = 64 << 20
-"""Bytes of Pillow's blocks of pixels. glibc keeps freed memory of up to 32 MB, for each thread its own: with Pillow's
-16 MB two threads held 800 MB after pictures of 420 MB."""
+"""Bytes of one block of Pillow's pixel memory. glibc keeps freed memory of up to 32 MB for each thread: with Pillow's
+default of 16 MB two threads still held 800 MB after pictures of 420 MB."""
 
 
 class Limits(Settings):
-    """What is decoded at all, and how much failure is borne."""
+    """Largest pictures that are decoded, and the share of failures at which a build stops."""
 
     max_pixels: int = Field(default=37_000_000, ge=1, le=89_478_485)
-    """Larger pictures are masked, undecoded; a WebP counts twice, as its decoder holds more. Decoding takes up to 12
-    bytes a pixel. The bound is where Pillow suspects a decompression bomb."""
+    """Larger pictures are not decoded. A WebP counts twice, because its decoder needs more memory. Decoding takes up to
+    12 bytes a pixel. The upper bound is the size at which Pillow suspects a decompression bomb."""
     max_bytes: int = Field(default=64 << 20, ge=1)
-    """Larger files are masked, unread."""
+    """Larger files are not read."""
     max_failures: Annotated[float, NotFingerprinted] = Field(default=0.5, ge=0, le=1)
-    """The build stops where more than this share of the shards is damaged, or of the pictures broken."""
+    """The build stops if more than this share of the shards is damaged, or of the pictures broken."""
 
 
-class Raw(NamedTuple):
-    """A row so far, and the bytes of its picture: None where there is none, or it is too large to be read."""
+class EncodedSample(NamedTuple):
+    """A row before decoding, and the encoded bytes of its picture."""
 
     sample: Sample
     data: bytes | None = None
+    """None if there is no picture, or if it is too large to be read."""
     header: bytes = b""
-    """The tar's header block before the picture."""
+    """The tar header block before the picture."""
 
 
-class Read(NamedTuple):
-    """What a corpus gives while it is read: a row, and the picture where the row has no reason against it."""
+class DecodedSample(NamedTuple):
+    """A row after decoding, and its picture. A row with a reason has no picture."""
 
     sample: Sample
     image: Image.Image | None = None
 
 
 class BadPicture(Exception):
-    """Why the bytes are not a usable picture; the text becomes the row's `reason`."""
+    """The bytes are not a usable picture. The message becomes the row's `reason`."""
 
 
-def examine_all(raws: Iterable[Raw], limits: Limits, prepare: Prepare | None = None) -> Iterator[Read]:
-    """`examine` for each, in order, by as many threads as there are cores and a bounded way ahead of the caller."""
+def decode_samples(
+    encoded: Iterable[EncodedSample], limits: Limits, transform: Transform | None = None
+) -> Iterator[DecodedSample]:
+    """Apply `decode_sample` to each, in order, on one thread a core, a bounded number ahead of the consumer."""
     with ThreadPoolExecutor(_cores()) as pool:
-        ahead: deque[tuple[Future[Read], int]] = deque()
-        weight = 0
-        for raw in raws:
-            size = len(raw.data or b"")
-            ahead.append((pool.submit(examine, raw, limits, prepare), size))
-            weight += size
-            while len(ahead) > _AHEAD or weight > _BYTES_AHEAD:
-                done, size = ahead.popleft()
-                weight -= size
-                yield done.result()
-        for done, _ in ahead:
-            yield done.result()
+        queue: deque[tuple[Future[DecodedSample], int]] = deque()
+        queued_bytes = 0
+        for sample in encoded:
+            size = len(sample.data or b"")
+            queue.append((pool.submit(decode_sample, sample, limits, transform), size))
+            queued_bytes += size
+            while len(queue) > _QUEUED or queued_bytes > _QUEUED_BYTES:
+                future, size = queue.popleft()
+                queued_bytes -= size
+                yield future.result()
+        for future, _ in queue:
+            yield future.result()
 
 
-def examine(raw: Raw, limits: Limits, prepare: Prepare | None = None) -> Read:
-    """The row completed by what its bytes say: checks, width and height, or a reason; and the picture, prepared."""
-    sample, data = raw.sample, raw.data
+def decode_sample(encoded: EncodedSample, limits: Limits, transform: Transform | None = None) -> DecodedSample:
+    """The row with checksums, width, height and perceptual hash, or with a reason; and the transformed picture."""
+    sample, data = encoded.sample, encoded.data
     if sample.reason is not None:
-        return Read(sample)
+        return DecodedSample(sample)
     if data is None:
-        return Read(_with(sample, reason=f"too large: more than {limits.max_bytes} bytes"))
-    known = {"sha256": hashlib.sha256(data).hexdigest(), "check": check_of(raw.header, data)}
+        return DecodedSample(_with(sample, reason=f"too large: more than {limits.max_bytes} bytes"))
+    sums = {"sha256": hashlib.sha256(data).hexdigest(), "checksum": checksum_of(encoded.header, data)}
     try:
         opened = open_picture(data, limits)
-        with _turn(opened.width * opened.height):
-            return _looked_at(_with(sample, **known), opened, prepare)
+        with _memory_slot(opened.width * opened.height):
+            return _decoded_sample(_with(sample, **sums), opened, transform)
     except BadPicture as bad:
-        return Read(_with(sample, **known, reason=str(bad)))
+        return DecodedSample(_with(sample, **sums, reason=str(bad)))
 
 
-def check_of(header: bytes, data: bytes | memoryview) -> int:
-    """XXH3-64 of both, as a signed number."""
+def checksum_of(header: bytes, data: bytes | memoryview) -> int:
+    """XXH3-64 of the tar header and the picture's bytes, as a signed number."""
     import xxhash
 
-    found = xxhash.xxh3_64(header)
-    found.update(data)
-    return int.from_bytes(found.digest(), "big", signed=True)
+    hashed = xxhash.xxh3_64(header)
+    hashed.update(data)
+    return int.from_bytes(hashed.digest(), "big", signed=True)
 
 
 def decode(data: bytes, limits: Limits, orientation: int = 1) -> Image.Image:
-    """The picture's first frame, upright, in RGB. `orientation` counts where the bytes say none.
+    """The picture's first frame, upright, in RGB. BadPicture if it cannot be decoded.
 
-    BadPicture says why not.
+    `orientation` (EXIF, 1..8) applies if the bytes have none.
     """
     return _decoded(open_picture(data, limits), orientation)
 
 
 def open_picture(data: bytes, limits: Limits) -> Image.Image:
-    """The picture by its header, not decoded yet. BadPicture where it is none, or unfolds to too much."""
+    """The picture with its header read and its pixels not decoded. BadPicture if it is no picture or too large."""
     from PIL import Image, UnidentifiedImageError
 
     if not data:
         raise BadPicture("broken: no bytes")
-    _set_up()
+    _configure_pillow()
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
     except Image.DecompressionBombError:
@@ -148,24 +154,24 @@ def open_picture(data: bytes, limits: Limits) -> Image.Image:
     except Exception as error:
         raise _broken(error) from None
     width, height = image.size
-    if width * height * _CANVASES.get(image.format or "", 1) > limits.max_pixels:
+    if width * height * _MEMORY_FACTOR.get(image.format or "", 1) > limits.max_pixels:
         raise BadPicture(f"too large: {image.format} of {width}x{height}, and max_pixels is {limits.max_pixels}")
     return image
 
 
-def begins_like_a_picture(data: bytes | None) -> bool:
-    """Whether the first bytes are those of a format that is tried, whatever the file is called."""
+def has_picture_signature(data: bytes | None) -> bool:
+    """Whether the first bytes are those of a decodable format, whatever the file is called."""
     if not data:
         return False
     webp = data[:4] == b"RIFF" and data[8:12] == b"WEBP"
     bitmap = data[:2] == b"BM" and data[6:10] == bytes(4)  # two letters alone also begin a caption about a BMW
-    return data.startswith(_BEGINNINGS) or webp or bitmap
+    return data.startswith(_SIGNATURES) or webp or bitmap
 
 
-def _looked_at(sample: Sample, opened: Image.Image, prepare: Prepare | None) -> Read:
+def _decoded_sample(sample: Sample, opened: Image.Image, transform: Transform | None) -> DecodedSample:
     image = _decoded(opened, sample.orientation or 1)
     known = {"width": image.width, "height": image.height, "phash": _phash(image)}
-    return Read(_with(sample, **known), prepare(image) if prepare else image)
+    return DecodedSample(_with(sample, **known), transform(image) if transform else image)
 
 
 def _decoded(opened: Image.Image, orientation: int) -> Image.Image:
@@ -183,7 +189,7 @@ def _broken(error: Exception) -> BadPicture:
 
 
 def _phash(image: Image.Image) -> int:
-    """Of the picture shrunk by whole factors first: the same hash at a sixth of the time."""
+    """The hash of the picture shrunk by a whole factor first: equal bits in a sixth of the time."""
     small = image.reduce(max(1, min(image.size) // 64))
     return int.from_bytes(phash(small).tobytes(), "big", signed=True)
 
@@ -192,8 +198,8 @@ def _with(sample: Sample, **values: object) -> Sample:
     return sample.model_copy(update=values)
 
 
-def _turn(pixels: int) -> AbstractContextManager[object]:
-    return _large if pixels > _LARGE else nullcontext()
+def _memory_slot(pixels: int) -> AbstractContextManager[object]:
+    return _large_picture if pixels > _LARGE else nullcontext()
 
 
 def _cores() -> int:
@@ -201,9 +207,10 @@ def _cores() -> int:
 
 
 @cache
-def _set_up() -> None:
-    """Once for the process. Sizes are checked here, so Pillow need not warn (`catch_warnings` is not safe among
-    threads); and large pictures' memory goes back when they go.
+def _configure_pillow() -> None:
+    """Set once for the process: no warnings about large pictures, and memory of large pictures is returned.
+
+    `open_picture` checks sizes itself; `warnings.catch_warnings` would not be safe among threads.
     """
     from PIL import Image, _imaging
 

@@ -1,4 +1,4 @@
-"""Loose image files, captions in `.txt` files beside them. Each folder below the root counts as a shard."""
+"""A folder of image files, with captions in `.txt` files beside them. Each folder below the root is a shard."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field
 
-from tasks.corpora.decode import EXTENSIONS, Limits, Raw, Read, examine_all
+from tasks.corpora.decode import EXTENSIONS, DecodedSample, EncodedSample, Limits, decode_samples
 from tasks.corpora.masks import Masks
-from tasks.corpora.metadata import columns, read_json
-from tasks.corpora.readback import gone, verified
-from tasks.corpora.sample import Listed, Location, Sample, Shard
-from tasks.records.prompt import Picture
+from tasks.corpora.metadata import read_json, sample_fields
+from tasks.corpora.readback import missing_shard, verified
+from tasks.corpora.sample import ListedShard, Location, Sample, Shard
+from tasks.records.picture import Picture
 from tasks.settings.addresses import Address
 from tasks.settings.base import Settings
 from tasks.settings.errors import UserError
 from tasks.settings.fingerprint import NotFingerprinted, digest, file_sha256
 
 if TYPE_CHECKING:
-    from tasks.corpora.decode import Prepare
+    from tasks.corpora.decode import Transform
+    from tasks.corpora.protocol import Render
 
 _THREADS = 8
 
@@ -35,25 +36,38 @@ class FolderCorpus(Settings):
     path: Annotated[Address, NotFingerprinted]
     """The local folder."""
     prefix: str = Field(default="", pattern=r"^[A-Za-z0-9._-]*$")
-    """Put before the folders' names, and so before keys."""
+    """Put before the folders' names, and so before the keys."""
     limits: Limits = Limits()
-    """What is decoded at all."""
+    """Largest pictures that are decoded, and the share of failures at which a build stops."""
     masks: Masks = Masks()
-    """What of that is used."""
+    """Rules that exclude decoded pictures from the index."""
 
-    def listing(self) -> list[Listed]:
-        """The folders that hold pictures, by name. UserError where there is none."""
+    @property
+    def address(self) -> str:
+        """The local folder."""
+        return self.path
+
+    def check(self) -> str:
+        """Count the folders with pictures. UserError if there is none."""
+        return f"{len(self.listing())} shards"
+
+    def materialize(self, render: Render) -> Self:
+        """The files exist already."""
+        return self
+
+    def listing(self) -> list[ListedShard]:
+        """The folders that hold pictures, by name. UserError if there is none."""
         folders = sorted({file.parent for file in self._root.rglob("*") if _is_picture(file)})
         if not folders:
             raise UserError(f"no pictures in {self.path}: give a folder with {', '.join(sorted(EXTENSIONS))} files.")
         return sorted((_listed(self._name(folder), folder) for folder in folders), key=lambda listed: listed.name)
 
     def shard(self, name: str) -> FolderShard:
-        """A folder to be read."""
+        """A reader of one folder's pictures."""
         return FolderShard(name, self._folder(name), self.limits)
 
     def pictures(self, wanted: Sequence[Location]) -> list[Picture]:
-        """The original bytes, in order. StaleShard where a file has changed since it was indexed."""
+        """The original bytes in the order of `wanted`. StaleShard if a file has changed since it was indexed."""
         with ThreadPoolExecutor(_THREADS) as pool:
             return list(pool.map(self._picture, wanted))
 
@@ -61,7 +75,7 @@ class FolderCorpus(Settings):
         try:
             data = (self._folder(location.shard) / location.member).read_bytes()
         except FileNotFoundError:
-            raise gone(location) from None
+            raise missing_shard(location) from None
         return verified(location, b"", data)
 
     @property
@@ -76,7 +90,7 @@ class FolderCorpus(Settings):
 
 
 class FolderShard(AbstractContextManager["FolderShard"]):
-    """The pictures of one folder, without those of the folders in it."""
+    """The pictures of one folder, without those of its subfolders."""
 
     def __init__(self, name: str, folder: Path, limits: Limits) -> None:
         self.name = name
@@ -90,20 +104,21 @@ class FolderShard(AbstractContextManager["FolderShard"]):
         """Nothing was fetched."""
 
     def describe(self) -> Shard:
-        """What it is, by the pictures' names and bytes and what is said of them."""
+        """Name, size and version. The version covers the pictures' names and bytes and the metadata beside them."""
         files = _pictures(self._folder)
-        contents = {file.name: f"{file_sha256(file)} {_told(file)!r}" for file in files}
+        contents = {file.name: f"{file_sha256(file)} {_metadata(file)!r}" for file in files}
         size = sum(file.stat().st_size for file in files)
         return Shard(name=self.name, bytes=size, version=f"sha256:{digest(contents)}")
 
-    def read(self, prepare: Prepare | None = None) -> Iterator[Read]:
+    def read(self, transform: Transform | None = None) -> Iterator[DecodedSample]:
         """The pictures by file name."""
-        return examine_all(map(self._raw, _pictures(self._folder)), self.limits, prepare)
+        return decode_samples(map(self._encoded, _pictures(self._folder)), self.limits, transform)
 
-    def _raw(self, file: Path) -> Raw:
-        size, told = file.stat().st_size, _told(file)
+    def _encoded(self, file: Path) -> EncodedSample:
+        size = file.stat().st_size
         place = {"key": f"{self.name}/{file.name}", "shard": self.name, "member": file.name, "offset": 0, "size": size}
-        return Raw(Sample(**told | place), file.read_bytes() if size <= self.limits.max_bytes else None)
+        sample = Sample(**_metadata(file) | place)
+        return EncodedSample(sample, file.read_bytes() if size <= self.limits.max_bytes else None)
 
 
 def _is_picture(file: Path) -> bool:
@@ -114,19 +129,21 @@ def _pictures(folder: Path) -> list[Path]:
     return sorted(file for file in folder.iterdir() if _is_picture(file))
 
 
-def _told(file: Path) -> dict[str, object]:
-    """What the `.json` and the `.txt` beside a picture say of it."""
-    facts, words = file.with_suffix(".json"), file.with_suffix(".txt")
-    told = columns(read_json(facts.read_bytes())) if facts.is_file() else {}
-    return told | ({"caption": words.read_text("utf-8", "replace").strip()} if words.is_file() else {})
+def _metadata(file: Path) -> dict[str, object]:
+    """The fields of a `Sample` that the `.json` and the `.txt` beside a picture give."""
+    facts, caption = file.with_suffix(".json"), file.with_suffix(".txt")
+    fields = sample_fields(read_json(facts.read_bytes())) if facts.is_file() else {}
+    if caption.is_file():
+        fields["caption"] = caption.read_text("utf-8", "replace").strip()
+    return fields
 
 
-def _listed(name: str, folder: Path) -> Listed:
-    """Its stamp covers names, sizes and times of change of all that may be read."""
+def _listed(name: str, folder: Path) -> ListedShard:
+    """A folder as listed. The stamp covers names, sizes and modification times of all files that would be read."""
     files = sorted(file for file in folder.iterdir() if file.suffix.lower() in (".txt", ".json") or _is_picture(file))
-    seen, size = hashlib.sha256(), 0
+    stamp, size = hashlib.sha256(), 0
     for file in files:
         status = file.stat()
-        seen.update(f"{file.name} {status.st_size} {status.st_mtime_ns} {status.st_ino}\n".encode())
+        stamp.update(f"{file.name} {status.st_size} {status.st_mtime_ns} {status.st_ino}\n".encode())
         size += status.st_size
-    return Listed(name=name, bytes=size, stamp=f"seen:{seen.hexdigest()}")
+    return ListedShard(name=name, bytes=size, stamp=f"seen:{stamp.hexdigest()}")

@@ -1,7 +1,7 @@
-"""What of a corpus is used: thresholds, blocklists, and one of several equal pictures. Nothing is deleted.
+"""Masks: which decoded pictures are excluded from the index, by thresholds, blocklists and equal bytes.
 
-Masks are laid over the rows when the index is built, after the pictures were embedded, so that another threshold costs
-no embedding.
+Nothing is deleted. Masks are applied to the rows when the index is built, after the pictures were embedded, so a new
+threshold embeds nothing again.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from tasks.corpora.groups import MOST_BITS, first_alike
+from tasks.corpora.near_duplicates import MAX_BITS, group_firsts
 from tasks.corpora.sample import DUPLICATE
 from tasks.settings.base import Settings
 from tasks.settings.errors import UserError, first_line
@@ -30,28 +30,29 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Masks(Settings):
-    """Pictures that are left out although they can be decoded. A figure that is not known masks nothing."""
+    """Rules that exclude decoded pictures from the index. A rule does not apply to a picture without its value."""
 
     max_unsafe: Share | None = 0.5
-    """Most `punsafe` (LAION's probability of being not safe for work)."""
+    """Largest `punsafe` (LAION's probability of being not safe for work)."""
     max_watermark: Share | None = 0.8
-    """Most `pwatermark`."""
+    """Largest `pwatermark`."""
     min_similarity: float | None = Field(default=None, ge=-1, le=1)
-    """Least `similarity` of picture and caption."""
+    """Smallest `similarity` of picture and caption."""
     min_side: int = Field(default=8, ge=1)
-    """Least shorter side, in pixels."""
+    """Smallest length of the shorter side, in pixels."""
     max_aspect: float = Field(default=100, ge=1)
-    """Most times that one side is as long as the other. Qwen's processor refuses more than 200."""
-    alike_bits: int = Field(default=6, ge=0, le=MOST_BITS)
-    """Pictures whose perceptual hashes differ in at most so many of 64 bits form a group, if their embeddings agree."""
-    alike_cosine: float = Field(default=0.98, gt=0, le=1)
+    """Largest ratio of the longer to the shorter side. Qwen's processor refuses more than 200."""
+    near_duplicate_bits: int = Field(default=6, ge=0, le=MAX_BITS)
+    """Pictures are near-duplicates if their perceptual hashes differ in at most so many of 64 bits and their embeddings
+    agree."""
+    near_duplicate_cosine: float = Field(default=0.98, gt=0, le=1)
     """Cosine above which embeddings agree. 1 makes no groups."""
     blocklists: Annotated[tuple[str, ...], NotFingerprinted] = ()
-    """Text files (paths or fsspec URLs), one key, uid, URL or sha256 a line, `#` before a remark. Their contents enter
-    the index's fingerprinted, not where they lie."""
+    """Text files (paths or fsspec URLs) with one key, uid, URL or sha256 a line; `#` begins a comment. Their contents
+    enter the index's fingerprint, their addresses do not."""
 
     def blocked(self) -> Blocklist:
-        """All entries of the blocklists. UserError where one cannot be read."""
+        """All entries of the blocklists. UserError if a file cannot be read."""
         return Blocklist(frozenset(entry for url in self.blocklists for entry in _entries(url)))
 
 
@@ -63,45 +64,50 @@ class Blocklist:
 
     @property
     def content_id(self) -> str:
-        """As part of an index's fingerprinted."""
+        """What enters the index's fingerprint."""
         return f"sha256:{digest(self.entries)}"
 
 
-def masked(rows: pa.Table, masks: Masks, blocked: Blocklist) -> pa.Table:
-    """Rows of `Sample`s with a reason for each that is not to be used; of equal pictures the first is kept."""
+def apply_masks(rows: pa.Table, masks: Masks, blocked: Blocklist) -> pa.Table:
+    """The rows of `Sample`s with a reason for each that is excluded; of equal pictures the first is kept."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    found: dict[int, list[str]] = defaultdict(list)
+    excluded: dict[int, list[str]] = defaultdict(list)
     usable = pc.is_null(rows["reason"]).to_numpy()
-    for hits, worded in _rules(rows, masks, blocked):
+    for hits, reason_of in _rules(rows, masks, blocked):
         for row in np.flatnonzero(hits & usable):
-            found[int(row)].append(worded(int(row)))
-    usable[list(found)] = False
-    found |= {row: [f"{DUPLICATE} {key}"] for row, key in _repeated(rows, usable).items()}
+            excluded[int(row)].append(reason_of(int(row)))
+    usable[list(excluded)] = False
+    excluded |= {row: [f"{DUPLICATE} {key}"] for row, key in _repeated(rows, usable).items()}
     reasons = rows["reason"].to_pylist()
-    for row, several in found.items():
-        reasons[row] = "; ".join(several)
-    return rows.set_column(rows.column_names.index("reason"), "reason", pa.array(reasons, pa.string()))
+    for row, texts in excluded.items():
+        reasons[row] = "; ".join(texts)
+    return _with_column(rows, "reason", pa.array(reasons, pa.string()))
 
 
-def grouped(rows: pa.Table, vectors: NDArray[np.float16], masks: Masks) -> pa.Table:
-    """The rows of `Sample`s with groups of near-duplicates. Vector i belongs to the i-th row without a reason."""
+def group_near_duplicates(rows: pa.Table, vectors: NDArray[np.float16], masks: Masks) -> pa.Table:
+    """The rows of `Sample`s with their `group`. Vector i belongs to the i-th row without a reason."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
 
     used = np.flatnonzero(pc.is_null(rows["reason"]).to_numpy())
-    first = first_alike(rows["phash"].take(used).to_numpy(), vectors, masks.alike_bits, masks.alike_cosine)
+    hashes = rows["phash"].take(used).to_numpy()
+    first = group_firsts(hashes, vectors, masks.near_duplicate_bits, masks.near_duplicate_cosine)
     later = np.flatnonzero(first != np.arange(len(first)))
     groups = np.full(len(rows), None, object)
     groups[used[later]] = rows["key"].take(used[first[later]]).to_numpy()
-    return rows.set_column(rows.column_names.index("group"), "group", pa.array(groups, pa.string()))
+    return _with_column(rows, "group", pa.array(groups, pa.string()))
+
+
+def _with_column(rows: pa.Table, name: str, values: pa.Array) -> pa.Table:
+    return rows.set_column(rows.column_names.index(name), name, values)
 
 
 def _rules(rows: pa.Table, masks: Masks, blocked: Blocklist) -> list[tuple[Hits, Callable[[int], str]]]:
-    """Which rows each mask hits, and its words for a row."""
+    """For each rule the rows that it excludes, and a function from a row number to the reason."""
     import numpy as np
 
     names = ("punsafe", "pwatermark", "similarity", "width", "height")
@@ -127,7 +133,7 @@ def _rules(rows: pa.Table, masks: Masks, blocked: Blocklist) -> list[tuple[Hits,
 
 
 def _numbers(rows: pa.Table, name: str) -> NDArray[np.float64]:
-    """A column with NaN, which compares as false, for what is not known."""
+    """A column as numbers; a missing value is NaN, so every comparison with it is false."""
     import numpy as np
     import pyarrow as pa
 
@@ -135,6 +141,7 @@ def _numbers(rows: pa.Table, name: str) -> NDArray[np.float64]:
 
 
 def _blocked(rows: pa.Table, blocked: Blocklist) -> Hits:
+    """The rows whose key, uid, URL or sha256 is on a blocklist."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -147,7 +154,7 @@ def _blocked(rows: pa.Table, blocked: Blocklist) -> Hits:
 
 
 def _repeated(rows: pa.Table, usable: Hits) -> dict[int, str]:
-    """Of usable rows with the same bytes all but the first, and the first's key."""
+    """Usable rows whose bytes equal those of an earlier usable row: row number -> key of the first such row."""
     import numpy as np
 
     numbers = np.flatnonzero(usable)

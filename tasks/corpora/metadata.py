@@ -1,8 +1,8 @@
-"""What a data set's makers wrote about a picture, under whatever names they used.
+"""Metadata of pictures, under whatever column names a data set uses.
 
-img2dataset, LAION, DataComp and their mirrors call the same things `TEXT`, `caption` or `alt`; names are compared
-without case. A parquet also lists what could not be downloaded, and in another order than the tar, so its rows are
-found by key.
+img2dataset, LAION, DataComp and their mirrors call the same column `TEXT`, `caption` or `alt`. Names are compared
+without case. A Parquet file also lists failed downloads, and in another order than the tar, so its rows are found by
+key.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     "status": ("status",),
     "error": ("error_message",),
 }
-"""Our names, and theirs in lower case, the best first."""
+"""Names used here, and the names that data sets use, in lower case and in order of preference."""
 
 Facts = Mapping[str, Any]
-"""What is known of a picture: ours of the names, none of the values None."""
+"""Metadata of one picture by the names of `ALIASES`, without missing values."""
 
 _NSFW = {"UNLIKELY": 0.0, "UNSURE": 0.5, "NSFW": 1.0}
-"""LAION-400M has words where later sets have a probability."""
+"""Probability of unsafe content for LAION-400M's words; later data sets have the probability itself."""
 
-_TURNS = {
+_ORIENTATIONS = {
     "mirrored horizontal": 2,
     "rotated 180": 3,
     "mirrored vertical": 4,
@@ -44,38 +44,38 @@ _TURNS = {
     "mirrored horizontal then rotated 90 cw": 7,
     "rotated 90 ccw": 8,
 }
-"""EXIF orientations as exifread, and so img2dataset, words them."""
+"""EXIF orientations by the words of exifread, which img2dataset uses."""
 
 
 class DamagedMetadata(Exception):
-    """The metadata cannot be used, and why."""
+    """The metadata of a shard cannot be used. The message says why."""
 
 
 def read_parquet(path: Path) -> dict[str, Facts]:
-    """A shard's facts by sample key. Raises DamagedMetadata."""
+    """Facts in a shard's Parquet file by sample key; rows without a key are skipped. DamagedMetadata if unusable."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        theirs = {name.lower(): name for name in pq.read_schema(path).names}
-        wanted = [theirs[alias] for aliases in ALIASES.values() for alias in aliases if alias in theirs]
-        rows = pq.read_table(path, columns=wanted).to_pylist()
+        names = {name.lower(): name for name in pq.read_schema(path).names}
+        columns = [names[alias] for aliases in ALIASES.values() for alias in aliases if alias in names]
+        rows = pq.read_table(path, columns=columns).to_pylist()
     except (pa.ArrowException, OSError) as error:
         raise DamagedMetadata(first_line(error)[:120]) from None
-    if not theirs.keys() & set(ALIASES["key"]):
+    if not names.keys() & set(ALIASES["key"]):
         raise DamagedMetadata("no column `key` to join on")
-    return {str(one["key"]): one for one in map(facts_of, rows) if "key" in one}
+    return {str(facts["key"]): facts for facts in map(facts_of, rows) if "key" in facts}
 
 
 def facts_of(values: Mapping[str, Any]) -> Facts:
-    """Ours of the names, from a row or an object that uses anybody's."""
-    theirs = {str(name).lower(): value for name, value in values.items()}
-    found = {name: _first(theirs, aliases) for name, aliases in ALIASES.items()}
-    return {name: value for name, value in found.items() if value is not None}
+    """The facts in a table row or JSON object, whatever names it uses."""
+    lowered = {str(name).lower(): value for name, value in values.items()}
+    facts = {name: _first(lowered, aliases) for name, aliases in ALIASES.items()}
+    return {name: value for name, value in facts.items() if value is not None}
 
 
 def read_json(data: bytes) -> Facts:
-    """The facts of a `.json` member; none where it is no JSON object."""
+    """The facts of a `.json` member; empty if it is no JSON object."""
     try:
         value = json.loads(data)
     except (ValueError, RecursionError):
@@ -83,7 +83,7 @@ def read_json(data: bytes) -> Facts:
     return facts_of(value) if isinstance(value, dict) else {}
 
 
-def columns(facts: Facts) -> dict[str, Any]:
+def sample_fields(facts: Facts) -> dict[str, Any]:
     """The fields of a `Sample` that come from metadata."""
     readers: Mapping[str, Callable[[Any], Any]] = {
         "caption": _text,
@@ -94,12 +94,12 @@ def columns(facts: Facts) -> dict[str, Any]:
         "pwatermark": _number,
         "exif": _orientation,
     }
-    read = {name: read(facts[name]) for name, read in readers.items() if name in facts}
-    return {"orientation" if name == "exif" else name: value for name, value in read.items()}
+    fields = {name: read(facts[name]) for name, read in readers.items() if name in facts}
+    return {"orientation" if name == "exif" else name: value for name, value in fields.items()}
 
 
-def failure(facts: Facts) -> str | None:
-    """Why a picture was not downloaded, in img2dataset's words; None where it was."""
+def download_failure(facts: Facts) -> str | None:
+    """Why a picture was not downloaded, in img2dataset's words. None if it was downloaded."""
     if facts.get("status") in (None, "success"):
         return None
     return str(facts.get("error") or facts["status"])
@@ -126,7 +126,7 @@ def _unsafe(value: Any) -> float | None:
 
 
 def _orientation(value: Any) -> int | None:
-    """2..8 from EXIF kept as JSON: exifread's words, or the number itself. None for upright or unknown."""
+    """Orientation 2..8 from EXIF stored as JSON, in exifread's words or as the number. None if upright or unknown."""
     tags = value
     if isinstance(value, str | bytes):
         try:
@@ -135,6 +135,7 @@ def _orientation(value: Any) -> int | None:
             return None
     if not isinstance(tags, dict):
         return None
-    said = str(tags.get("Image Orientation") or tags.get("Orientation") or "").strip().lower()
-    turn = int(said) if said.isascii() and said.isdigit() and len(said) == 1 else _TURNS.get(said, 1)
-    return turn if 2 <= turn <= 8 else None
+    value = str(tags.get("Image Orientation") or tags.get("Orientation") or "").strip().lower()
+    is_digit = value.isascii() and value.isdigit() and len(value) == 1
+    orientation = int(value) if is_digit else _ORIENTATIONS.get(value, 1)
+    return orientation if 2 <= orientation <= 8 else None

@@ -1,8 +1,8 @@
-"""Pictures' bytes, read at known places of large files and compared with what was read there when they were indexed.
+"""Reading pictures back from shards: byte ranges at indexed offsets, compared with the indexed checksum.
 
-From a disk each picture is a read of its header block and one of its bytes. A request to an object store costs as much
-as a megabyte, so neighbouring pictures are fetched together as far as little lies between them: the narrowest gaps are
-read along until they make up a set share of what is wanted.
+On a disk each picture is one read of its header block and one of its bytes. A request to an object store costs as much
+time as a megabyte, so neighbouring pictures are fetched in one request while the bytes between them are few: the
+narrowest gaps are included first, until they reach a set share of the wanted bytes.
 """
 
 from __future__ import annotations
@@ -12,37 +12,46 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from tasks.corpora.decode import check_of
+from tasks.corpora.decode import checksum_of
 from tasks.corpora.sample import Location, StaleShard
 from tasks.corpora.tar import BLOCK
-from tasks.records.prompt import Picture
-from tasks.store.faults import passing, persistently
+from tasks.records.picture import Picture
+from tasks.store.faults import is_transient, with_retries
 
-NARROW = 4 << 10
-"""Gaps of at most so many bytes are always read along: a neighbour's headers, caption and metadata."""
-WASTE = 0.12
-"""Bytes of wider gaps that are read along, as a share of those wanted."""
-LONGEST = 8 << 20
-"""Bytes of a request at most, so that many neighbours still come over several connections."""
+NARROW_GAP = 4 << 10
+"""Bytes of a gap that is always included: a neighbour's headers, caption and metadata."""
+MAX_WASTE = 0.12
+"""Bytes of wider gaps that are included, as a share of the wanted bytes."""
+MAX_REQUEST = 8 << 20
+"""Most bytes of a request, so that many neighbours are still fetched over several connections."""
 _THREADS = 8
 _REQUESTS = 32
 
 
-class ByteRange(NamedTuple):
-    """Bytes `start` to `stop` of a file, and the pictures in them by their number among those asked for."""
+@dataclass(frozen=True)
+class ByteRange:
+    """Bytes `start` to `stop` of a file, and the positions in `wanted` of the pictures in them."""
 
     path: str
     start: int
     stop: int
     numbers: tuple[int, ...]
 
+    def extended(self, stop: int, number: int) -> ByteRange:
+        """The same range up to `stop`, with one picture more."""
+        return ByteRange(self.path, self.start, max(self.stop, stop), (*self.numbers, number))
+
 
 def from_disk(paths: Mapping[str, Path], wanted: Sequence[Location]) -> list[Picture]:
-    """Pictures in the order asked for, shards read side by side. `paths` are the shards' files. Raises StaleShard."""
+    """Pictures in the order of `wanted`; several shards are read in parallel. StaleShard if one has changed.
+
+    `paths` are the shards' files by name.
+    """
     shards = _by_shard(wanted)
     pictures: dict[int, Picture] = {}
     if len(shards) == 1:
@@ -50,72 +59,83 @@ def from_disk(paths: Mapping[str, Path], wanted: Sequence[Location]) -> list[Pic
         pictures.update(_read_file(paths[shard], wanted, numbers))
     elif shards:
         with ThreadPoolExecutor(min(_THREADS, len(shards))) as pool:
-            for part in pool.map(lambda one: dict(_read_file(paths[one[0]], wanted, one[1])), shards.items()):
+            calls = ((paths[shard], wanted, numbers) for shard, numbers in shards.items())
+            for part in pool.map(lambda call: dict(_read_file(*call)), calls):
                 pictures |= part
     return [pictures[number] for number in range(len(wanted))]
 
 
 def from_store(fs: Any, paths: Mapping[str, str], wanted: Sequence[Location]) -> list[Picture]:
-    """The same by byte ranges of an fsspec file system, all requested at once."""
-    spans = merged(paths, wanted)
+    """`from_disk` for an fsspec file system: byte ranges, all requested at once."""
+    ranges = merged_ranges(paths, wanted)
     pictures: dict[int, Picture] = {}
-    for span, data in zip(spans, _fetched(fs, spans), strict=True):
+    for fetched, data in zip(ranges, _fetched(fs, ranges), strict=True):
         if isinstance(data, Exception):
-            raise _as_stale(data, wanted[span.numbers[0]])
+            raise _as_stale(data, wanted[fetched.numbers[0]])
         view = memoryview(data)
-        for number in span.numbers:
-            start = wanted[number].offset - span.start
+        for number in fetched.numbers:
+            start = wanted[number].offset - fetched.start
             body = view[start : start + wanted[number].size]
             pictures[number] = verified(wanted[number], bytes(view[start - BLOCK : start]), bytes(body))
     return [pictures[number] for number in range(len(wanted))]
 
 
-def merged(paths: Mapping[str, str], wanted: Sequence[Location], waste: float = WASTE) -> list[ByteRange]:
-    """What to request: each picture with its header, neighbours joined over the narrowest gaps."""
+def merged_ranges(
+    paths: Mapping[str, str], wanted: Sequence[Location], max_waste: float = MAX_WASTE
+) -> list[ByteRange]:
+    """The ranges to request: each picture with its header block, neighbours joined over the narrowest gaps."""
     order = sorted(range(len(wanted)), key=lambda number: (wanted[number].shard, wanted[number].offset))
-    bridged = _bridged([wanted[number] for number in order], waste)
-    spans: list[ByteRange] = []
-    for number, joined in zip(order, bridged, strict=True):
-        one = wanted[number]
-        start, stop = one.offset - BLOCK, one.offset + one.size
-        if joined and stop - spans[-1].start <= LONGEST:
-            last = spans.pop()
-            spans.append(ByteRange(last.path, last.start, max(last.stop, stop), (*last.numbers, number)))
+    joins = _joined_to_previous([wanted[number] for number in order], max_waste)
+    ranges: list[ByteRange] = []
+    for number, joined in zip(order, joins, strict=True):
+        location = wanted[number]
+        start, stop = location.offset - BLOCK, location.offset + location.size
+        if joined and stop - ranges[-1].start <= MAX_REQUEST:
+            ranges.append(ranges.pop().extended(stop, number))
         else:
-            spans.append(ByteRange(paths[one.shard], start, stop, (number,)))
-    return spans
+            ranges.append(ByteRange(paths[location.shard], start, stop, (number,)))
+    return ranges
 
 
 def verified(location: Location, header: bytes, data: bytes) -> Picture:
-    """The picture, if header and bytes are those that were indexed. Raises StaleShard."""
-    if len(data) != location.size or check_of(header, data) != location.check:
+    """The picture, if header block and bytes have the indexed checksum. StaleShard if not."""
+    if len(data) != location.size or checksum_of(header, data) != location.checksum:
         raise StaleShard(
             f"shard {location.shard} has changed since it was indexed ({location.key}): build the corpus again."
         )
     return Picture(location.key, data, location.orientation)
 
 
-def gone(location: Location) -> StaleShard:
-    """What to say of a file that is not there any more."""
+def missing_shard(location: Location) -> StaleShard:
+    """The error for a shard whose file is missing."""
     return StaleShard(f"shard {location.shard} is gone ({location.key}): bring it back, or build the corpus again.")
 
 
-def _fetched(fs: Any, spans: Sequence[ByteRange]) -> list[bytes | Exception]:
-    """The spans' bytes; those that fail for a moment are requested again, and no others."""
-    found: dict[int, bytes | Exception] = {}
+def _fetched(fs: Any, ranges: Sequence[ByteRange]) -> list[bytes | Exception]:
+    """The bytes of each range, or its error. Only ranges with a transient error are requested again."""
+    results: dict[int, bytes | Exception] = {}
 
     def fetch() -> None:
-        left = [number for number in range(len(spans)) if number not in found]
-        paths, starts, stops = ([spans[number][field] for number in left] for field in range(3))
-        got = dict(zip(left, fs.cat_ranges(paths, starts, stops, batch_size=_REQUESTS, on_error="return"), strict=True))
-        again = {number: data for number, data in got.items() if isinstance(data, Exception) and passing(data)}
-        found.update((number, data) for number, data in got.items() if number not in again)
-        if again:
-            raise next(iter(again.values()))
+        missing = [number for number in range(len(ranges)) if number not in results]
+        transient = None
+        for number, data in zip(missing, _request(fs, [ranges[number] for number in missing]), strict=True):
+            if isinstance(data, Exception) and is_transient(data):
+                transient = transient or data
+            else:
+                results[number] = data
+        if transient:
+            raise transient
 
-    if spans:
-        persistently(f"reading {len(spans)} ranges of {spans[0].path} and others", fetch)
-    return [found[number] for number in range(len(spans))]
+    if ranges:
+        with_retries(f"reading {len(ranges)} ranges of {ranges[0].path} and others", fetch)
+    return [results[number] for number in range(len(ranges))]
+
+
+def _request(fs: Any, ranges: Sequence[ByteRange]) -> list[bytes | Exception]:
+    paths = [wanted.path for wanted in ranges]
+    starts, stops = [wanted.start for wanted in ranges], [wanted.stop for wanted in ranges]
+    answers: list[bytes | Exception] = fs.cat_ranges(paths, starts, stops, batch_size=_REQUESTS, on_error="return")
+    return answers
 
 
 def _read_file(path: Path, wanted: Sequence[Location], numbers: Iterable[int]) -> Iterator[tuple[int, Picture]]:
@@ -123,43 +143,45 @@ def _read_file(path: Path, wanted: Sequence[Location], numbers: Iterable[int]) -
     try:
         descriptor = os.open(path, os.O_RDONLY)
     except FileNotFoundError:
-        raise gone(wanted[ordered[0]]) from None
+        raise missing_shard(wanted[ordered[0]]) from None
     try:
         for number in ordered:
-            one = wanted[number]
-            header = os.pread(descriptor, BLOCK, one.offset - BLOCK)
-            yield number, verified(one, header, os.pread(descriptor, one.size, one.offset))
+            location = wanted[number]
+            header = os.pread(descriptor, BLOCK, location.offset - BLOCK)
+            yield number, verified(location, header, os.pread(descriptor, location.size, location.offset))
     finally:
         os.close(descriptor)
 
 
 def _by_shard(wanted: Sequence[Location]) -> dict[str, list[int]]:
+    """Positions in `wanted` by shard."""
     numbers: dict[str, list[int]] = defaultdict(list)
-    for number, one in enumerate(wanted):
-        numbers[one.shard].append(number)
+    for number, location in enumerate(wanted):
+        numbers[location.shard].append(number)
     return numbers
 
 
-def _bridged(ordered: Sequence[Location], waste: float) -> list[bool]:
-    """Whether each picture is fetched together with the one before it: the narrowest gaps within the allowance."""
+def _joined_to_previous(ordered: Sequence[Location], max_waste: float) -> list[bool]:
+    """Whether each picture is fetched with the picture before it: true for the narrowest gaps within the allowance."""
     gaps = [
-        (max(0, one.offset - BLOCK - before.offset - before.size), number)
-        for number, (before, one) in enumerate(pairwise(ordered), 1)
-        if before.shard == one.shard
+        (max(0, location.offset - BLOCK - before.offset - before.size), number)
+        for number, (before, location) in enumerate(pairwise(ordered), 1)
+        if before.shard == location.shard
     ]
-    left, joined = waste * sum(one.size for one in ordered), [False] * len(ordered)
+    allowance = max_waste * sum(location.size for location in ordered)
+    joined = [False] * len(ordered)
     for gap, number in sorted(gaps):
-        left -= gap if gap > NARROW else 0
-        if left < 0:
+        allowance -= gap if gap > NARROW_GAP else 0
+        if allowance < 0:
             break
         joined[number] = True
     return joined
 
 
 def _as_stale(error: Exception, location: Location) -> Exception:
-    """A file that is missing or shorter than it was has changed; anything else went wrong on the way."""
+    """StaleShard if the file is missing or shorter than it was; any other error unchanged."""
     if isinstance(error, FileNotFoundError):
-        return gone(location)
+        return missing_shard(location)
     if isinstance(error, OSError) and error.errno == errno.EINVAL:  # S3's answer to a range behind the end
         return StaleShard(f"shard {location.shard} is shorter than when it was indexed: build the corpus again.")
     return error

@@ -1,7 +1,7 @@
 """The rows of a corpus: its shards, and the pictures in them.
 
-A picture is known by its key, `<shard>/<sample key>` such as `00012/000120034`. A picture that cannot be used stays a
-row with a `reason`; `reason is None` means that it can be decoded, found and shown.
+A picture has a key, `<shard>/<sample key>` such as `00012/000120034`. A picture that cannot be used keeps its row, with
+a `reason`; `reason is None` means that the picture is decoded, indexed and served.
 """
 
 from __future__ import annotations
@@ -14,88 +14,90 @@ from tasks.records import Row
 from tasks.settings.errors import UserError
 
 DUPLICATE = "duplicate of"
-"""How the reason of a row begins whose picture is also that of an earlier row: served by key, never found."""
+"""First words of the reason of a row with the same bytes as an earlier row: served by key, never found by search."""
 
 
-class Listed(Row):
-    """A shard as a listing of its folder shows it: what it may be, without reading it."""
+class ListedShard(Row):
+    """A shard as a listing of its folder shows it, without reading it."""
 
     name: str
     bytes: int
     stamp: str
-    """Changes when the files do: an object store's ETag, a disk's time of change. A copy has another one."""
+    """Changes whenever the files change: an object store's ETag, or a disk's modification time. A copy of the files has
+    another stamp."""
 
 
 class Shard(Row):
-    """One unit of a corpus: what is read in one stream, embedded at once and replaced as a whole."""
+    """One unit of a corpus: read in one stream, embedded in one stage, replaced as a whole."""
 
     name: str
-    """The tar's stem (`00012`), or a folder's name: the first part of its pictures' keys."""
+    """The tar's stem (`00012`) or a folder's name: the first part of its pictures' keys."""
     bytes: int
     version: str
     """sha256 of the contents, wherever they lie."""
 
 
 class Sample(Row):
-    """One picture as its shard holds it."""
+    """One picture of a shard."""
 
     key: str
     shard: str
     member: str | None = None
-    """Name in the tar, or path below the folder. None where the shard has no such picture (a failed download)."""
+    """Name in the tar, or path below the folder. None if the shard has no such picture (a failed download)."""
     offset: int | None = None
-    """Of the picture's first byte in the shard's file."""
+    """Position of the picture's first byte in the shard's file."""
     size: int | None = None
     """Bytes of the encoded picture."""
-    check: int | None = None
-    """XXH3-64, signed, of the tar header and the bytes: compared at every reading, at a thirtieth of sha256's cost."""
+    checksum: int | None = None
+    """XXH3-64, signed, of the tar header and the bytes. Compared at every read; costs a thirtieth of sha256."""
     sha256: str | None = None
     """Of the encoded picture."""
     width: int | None = None
     height: int | None = None
-    """Pixels, upright."""
+    """Pixels of the upright picture."""
     orientation: int | None = None
-    """EXIF orientation 2..8 that only the metadata still knows, because the bytes were encoded again without it."""
+    """EXIF orientation 2..8 that only the metadata has, because the bytes were re-encoded without it."""
     caption: str | None = None
     url: str | None = None
     uid: str | None = None
     """The data set's own id of the picture."""
     similarity: float | None = None
-    """Cosine of picture and caption, as the data set's makers measured it."""
+    """Cosine of picture and caption, from the data set's metadata."""
     punsafe: float | None = None
     pwatermark: float | None = None
-    """Probabilities, as the data set's makers measured them."""
+    """Probabilities of unsafe content and of a watermark, from the data set's metadata."""
     phash: int | None = None
-    """64-bit perceptual hash, signed: near for pictures that look alike."""
+    """64-bit perceptual hash, signed. Similar pictures have hashes that differ in few bits."""
     group: str | None = None
-    """Key of the first picture that this one is nearly the same as; None where it is the first itself."""
+    """Key of the first picture of this picture's near-duplicate group. None for the first picture itself."""
     reason: str | None = None
-    """Why it is not served, `<kind>: <detail>`, several joined by `; `, or `duplicate of <key>`. None: it is served."""
+    """Why the picture is not served: `<kind>: <detail>`, several joined by `; `, or `duplicate of <key>`. None if it is
+    served."""
 
 
 class Location(NamedTuple):
-    """Where a picture's bytes lie, and how to know them."""
+    """Where the bytes of a picture lie, and the checksum that they must have."""
 
     key: str
     shard: str
     member: str
     offset: int
     size: int
-    check: int
+    checksum: int
     orientation: int
 
 
 class StaleShard(UserError):
-    """A shard is no longer what was indexed. Its pictures are refused, not guessed at."""
+    """A shard has changed since it was indexed, so its pictures are refused."""
 
 
-def kind_of(reason: str | None) -> str:
-    """`kept`, `duplicate`, or the first reason's kind: `broken`, `too large`, `unsafe`, `failed`, ..."""
+def reason_kind(reason: str | None) -> str:
+    """`kept`, `duplicate`, or the kind of the first reason: `broken`, `too large`, `unsafe`, `failed`, ..."""
     if reason is None:
         return "kept"
     return "duplicate" if reason.startswith(DUPLICATE) else reason.partition(":")[0]
 
 
-def reasons(found: Iterable[str | None]) -> dict[str, int]:
-    """How many rows by the kind of their reason: `{"kept": 970, "broken": 12, "failed": 18}`."""
-    return dict(Counter(map(kind_of, found)))
+def count_reasons(reasons: Iterable[str | None]) -> dict[str, int]:
+    """Number of rows by the kind of their reason: `{"kept": 970, "broken": 12, "failed": 18}`."""
+    return dict(Counter(map(reason_kind, reasons)))

@@ -1,7 +1,7 @@
-"""The rows of a corpus, looked up by key in microseconds.
+"""The rows of a corpus, found by key in microseconds.
 
-A shard's rows lie together, so only the shards' first rows are held for all, and the keys of a shard from its first
-look-up on.
+The rows of a shard are contiguous. So only the first row of each shard is indexed at once, and the keys of a shard at
+its first look-up.
 """
 
 from __future__ import annotations
@@ -27,44 +27,45 @@ class SampleTable:
         self._keys: dict[str, dict[str, int]] = {}
 
     def number(self, key: str) -> int | None:
-        """The row of a key; of several with one key, the one that is served (the others say why they are not)."""
+        """The row number of a key. If several rows have the key, the row that is served: the others have a reason."""
         for shard in _prefixes(key):
             if shard in self._shards:
                 return self._in_shard(shard).get(key)
         return None
 
     def sample(self, key: str) -> Sample:
-        """The row of a picture that is served. UserError with the reason where it is not, or where there is none."""
+        """The row of a served picture. UserError if the key is unknown, or with the reason if it is not served."""
         return Sample.model_validate(self.table.slice(self._served(key), 1).to_pylist()[0])
 
     def locate(self, keys: Sequence[str]) -> list[Location]:
-        """Where the pictures lie, in the keys' order. UserError for a key that is unknown or not served."""
+        """Where the pictures lie, in the order of `keys`. UserError for a key that is unknown or not served."""
         if not keys:
             return []
         rows = [self._served(key) for key in keys]
-        offset, size, check, turn = (column[rows].tolist() for column in self._places)
-        picked = self.table.select(["shard", "member"]).take(rows)
-        shards, members = picked["shard"].to_pylist(), picked["member"].to_pylist()
-        return [Location(*place) for place in zip(keys, shards, members, offset, size, check, turn, strict=True)]
+        numbers = (column[rows].tolist() for column in self._location_numbers)
+        names = self.table.select(["shard", "member"]).take(rows)
+        shards, members = names["shard"].to_pylist(), names["member"].to_pylist()
+        return [Location(*fields) for fields in zip(keys, shards, members, *numbers, strict=True)]
 
     def _served(self, key: str) -> int:
         row = self.number(key)
         if row is None:
-            such = f": keys look like {self.table['key'][0]}" if self.table.num_rows else ""
-            raise UserError(f"no picture {key} in this corpus{such}.")
+            example = f": keys look like {self.table['key'][0]}" if self.table.num_rows else ""
+            raise UserError(f"no picture {key} in this corpus{example}.")
         reason = self._reasons[row].as_py()
         if reason and not reason.startswith(DUPLICATE):
             raise UserError(f"picture {key} is not served: {reason}.")
         return row
 
     def _in_shard(self, shard: str) -> dict[str, int]:
+        """Row numbers of a shard by key: the served row, else the first."""
         if shard not in self._keys:
             start, stop = self._shards[shard]
             part = self.table.slice(start, stop - start)
             keys, reasons = part["key"].to_pylist(), part["reason"].to_pylist()
-            found = {key: row for row, key in reversed(list(enumerate(keys, start)))}
-            served = zip(range(start, stop), keys, reasons, strict=True)
-            self._keys[shard] = found | {key: row for row, key, reason in served if reason is None}
+            first = {key: row for row, key in reversed(list(enumerate(keys, start)))}
+            rows = zip(range(start, stop), keys, reasons, strict=True)
+            self._keys[shard] = first | {key: row for row, key, reason in rows if reason is None}
         return self._keys[shard]
 
     @cached_property
@@ -77,10 +78,10 @@ class SampleTable:
         return dict(zip(runs.values.to_pylist(), zip([0, *ends], ends, strict=False), strict=True))
 
     @cached_property
-    def _places(self) -> tuple[NDArray[np.int64], ...]:
-        """Offset, size, check and orientation of every row."""
-        filled = {"offset": 0, "size": 0, "check": 0, "orientation": 1}
-        return tuple(self.table[name].fill_null(value).to_numpy() for name, value in filled.items())
+    def _location_numbers(self) -> tuple[NDArray[np.int64], ...]:
+        """Offset, size, checksum and orientation of every row."""
+        defaults = {"offset": 0, "size": 0, "checksum": 0, "orientation": 1}
+        return tuple(self.table[name].fill_null(value).to_numpy() for name, value in defaults.items())
 
     @cached_property
     def _reasons(self) -> pa.Array:
@@ -88,7 +89,7 @@ class SampleTable:
 
 
 def _prefixes(key: str) -> Iterator[str]:
-    """What may be the shard's name, the longest first: names of folders have slashes."""
+    """Possible names of the key's shard, the longest first: names of folders contain slashes."""
     while "/" in key:
         key = key.rpartition("/")[0]
         yield key

@@ -1,7 +1,7 @@
-"""Tar shards, streamed once; pictures are read back at the offsets that the stream found.
+"""Tar shards, read in one stream; pictures are read back at the offsets that the stream found.
 
-`tarfile` is not used for streaming: it ends silently at a damaged header, at a header cut short and at a missing end
-mark, so that a truncated shard looks like a small one. Nothing is ever extracted: a member's name is only a name.
+`tarfile` is not used for streaming: it stops without an error at a damaged header, a truncated header or a missing end
+mark, so a truncated shard looks like a small shard. Nothing is ever extracted, so no member's name becomes a path.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import IO
 
 BLOCK = 512
-_LONGEST_NAME = 1 << 20
-_NAMES_NEXT = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE)
+_MAX_EXTENDED_HEADER = 1 << 20
+_EXTENDED_HEADERS = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE)
 _REGULAR = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE)
 _WITHOUT_DATA = (
     tarfile.LNKTYPE,
@@ -26,40 +26,40 @@ _WITHOUT_DATA = (
 
 
 class DamagedShard(Exception):
-    """The tar cannot be read further, and why. What was read before stays good."""
+    """The tar cannot be read further. The message says why. Members read before are good."""
 
 
 @dataclass(frozen=True)
 class Member:
-    """One entry of a tar that is no folder."""
+    """One entry of a tar, except folders."""
 
     name: str
     offset: int
-    """Of its first byte in the tar."""
+    """Position of the first data byte in the tar."""
     size: int
     header: bytes
-    """The block before it."""
+    """The header block before the data."""
     data: bytes | None
-    """None where it is larger than the limit and was skipped, or is a link or a device."""
+    """None if the file is larger than the limit, or if the entry is a link or a device."""
     regular: bool = True
 
 
-def members(stream: IO[bytes], largest: int) -> Iterator[Member]:
-    """The entries of a tar in order, files read whole unless they are over `largest` bytes.
+def members(stream: IO[bytes], max_bytes: int) -> Iterator[Member]:
+    """The entries of a tar in order. Files of at most `max_bytes` are read whole; larger files are skipped.
 
-    Raises DamagedShard where the archive is damaged or ends without its end mark, after yielding all before it.
+    DamagedShard, after all entries before the damage, if the archive is damaged or ends without its end mark.
     """
     reader = _Reader(stream)
     override: dict[str, str] = {}
     while (block := reader.exactly(BLOCK)) != bytes(BLOCK):
         info = _header(block, reader.position - BLOCK)
         size = int(override.get("size", info.size))
-        if info.type in _NAMES_NEXT:
-            override |= _extended(info.type, reader.padded(_sane(size)))
+        if info.type in _EXTENDED_HEADERS:
+            override |= _extended(info.type, reader.padded(_checked_size(size)))
             continue
         if info.type in _REGULAR:
             offset = reader.position
-            data = reader.padded(size) if size <= largest else None
+            data = reader.padded(size) if size <= max_bytes else None
             if data is None:
                 reader.skip(size)
             yield Member(override.get("path", info.name), offset, size, block, data)
@@ -86,32 +86,33 @@ def _extended(kind: bytes, data: bytes) -> dict[str, str]:
         return {}
     if kind == tarfile.GNUTYPE_LONGNAME:
         return {"path": data.rstrip(b"\0").decode("utf-8", "replace")}
-    found = {}
+    fields = {}
     while data:
         length, _, _ = data.partition(b" ")
         if not length.isdigit() or int(length) <= len(length):
             raise DamagedShard("damaged: an extended header that cannot be read")
         name, _, value = data[len(length) + 1 : int(length) - 1].decode("utf-8", "replace").partition("=")
-        found[name], data = value, data[int(length) :]
-    if not found.get("size", "0").isdigit():
+        fields[name], data = value, data[int(length) :]
+    if not fields.get("size", "0").isdigit():
         raise DamagedShard("damaged: an extended header with a size that is no number")
-    return {name: found[name] for name in ("path", "size") if name in found}
+    return {name: fields[name] for name in ("path", "size") if name in fields}
 
 
-def _sane(size: int) -> int:
-    if size > _LONGEST_NAME:
+def _checked_size(size: int) -> int:
+    if size > _MAX_EXTENDED_HEADER:
         raise DamagedShard(f"damaged: an extended header of {size} bytes")
     return size
 
 
 class _Reader:
-    """A stream that knows where it is and does not accept less than was asked for."""
+    """A stream with its position, which treats a short read as damage."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self.stream = stream
         self.position = 0
 
     def exactly(self, count: int) -> bytes:
+        """`count` bytes. DamagedShard if the stream ends before."""
         data = self.stream.read(count)
         self.position += len(data)
         if len(data) < count:
@@ -123,7 +124,7 @@ class _Reader:
         return self.exactly(size + -size % BLOCK)[:size]
 
     def skip(self, size: int) -> None:
-        """Read past a member, a piece at a time."""
+        """Read past a member of `size` bytes and its padding, a megabyte at a time."""
         left = size + -size % BLOCK
         while left:
             left -= len(self.exactly(min(left, 1 << 20)))

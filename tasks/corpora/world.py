@@ -1,9 +1,9 @@
-"""The micro world's corpus: rendered as img2dataset would have written it, and from then on an ordinary one."""
+"""The micro world's corpus: rendered as shards in img2dataset's layout, then read like any other shards."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
@@ -14,28 +14,45 @@ from tasks.execution.progress import track
 from tasks.settings.base import Settings
 from tasks.world.heldout import ITEMS, fingerprints, items
 
+if TYPE_CHECKING:
+    from tasks.corpora.protocol import Render
+
 
 class WorldCorpus(Settings):
-    """Pictures of the micro world, long-tailed as the open web is."""
+    """Pictures of the micro world, with a long tail of domains like the open web's."""
 
     kind: Literal["world"] = "world"
     pictures: int = Field(default=8000, ge=1)
-    """Pictures drawn; a few fewer where one of them is held out."""
+    """Number of pictures drawn. The corpus has a few fewer: held-out pictures are left out."""
     seed: int = Field(default=0, ge=0)
-    """Which pictures: the same seed gives the same bytes."""
+    """Seed of the drawing: the same seed gives the same bytes."""
     per_shard: int = Field(default=1000, ge=1)
-    """Pictures a shard."""
+    """Pictures in a shard."""
     trivial: float = Field(default=0.6, ge=0, lt=1)
     """Share of plain scenes, which teach nothing."""
     held_out: int = Field(default=max(ITEMS.values()), ge=0)
-    """The pictures of so many items of each benchmark split are kept out, by hash; all of them, if nothing is set."""
+    """Pictures of the first so many items of each benchmark split are left out, compared by hash. The default leaves
+    out all of them."""
     limits: Limits = Limits()
-    """What is decoded at all."""
+    """Largest pictures that are decoded, and the share of failures at which a build stops."""
     masks: Masks = Masks()
-    """What of that is used."""
+    """Rules that exclude decoded pictures from the index."""
+
+    @property
+    def address(self) -> str:
+        """The number of pictures: a rendered corpus has no address."""
+        return f"{self.pictures} pictures of the micro world"
+
+    def check(self) -> str:
+        """Rendering needs nothing that could be missing."""
+        return self.address
+
+    def materialize(self, render: Render) -> LaionCorpus:
+        """The corpus of the shards that `render` writes."""
+        return self.rendered(render(self))
 
     def render(self, folder: Path) -> None:
-        """Write the shards (tar, parquet, stats) into a folder."""
+        """Write the shards (tar, Parquet, stats) into a folder."""
         from tasks.world.shards import write_shards
 
         exclude = fingerprints([item for split in ITEMS for item in items(split, self.held_out)])
@@ -45,5 +62,5 @@ class WorldCorpus(Settings):
             )
 
     def rendered(self, folder: Path) -> LaionCorpus:
-        """The corpus that `render` wrote there."""
+        """The corpus of the shards that `render` wrote into `folder`."""
         return LaionCorpus(shards=str(folder), limits=self.limits, masks=self.masks)

@@ -1,4 +1,4 @@
-"""What a person would see, from whatever bytes."""
+"""Decoding: upright RGB from any format, mode and orientation."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def test_exif_orientation_is_applied() -> None:
     assert decode(encoded(Image.new("RGB", (40, 20)), "JPEG", exif=exif), Limits()).size == (20, 40)
 
 
-def test_what_was_turned_is_not_turned_again_by_its_exif() -> None:
+def test_an_upright_picture_is_not_turned_again_by_its_exif() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     turned = decode(encoded(Image.new("RGB", (40, 20)), "JPEG", exif=exif), Limits())
     assert turned.size == ImageOps.exif_transpose(turned).size == (20, 40)
 
 
-def test_orientation_that_the_bytes_lost_counts_and_never_twice() -> None:
+def test_orientation_from_metadata_applies_if_the_bytes_have_none() -> None:
     exif = Image.Exif()
     exif[0x0112] = 8
     plain = Image.new("RGB", (40, 20), "red")
@@ -61,18 +61,18 @@ def test_every_mode_becomes_rgb(mode: str, form: str) -> None:
     assert decode(encoded(Image.new(mode, (8, 8)), form), Limits()).mode == "RGB"
 
 
-def test_of_an_animation_the_first_frame_is_taken() -> None:
+def test_an_animation_gives_its_first_frame() -> None:
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
     data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
     assert decode(data, Limits()).getpixel((0, 0)) == (255, 0, 0)
 
 
-def test_formats_that_run_or_read_other_things_are_not_tried() -> None:
+def test_formats_that_run_programs_are_not_decoded() -> None:
     with pytest.raises(BadPicture, match="known format"):
         decode(encoded(Image.new("RGB", (8, 8)), "EPS"), Limits())
 
 
-def test_webp_counts_twice_since_its_decoder_holds_more() -> None:
+def test_the_pixels_of_a_webp_count_twice() -> None:
     limits = Limits(max_pixels=1500)
     for form, fits in (("PNG", True), ("WEBP", False)):
         data = encoded(Image.new("RGB", (40, 20)), form)

@@ -1,4 +1,4 @@
-"""Loose image files."""
+"""Folders of image files as a corpus."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ def photos(root: Path) -> Path:
 
 
 def read(corpus: FolderCorpus, shard: str) -> list[Sample]:
-    with corpus.shard(shard) as source:
-        return [found.sample for found in source.read()]
+    with corpus.shard(shard) as reader:
+        return [decoded.sample for decoded in reader.read()]
 
 
 def place(sample: Sample) -> Location:
     return SampleTable(to_table(Sample, [sample])).locate([sample.key])[0]
 
 
-def test_each_folder_is_a_shard_and_captions_lie_beside_the_pictures(tmp_path: Path) -> None:
+def test_each_folder_is_a_shard_with_captions_beside_pictures(tmp_path: Path) -> None:
     corpus = FolderCorpus(path=str(photos(tmp_path)))
     assert [shard.name for shard in corpus.listing()] == ["photos", "photos/trip"]
     rows = {row.key: row for listed in corpus.listing() for row in read(corpus, listed.name)}
@@ -44,7 +44,7 @@ def test_each_folder_is_a_shard_and_captions_lie_beside_the_pictures(tmp_path: P
     assert corpus.pictures([place(rows["photos/trip/sea.PNG"])])[0].data == picture(3)
 
 
-def test_a_file_that_changed_is_noticed(tmp_path: Path) -> None:
+def test_a_changed_file_is_refused_and_listed_anew(tmp_path: Path) -> None:
     corpus = FolderCorpus(path=str(photos(tmp_path)))
     (sample,) = read(corpus, "photos/trip")
     before = corpus.listing()
@@ -54,7 +54,7 @@ def test_a_file_that_changed_is_noticed(tmp_path: Path) -> None:
     assert corpus.listing() != before
 
 
-def test_a_folder_without_pictures_is_the_users_mistake(tmp_path: Path) -> None:
+def test_a_folder_without_pictures_is_a_user_error(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "missing"):
         with pytest.raises(UserError, match="no pictures"):
             FolderCorpus(path=str(path)).listing()

@@ -1,4 +1,4 @@
-"""A thousand pictures as an enemy, a crash and a careless mirror would leave them, through the whole build."""
+"""Hostile shards: a thousand good, broken, damaged and malicious pictures through a whole build."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from tasks.corpora import LaionCorpus
-from tasks.corpora.sample import Sample, kind_of
+from tasks.corpora.sample import Sample, reason_kind
 from tasks.corpus import build_corpus, built_index, corpus_place, open_corpus
 from tasks.retrieval import RetrievalConfig, SearchableCorpus
 from tasks.retrieval.clip import Clip
@@ -35,7 +35,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 class Built(NamedTuple):
     made: Hostile
     index: Artifact[Sample]
-    library: SearchableCorpus
+    corpus: SearchableCorpus
     root: Path
     growth: int
     """Most bytes of memory that the process had during the build, beyond what it had with the model loaded."""
@@ -70,56 +70,56 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
 
 
 def reasons(built: Built) -> dict[str, list[str | None]]:
-    found: dict[str, list[str | None]] = {}
+    by_key: dict[str, list[str | None]] = {}
     for row in built.index.read():
-        found.setdefault(row.key, []).append(row.reason)
-    return found
+        by_key.setdefault(row.key, []).append(row.reason)
+    return by_key
 
 
 def test_every_good_picture_is_served_byte_identical(built: Built) -> None:
     keys = sorted(built.made.good)
-    assert [picture.data for picture in built.library.pictures(keys)] == [built.made.good[key] for key in keys]
-    assert len(built.library) == len(keys)
+    assert [picture.data for picture in built.corpus.pictures(keys)] == [built.made.good[key] for key in keys]
+    assert len(built.corpus) == len(keys)
 
 
 def test_every_bad_picture_is_a_row_with_its_reason(built: Built) -> None:
     found = reasons(built)
-    assert {key: kind_of(found[key][0]) for key in built.made.bad} == built.made.bad
+    assert {key: reason_kind(found[key][0]) for key in built.made.bad} == built.made.bad
     assert set(found) == built.made.good.keys() | built.made.bad.keys()
     twice = [key for key, several in found.items() if len(several) > 1]
     assert len(twice) == 20
-    assert all(found[key][0] is None and kind_of(found[key][1]) == "duplicate key" for key in twice)
+    assert all(found[key][0] is None and reason_kind(found[key][1]) == "duplicate key" for key in twice)
 
 
-def test_nothing_is_written_but_in_the_store(built: Built) -> None:
+def test_nothing_is_written_outside_the_store(built: Built) -> None:
     outside = {file.name for file in built.root.rglob("*") if file.is_file() and "store" not in file.parts}
     ours = {file.name for folder in (built.made.folder, built.root / "clip") for file in folder.rglob("*")}
     assert outside == ours
     assert not Path("/etc/x.png").exists()
 
 
-def test_memory_stays_bounded_whatever_the_pictures_unfold_to(built: Built) -> None:
+def test_memory_stays_bounded_for_pictures_that_unfold(built: Built) -> None:
     """Python with torch and the model takes 0.95 GB."""
     assert built.growth < 0.5e9
 
 
 @pytest.mark.slow
-def test_a_process_that_builds_needs_less_than_a_gigabyte_and_a_half(built: Built) -> None:
+def test_a_build_process_needs_less_than_1500_megabytes(built: Built) -> None:
     program = [sys.executable, "-c", BUILD, str(built.made.folder), str(built.root / "again"), str(built.root / "clip")]
-    told = subprocess.run(program, stdout=subprocess.PIPE, text=True, check=True, cwd=Path(__file__).parents[3])
-    print(f"{1024 * int(told.stdout) / 1e9:.2f} GB")
-    assert 1024 * int(told.stdout) < 1.5e9
+    output = subprocess.run(program, stdout=subprocess.PIPE, text=True, check=True, cwd=Path(__file__).parents[3])
+    print(f"{1024 * int(output.stdout) / 1e9:.2f} GB")
+    assert 1024 * int(output.stdout) < 1.5e9
 
 
-def test_pictures_are_shown_as_they_were_embedded_upright(built: Built) -> None:
+def test_pictures_are_served_as_embedded_upright(built: Built) -> None:
     for key, size in built.made.upright.items():
-        (picture,) = built.library.pictures([key])
-        sample = built.library.sample(key)
+        (picture,) = built.corpus.pictures([key])
+        sample = built.corpus.sample(key)
         assert (sample.width, sample.height) == picture.image.size == size
 
 
-def test_metadata_reaches_the_row_whatever_its_names_and_order(built: Built) -> None:
-    row = built.library.sample("00000/000000011")
+def test_metadata_reaches_the_row_under_any_name_and_order(built: Built) -> None:
+    row = built.corpus.sample("00000/000000011")
     assert (row.url, row.caption) == ("http://example.invalid/000000011", "plain words")
     assert (row.similarity, row.punsafe, row.pwatermark) == (0.3, 0.02, 0.1)
-    assert built.library.sample("00003/000030001").punsafe == 0.01
+    assert built.corpus.sample("00003/000030001").punsafe == 0.01

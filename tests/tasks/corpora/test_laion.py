@@ -1,4 +1,4 @@
-"""Shards as they come: complete, damaged, hostile."""
+"""Tar shards: complete, damaged and hostile."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarn
 
 
 def rows(corpus: LaionCorpus, shard: str = "00000") -> list[Sample]:
-    with corpus.shard(shard) as source:
-        return [read.sample for read in source.read()]
+    with corpus.shard(shard) as reader:
+        return [decoded.sample for decoded in reader.read()]
 
 
 def by_key(corpus: LaionCorpus, shard: str = "00000") -> dict[str, Sample]:
@@ -33,9 +33,9 @@ def by_key(corpus: LaionCorpus, shard: str = "00000") -> dict[str, Sample]:
 
 
 def pictures(corpus: LaionCorpus, wanted: list[Sample]) -> list[bytes]:
-    """The bytes of rows, looked up by their keys as a built corpus does."""
+    """The bytes of rows, found by key like in a built corpus."""
     table = to_table(Sample, sorted(wanted, key=lambda row: row.shard))
-    return [found.data for found in corpus.pictures(SampleTable(table).locate([row.key for row in wanted]))]
+    return [picture.data for picture in corpus.pictures(SampleTable(table).locate([row.key for row in wanted]))]
 
 
 def kept(corpus: LaionCorpus, shard: str = "00000") -> list[Sample]:
@@ -43,14 +43,14 @@ def kept(corpus: LaionCorpus, shard: str = "00000") -> list[Sample]:
 
 
 def described(corpus: LaionCorpus) -> list[Shard]:
-    found = []
+    shards = []
     for listed in corpus.listing():
-        with corpus.shard(listed.name) as source:
-            found.append(source.describe())
-    return found
+        with corpus.shard(listed.name) as reader:
+            shards.append(reader.describe())
+    return shards
 
 
-def test_keys_are_shard_and_sample_key_and_rows_say_what_the_tar_holds(tmp_path: Path) -> None:
+def test_a_row_has_key_member_size_and_caption_from_the_tar(tmp_path: Path) -> None:
     corpus = LaionCorpus(shards=str(ordinary_shards(tmp_path, shards=2, pictures=3)))
     assert [shard.name for shard in corpus.listing()] == ["00000", "00001"]
     first = rows(corpus)[0]
@@ -58,13 +58,13 @@ def test_keys_are_shard_and_sample_key_and_rows_say_what_the_tar_holds(tmp_path:
     assert (first.caption, first.size, first.reason) == ("scene 000000000", len(picture(0)), None)
 
 
-def test_pictures_come_back_byte_identical_in_the_order_asked_for(tmp_path: Path) -> None:
+def test_pictures_are_read_back_byte_identical_in_order(tmp_path: Path) -> None:
     corpus = LaionCorpus(shards=str(ordinary_shards(tmp_path, shards=2, pictures=5)))
     wanted = [*reversed(kept(corpus, "00001")), *kept(corpus)]
     assert pictures(corpus, wanted) == [picture(seed) for seed in (9, 8, 7, 6, 5, 0, 1, 2, 3, 4)]
 
 
-def test_memory_and_file_urls_read_alike(tmp_path: Path) -> None:
+def test_memory_and_file_urls_give_the_same_rows(tmp_path: Path) -> None:
     ordinary_shards(tmp_path, shards=1, pictures=3)
     memory = fsspec.filesystem("memory")
     memory.pipe_file("/laion/00000.tar", (tmp_path / "00000.tar").read_bytes())
@@ -74,7 +74,7 @@ def test_memory_and_file_urls_read_alike(tmp_path: Path) -> None:
     assert pictures(there, kept(there))[2] == picture(2)
 
 
-def test_metadata_is_joined_on_the_key_whatever_its_order_and_case(tmp_path: Path) -> None:
+def test_metadata_is_joined_on_the_key_in_any_order_and_case(tmp_path: Path) -> None:
     write_shard(tmp_path, "00000", [*sample("a", 1), *sample("b", 2)])
     columns = {
         "KEY": ["gone", "b", "a"],
@@ -97,7 +97,7 @@ def test_missing_stats_and_missing_parquet_do_not_matter(tmp_path: Path) -> None
     assert (row.reason, row.caption) == (None, "größer als zwölf ☃")
 
 
-def test_a_parquet_that_cannot_be_read_is_named_and_the_pictures_stay(tmp_path: Path) -> None:
+def test_a_damaged_parquet_is_reported_and_pictures_are_kept(tmp_path: Path) -> None:
     write_shard(tmp_path, "00000", sample("a", 1, "one"))
     (tmp_path / "00000.parquet").write_bytes(b"PAR1 nothing of the kind")
     found = by_key(LaionCorpus(shards=str(tmp_path)))
@@ -106,7 +106,7 @@ def test_a_parquet_that_cannot_be_read_is_named_and_the_pictures_stay(tmp_path: 
 
 
 @pytest.mark.parametrize("cut", [100, 600, 40_000, 3 * 38_400])
-def test_a_truncated_tar_is_named_and_what_came_before_is_kept(tmp_path: Path, cut: int) -> None:
+def test_a_truncated_tar_is_reported_and_keeps_what_came_before(tmp_path: Path, cut: int) -> None:
     tar = write_shard(tmp_path, "00000", [(f"{number:03d}.bmp", picture(number, form="BMP")) for number in range(3)])
     tar.write_bytes(tar.read_bytes()[:cut])
     *good, last = rows(LaionCorpus(shards=str(tmp_path)))
@@ -116,7 +116,7 @@ def test_a_truncated_tar_is_named_and_what_came_before_is_kept(tmp_path: Path, c
     assert all(row.reason is None for row in good)
 
 
-def test_a_damaged_header_in_the_middle_is_named(tmp_path: Path) -> None:
+def test_a_damaged_header_in_the_middle_is_reported(tmp_path: Path) -> None:
     tar = write_shard(tmp_path, "00000", [("a.bmp", picture(1, form="BMP")), ("b.bmp", picture(2, form="BMP"))])
     data = bytearray(tar.read_bytes())
     place = data.index(b"b.bmp")
@@ -128,7 +128,7 @@ def test_a_damaged_header_in_the_middle_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"no tar at all", b"\x1f\x8b" + bytes(2000)])
-def test_what_is_no_tar_is_named(tmp_path: Path, data: bytes) -> None:
+def test_a_file_that_is_no_tar_is_reported(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "00000.tar").write_bytes(data)
     (row,) = rows(LaionCorpus(shards=str(tmp_path)))
     assert (row.reason or "").startswith("damaged shard: ")
@@ -154,7 +154,7 @@ def test_every_bad_picture_is_a_row_with_its_reason(tmp_path: Path) -> None:
     assert kinds == dict.fromkeys(broken, "broken") | dict.fromkeys(large, "too large")
 
 
-def test_a_bomb_is_refused_before_it_is_unfolded(tmp_path: Path) -> None:
+def test_a_decompression_bomb_is_refused_before_decoding(tmp_path: Path) -> None:
     write_shard(tmp_path, "00000", [("bomb.png", bomb())])
     tracemalloc.start()
     (row,) = rows(LaionCorpus(shards=str(tmp_path)))
@@ -164,7 +164,7 @@ def test_a_bomb_is_refused_before_it_is_unfolded(tmp_path: Path) -> None:
     assert peak < 50e6
 
 
-def test_of_a_key_that_comes_twice_the_first_picture_is_served(tmp_path: Path) -> None:
+def test_of_a_repeated_key_the_first_picture_is_served(tmp_path: Path) -> None:
     members = [("a.png", picture(1)), ("a.jpg", picture(2, form="JPEG")), ("b.png", picture(3)), ("a.png", picture(4))]
     write_shard(tmp_path, "00000", members)
     corpus = LaionCorpus(shards=str(tmp_path))
@@ -172,7 +172,7 @@ def test_of_a_key_that_comes_twice_the_first_picture_is_served(tmp_path: Path) -
     assert pictures(corpus, kept(corpus)) == [picture(1), picture(3)]
 
 
-def test_a_name_that_leads_out_never_touches_the_disk(tmp_path: Path) -> None:
+def test_a_name_that_leads_out_is_never_written(tmp_path: Path) -> None:
     shards = tmp_path / "deep" / "shards"
     write_shard(shards, "00000", [("../../x.png", picture(1)), ("/abs.png", picture(2)), ("ok.png", picture(3))])
     before = sorted(tmp_path.rglob("*"))
@@ -190,7 +190,7 @@ def test_long_and_unicode_names_are_read_and_read_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("change", ["shifted", "same size, other bytes", "cut", "gone"])
-def test_a_shard_that_changed_is_noticed_never_served(tmp_path: Path, change: str) -> None:
+def test_a_changed_shard_is_refused(tmp_path: Path, change: str) -> None:
     old = [("a.bmp", picture(1, form="BMP")), ("b.bmp", picture(2, form="BMP"))]
     tar = write_shard(tmp_path, "00000", old)
     corpus = LaionCorpus(shards=str(tmp_path))
@@ -208,7 +208,7 @@ def test_a_shard_that_changed_is_noticed_never_served(tmp_path: Path, change: st
         pictures(corpus, wanted)
 
 
-def test_a_shard_that_changed_has_another_version(tmp_path: Path) -> None:
+def test_a_changed_shard_has_another_version(tmp_path: Path) -> None:
     ordinary_shards(tmp_path, shards=1, pictures=2)
     corpus = LaionCorpus(shards=str(tmp_path))
     listing, before = corpus.listing(), described(corpus)
@@ -217,7 +217,7 @@ def test_a_shard_that_changed_has_another_version(tmp_path: Path) -> None:
     assert described(corpus) != before
 
 
-def test_a_folder_without_shards_is_told_from_an_empty_one_and_from_none(tmp_path: Path) -> None:
+def test_the_error_without_shards_says_what_the_address_holds(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "notes.txt").write_text("no picture")
     for url, why in (
@@ -225,13 +225,13 @@ def test_a_folder_without_shards_is_told_from_an_empty_one_and_from_none(tmp_pat
         ("memory://nothing/here", "there is no folder"),
         (str(tmp_path / "empty"), "is empty"),
         (str(tmp_path), r"neither \.tar shards.* nor pictures \(bmp, "),
-        (f"{tmp_path}/a*.tar", r"no \.tar shards are"),
+        (f"{tmp_path}/a*.tar", r"no \.tar file matches"),
     ):
         with pytest.raises(UserError, match=why):
             LaionCorpus(shards=url).listing()
 
 
-def test_shards_that_would_share_keys_are_refused(tmp_path: Path) -> None:
+def test_shards_with_clashing_keys_are_refused(tmp_path: Path) -> None:
     for folder in ("one", "two"):
         write_shard(tmp_path / folder, "00000", sample("a", 1))
     with pytest.raises(UserError, match="one name"):
@@ -244,9 +244,9 @@ def test_a_glob_picks_shards_and_reads_them_back(tmp_path: Path) -> None:
     assert pictures(corpus, kept(corpus, "00002"))[0] == picture(4)
 
 
-def test_no_address_in_the_metadata_is_ever_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_url_in_the_metadata_is_ever_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(*_: object) -> None:
-        raise AssertionError("something was fetched")
+        raise AssertionError("a connection was opened")
 
     monkeypatch.setattr(socket.socket, "connect", refused)
     write_shard(tmp_path, "00000", sample("a", 1))

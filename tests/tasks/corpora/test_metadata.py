@@ -1,4 +1,4 @@
-"""What is known of a picture, whatever it was called."""
+"""Metadata: every data set's column names give the same fields."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from tasks.corpora.metadata import DamagedMetadata, columns, facts_of, failure, read_json, read_parquet
+from tasks.corpora.metadata import DamagedMetadata, download_failure, facts_of, read_json, read_parquet, sample_fields
 from tests.fixtures.shards import write_parquet
 
 
 @pytest.mark.parametrize(
-    ("theirs", "ours"),
+    ("row", "fields"),
     [
         ({"URL": "u", "TEXT": " t "}, {"url": "u", "caption": "t"}),
         ({"Caption": "c", "text": "t"}, {"caption": "c"}),
@@ -26,12 +26,12 @@ from tests.fixtures.shards import write_parquet
         ({"other": 1}, {}),
     ],
 )
-def test_names_are_matched_without_case_and_by_their_aliases(theirs: dict[str, Any], ours: dict[str, Any]) -> None:
-    assert columns(facts_of(theirs)) == ours
+def test_columns_are_found_by_alias_without_case(row: dict[str, Any], fields: dict[str, Any]) -> None:
+    assert sample_fields(facts_of(row)) == fields
 
 
 @pytest.mark.parametrize(
-    ("exif", "turn"),
+    ("exif", "orientation"),
     [
         ('{"Image Orientation": "Rotated 90 CW"}', 6),
         ('{"Image Orientation": "Mirrored horizontal then rotated 90 CCW"}', 5),
@@ -45,22 +45,22 @@ def test_names_are_matched_without_case_and_by_their_aliases(theirs: dict[str, A
         (None, None),
     ],
 )
-def test_orientation_is_read_as_img2dataset_keeps_it(exif: Any, turn: int | None) -> None:
-    assert columns(facts_of({"EXIF": exif})).get("orientation") == turn
+def test_orientation_is_read_as_img2dataset_keeps_it(exif: Any, orientation: int | None) -> None:
+    assert sample_fields(facts_of({"EXIF": exif})).get("orientation") == orientation
 
 
 def test_a_failed_download_says_why() -> None:
-    assert failure(facts_of({"status": "failed_to_download", "error_message": "404"})) == "404"
-    assert failure(facts_of({"status": "failed_to_resize"})) == "failed_to_resize"
-    assert failure(facts_of({"STATUS": "success"})) is failure({}) is None
+    assert download_failure(facts_of({"status": "failed_to_download", "error_message": "404"})) == "404"
+    assert download_failure(facts_of({"status": "failed_to_resize"})) == "failed_to_resize"
+    assert download_failure(facts_of({"STATUS": "success"})) is download_failure({}) is None
 
 
 @pytest.mark.parametrize("data", [b"", b"[1]", b"\xff\xfe", b"{" * 100_000, json.dumps({"a": {}}).encode()])
-def test_json_that_says_nothing_is_no_error(data: bytes) -> None:
+def test_json_without_facts_is_no_error(data: bytes) -> None:
     assert read_json(data) == {}
 
 
-def test_rows_without_a_key_are_passed_over_and_a_table_without_keys_is_damaged(tmp_path: Path) -> None:
+def test_rows_without_a_key_are_skipped_unless_all_have_none(tmp_path: Path) -> None:
     write_parquet(tmp_path, "0", {"key": [None, "a"], "caption": ["one", "two"]})
     assert set(read_parquet(tmp_path / "0.parquet")) == {"a"}
     write_parquet(tmp_path, "1", {"caption": ["one"]})

@@ -1,4 +1,4 @@
-"""Ordinary photographs, loose and in shards, through the same code as everything else."""
+"""Ordinary photographs, in a folder and in shards, through a whole build."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.fixtures.shards import write_shard
 
 
 def photographs() -> dict[str, bytes]:
-    """What scikit-learn, scikit-image and matplotlib bring along, by file name."""
+    """Photographs shipped with scikit-learn, scikit-image and matplotlib, by file name."""
     learn, image = Path(sklearn.datasets.__file__).parent / "images", Path(skimage.__file__).parent / "data"
     folders = [learn, image, Path(matplotlib.get_data_path()) / "sample_data"]
     files = sorted(file for folder in folders for file in folder.iterdir() if file.suffix in (".jpg", ".png", ".tif"))
@@ -27,31 +27,31 @@ def photographs() -> dict[str, bytes]:
 
 
 @pytest.fixture(params=["folder", "laion"])
-def library(request: pytest.FixtureRequest, tmp_path: Path) -> SearchableCorpus:
-    """A corpus of photographs, embedded by the model that is shipped."""
-    shots, folder = photographs(), tmp_path / "photographs"
+def corpus(request: pytest.FixtureRequest, tmp_path: Path) -> SearchableCorpus:
+    """A corpus of photographs, embedded by the shipped model."""
+    originals, folder = photographs(), tmp_path / "photographs"
     if request.param == "laion":
-        write_shard(folder, "00000", list(shots.items()))
+        write_shard(folder, "00000", list(originals.items()))
     else:
         folder.mkdir()
-        for name, data in shots.items():
+        for name, data in originals.items():
             (folder / name).write_bytes(data)
     place = Place(Store(str(tmp_path / "store")), "corpora/photographs")
-    corpus = LaionCorpus(shards=str(folder)) if request.param == "laion" else FolderCorpus(path=str(folder))
-    build_corpus(place, corpus, RetrievalConfig())
+    source = LaionCorpus(shards=str(folder)) if request.param == "laion" else FolderCorpus(path=str(folder))
+    build_corpus(place, source, RetrievalConfig())
     return open_corpus(place)
 
 
-def test_photographs_are_a_corpus(library: SearchableCorpus) -> None:
-    shots, rows = photographs(), library.samples.to_pylist()
-    assert {row["member"] for row in rows} == set(shots)
+def test_photographs_are_a_corpus(corpus: SearchableCorpus) -> None:
+    originals, rows = photographs(), corpus.samples.to_pylist()
+    assert {row["member"] for row in rows} == set(originals)
     unknown = {row["member"] for row in rows if (row["reason"] or "").startswith("broken")}
     assert unknown <= {"multipage_rgb.tif"}  # colours of 64 bits, which Pillow does not know
     served = {row["member"]: row["key"] for row in rows if row["reason"] is None}
     assert {"china.jpg", "flower.jpg", "grace_hopper.jpg"} <= set(served)
     for name, key in served.items():
-        (picture,) = library.pictures([key])
-        assert picture.data == shots[name]
-        assert {*picture.image.size} == {*Image.open(io.BytesIO(shots[name])).size}
-    (hits,) = library.search(["a photograph of a flower"], 3)
+        (picture,) = corpus.pictures([key])
+        assert picture.data == originals[name]
+        assert {*picture.image.size} == {*Image.open(io.BytesIO(originals[name])).size}
+    (hits,) = corpus.search(["a photograph of a flower"], 3)
     assert len({hit.key for hit in hits}) == len(hits) >= 1
