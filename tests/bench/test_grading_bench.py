@@ -1,4 +1,4 @@
-"""What a comparison costs beside math-verify alone on the same pairs, in the same run. Opt-in: `make bench`."""
+"""Cost of a comparison beside math-verify alone, on the same pairs in the same run. Opt-in: `make bench`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import yaml
 
 from tasks.grading import canonical, equal, symbolic
 
+PAIRS = Path(__file__).parents[1] / "tasks" / "grading" / "pairs.yaml"
 WORDS = "red blue green cat dog bicycle left right triangle circle a_red_car the_blue_bus two_dogs London".split()
 UNITS = "cm m kg km/h degrees dollars minutes m^2 apples %".split()
 LETTERS = "A B C D (B) C. (a) d".split()
@@ -20,7 +21,7 @@ TRUTHS = "yes no Yes No. True".split()
 
 
 def short_answers(count: int) -> list[tuple[str, str]]:
-    """Pairs as they come in: a third numbers, then words, units, letters, yes or no; one pair in four is equal."""
+    """Typical pairs: a third numbers, then words, units, letters, yes or no; one pair in four is equal."""
     rng = random.Random(0)
     kinds: list[Callable[[], str]] = [
         lambda: str(rng.choice([rng.randint(0, 500), round(rng.random() * 100, 1), round(rng.random() * 10, 2)])),
@@ -32,8 +33,8 @@ def short_answers(count: int) -> list[tuple[str, str]]:
     pairs = []
     for _ in range(count):
         (kind,) = rng.choices(kinds, (35, 15, 25, 15, 10))
-        one = kind()
-        pairs.append((one, one if rng.random() < 0.25 else kind()))
+        answer = kind()
+        pairs.append((answer, answer if rng.random() < 0.25 else kind()))
     return pairs
 
 
@@ -43,7 +44,7 @@ def compare_all(pairs: Sequence[tuple[str, str]]) -> None:
 
 
 def math_verify_all(pairs: Sequence[tuple[str, str]]) -> None:
-    """The usual way: both answers boxed, parsed, verified in this process, without time limits."""
+    """math-verify alone: both answers boxed, parsed and verified in this process, without time limits."""
     import math_verify
 
     for pair in pairs:
@@ -52,7 +53,7 @@ def math_verify_all(pairs: Sequence[tuple[str, str]]) -> None:
 
 
 def seconds(work: Callable[[], None]) -> float:
-    """Processor time, since a benchmark may share its machine."""
+    """Processor time, because other work may share the machine."""
     start = time.process_time()
     work()
     return time.process_time() - start
@@ -84,27 +85,27 @@ def test_short_answers_beside_math_verify(benchmark: Any, without_caches: None) 
 def test_how_many_pairs_need_the_algebra_and_what_it_costs(
     benchmark: Any, without_caches: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On the labelled pairs, hostile ones aside: nearly half are notations that only mathematics has."""
-    sections = yaml.safe_load(Path(__file__).with_name("pairs.yaml").read_text(encoding="utf-8"))
+    """On the labelled pairs without the hostile ones. Nearly half of them are mathematical notation."""
+    sections = yaml.safe_load(PAIRS.read_text(encoding="utf-8"))
     groups = [group for kind, part in sections.items() if kind != "hostile" for group in part.values()]
     pairs = [(a, b) for group in groups for a, b in group]
-    asked: list[float] = []
+    durations: list[float] = []
 
-    def timed(*request: Any) -> symbolic.Outcome:
+    def timed(*arguments: Any) -> symbolic.Outcome:
         start = time.perf_counter()
-        outcome = symbolic.ask(*request)
-        asked.append(time.perf_counter() - start)
+        outcome = symbolic.ask(*arguments)
+        durations.append(time.perf_counter() - start)
         return outcome
 
     equal("x+1", "1+x")  # starts a worker
     monkeypatch.setattr("tasks.grading.equality.ask", timed)
     benchmark.pedantic(compare_all, args=(pairs,), rounds=1)
-    asked.sort()
+    durations.sort()
     benchmark.extra_info.update(
         pairs=len(pairs),
-        symbolic_share=round(len(asked) / len(pairs), 3),
-        median_ms=round(1000 * asked[len(asked) // 2], 1),
-        slowest_ms=round(1000 * asked[-1], 1),
+        symbolic_share=round(len(durations) / len(pairs), 3),
+        median_ms=round(1000 * durations[len(durations) // 2], 1),
+        slowest_ms=round(1000 * durations[-1], 1),
     )
     print(f"\n{benchmark.extra_info}")
-    assert len(asked) < 0.2 * len(pairs)
+    assert len(durations) < 0.2 * len(pairs)

@@ -1,6 +1,7 @@
-"""What exact shares cost beside the dense way, and that ties leave both equally free. Opt-in: `make bench`.
+"""Cost of the exact repetition penalties beside the dense computation, and the effect of ties. Opt-in: `make bench`.
 
-`peak_gib` is the whole process's so far, the dense way's matrices included; a test alone (`-k 40_000`) shows its own.
+`peak_gib` is the peak of the whole process so far, the dense matrices included; run one test alone (`-k 40_000`) to see
+its own peak.
 """
 
 import resource
@@ -21,8 +22,8 @@ pytestmark = pytest.mark.bench
 
 def questions(count: int, kind: str) -> list[str]:
     """20 words each: `independent` draws; `templated`: 200 templates, a quarter of the words replaced; `skewed`: the
-    same with a few very frequent words. In the last two some merges are exactly tied, so that the
-    dense way's own result depends on the order of the texts."""
+    same with a few very frequent words. In the last two some merges are exact ties, so the
+    result of the dense computation depends on the order of the texts."""
     rng = np.random.default_rng(0)
     if kind == "independent":
         tokens = rng.integers(0, 3000, (count, 20))
@@ -33,8 +34,8 @@ def questions(count: int, kind: str) -> list[str]:
     return [" ".join(f"w{token}" for token in row) for row in tokens]
 
 
-def dense_shares(texts: list[str]) -> FloatArray:
-    """The published way: the whole matrix of distances, then agglomerative clustering of it."""
+def dense_penalties(texts: list[str]) -> FloatArray:
+    """The published computation: the full matrix of distances, then agglomerative clustering."""
     lengths = np.array([len(text.split()) for text in texts], dtype=float)
     logs = np.zeros((len(texts), len(texts)))
     for n in range(1, 5):
@@ -50,11 +51,11 @@ def dense_shares(texts: list[str]) -> FloatArray:
 
 
 def dense_by_group(texts: list[str], groups: list[int]) -> FloatArray:
-    shares = np.zeros(len(texts))
+    penalties = np.zeros(len(texts))
     for group in set(groups):
         members = [k for k, g in enumerate(groups) if g == group]
-        shares[members] = dense_shares([texts[k] for k in members])
-    return shares
+        penalties[members] = dense_penalties([texts[k] for k in members])
+    return penalties
 
 
 def seconds(work: Callable[[], FloatArray]) -> tuple[float, FloatArray]:
@@ -66,27 +67,33 @@ def seconds(work: Callable[[], FloatArray]) -> tuple[float, FloatArray]:
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("kind", ["independent", "templated", "skewed"])
-def test_one_group_of_4096_costs_a_quarter_of_the_dense_way(benchmark: Any, kind: str) -> None:
+def test_one_group_of_4096_costs_a_quarter_of_the_dense_one(benchmark: Any, kind: str) -> None:
     texts = questions(4096, kind)
     sparse, found = min((seconds(lambda: text_repetition(texts)) for _ in range(3)), key=lambda pair: pair[0])
-    dense, expected = seconds(lambda: dense_shares(texts))
+    dense, expected = seconds(lambda: dense_penalties(texts))
     order = np.random.default_rng(1).permutation(len(texts))
     shuffled = np.empty(len(texts))
-    shuffled[order] = dense_shares([texts[k] for k in order])
+    shuffled[order] = dense_penalties([texts[k] for k in order])
     benchmark.pedantic(text_repetition, args=(texts,), rounds=2)
-    told(benchmark, sparse, dense, unlike_dense=unlike(found, expected), dense_unlike_itself=unlike(shuffled, expected))
-    assert unlike(found, expected) <= 1.5 * unlike(shuffled, expected)
+    report(
+        benchmark,
+        sparse,
+        dense,
+        unlike_dense=differing(found, expected),
+        dense_unlike_itself=differing(shuffled, expected),
+    )
+    assert differing(found, expected) <= 1.5 * differing(shuffled, expected)
     assert dense > 4 * sparse
 
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("kind", ["independent", "templated"])
-def test_61_groups_cost_half_of_the_dense_way(benchmark: Any, kind: str) -> None:
+def test_61_groups_cost_half_of_the_dense_computation(benchmark: Any, kind: str) -> None:
     texts, groups = questions(4096, kind), [k % 61 for k in range(4096)]
     sparse, found = min((seconds(lambda: text_repetition(texts, groups)) for _ in range(3)), key=lambda pair: pair[0])
     dense, expected = seconds(lambda: dense_by_group(texts, groups))
     benchmark.pedantic(text_repetition, args=(texts, groups), rounds=2)
-    told(benchmark, sparse, dense)
+    report(benchmark, sparse, dense)
     np.testing.assert_allclose(found, expected, atol=1e-9)
     assert dense > 2 * sparse
 
@@ -97,25 +104,25 @@ def test_40_000_texts_in_one_group_finish(benchmark: Any, kind: str) -> None:
     texts = questions(40_000, kind)
     elapsed, found = seconds(lambda: text_repetition(texts))
     benchmark.pedantic(lambda: None, rounds=1)
-    told(benchmark, elapsed, None)
+    report(benchmark, elapsed, None)
     assert len(found) == 40_000
 
 
 @pytest.mark.timeout(900)
-def test_a_memory_of_40_000_texts_costs_seconds_a_batch(benchmark: Any) -> None:
+def test_a_history_of_40_000_texts_costs_seconds_a_batch(benchmark: Any) -> None:
     earlier, texts = questions(40_000, "templated"), questions(4096, "templated")
     elapsed, found = seconds(lambda: history_penalty(texts, earlier))
     benchmark.pedantic(lambda: None, rounds=1)
-    told(benchmark, elapsed, None)
+    report(benchmark, elapsed, None)
     assert 0 < found.mean() < 1
 
 
-def unlike(one: FloatArray, other: FloatArray) -> float:
-    """Share of the texts whose shares differ."""
+def differing(one: FloatArray, other: FloatArray) -> float:
+    """Share of the texts whose penalties differ."""
     return float(np.mean(np.abs(one - other) > 1e-9))
 
 
-def told(benchmark: Any, sparse: float, dense: float | None, **more: float) -> None:
+def report(benchmark: Any, sparse: float, dense: float | None, **more: float) -> None:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     ratio = {} if dense is None else {"dense_s": round(dense, 2), "ratio": round(dense / sparse, 1)}
     benchmark.extra_info.update({"s": round(sparse, 3), **ratio, "peak_gib": round(peak, 2), **more})

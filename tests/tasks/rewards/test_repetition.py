@@ -1,4 +1,4 @@
-"""Shares agree with the dense published way, and cost less."""
+"""Repetition and history penalties equal the dense published computation."""
 
 from collections import Counter
 from itertools import combinations
@@ -41,7 +41,7 @@ def reference_distances(texts: list[str], clip: bool) -> FloatArray:
     return np.clip(square, 0, 1)
 
 
-def reference_shares(square: FloatArray, threshold: float) -> FloatArray:
+def reference_penalties(square: FloatArray, threshold: float) -> FloatArray:
     if len(square) < 2:
         return np.zeros(len(square))
     clustering = AgglomerativeClustering(None, metric="precomputed", linkage="average", distance_threshold=threshold)
@@ -75,20 +75,20 @@ sentences = st.lists(
 @pytest.mark.parametrize("preset", ["repo", "paper"])
 @given(texts=sentences)
 @settings(max_examples=50, deadline=None)
-def test_text_shares_equal_the_dense_definition(preset: str, texts: list[str]) -> None:
+def test_text_repetition_equals_the_dense_definition(preset: str, texts: list[str]) -> None:
     square = reference_distances(texts, clip=preset == "paper")
     assume(len(texts) < 2 or not borderline(square, 0.5))
-    np.testing.assert_allclose(text_repetition(texts, preset=preset), reference_shares(square, 0.5), atol=1e-9)  # type: ignore[arg-type]
+    np.testing.assert_allclose(text_repetition(texts, preset=preset), reference_penalties(square, 0.5), atol=1e-9)  # type: ignore[arg-type]
 
 
 def test_large_groups_equal_the_dense_definition() -> None:
     texts = template_texts(270, seed=3)
-    expected = reference_shares(reference_distances(texts, clip=False), 0.5)
+    expected = reference_penalties(reference_distances(texts, clip=False), 0.5)
     assert len(np.unique(expected)) > 5
     np.testing.assert_allclose(text_repetition(texts), expected, atol=1e-9)
 
 
-def test_very_repetitive_texts_are_alike_without_a_common_4_gram() -> None:
+def test_repetitive_texts_are_similar_without_a_common_4_gram() -> None:
     a = " ".join(f"p q r x{k}" for k in range(1200))
     b = " ".join(f"p q r y{k}" for k in range(1200))
     assert reference_distances([a, b], clip=False)[0, 1] < 0.5
@@ -96,23 +96,23 @@ def test_very_repetitive_texts_are_alike_without_a_common_4_gram() -> None:
     assert text_repetition([a, b], preset="paper").tolist() == [0.5, 0.5]
 
 
-def test_texts_of_three_words_are_never_alike() -> None:
+def test_texts_of_three_words_are_never_similar() -> None:
     assert text_repetition(["how many dogs"] * 4).tolist() == [0.25] * 4
 
 
-def test_a_group_of_one_has_no_share() -> None:
+def test_a_group_of_one_has_no_penalty() -> None:
     assert text_repetition(["what is this thing here"]).tolist() == [0.0]
     assert image_repetition([[1.0, 0.0]]).tolist() == [0.0]
 
 
-def test_nothing_has_no_shares() -> None:
+def test_no_outputs_have_no_penalties() -> None:
     assert text_repetition([]).shape == (0,)
     assert image_repetition(np.zeros((0, 8))).shape == (0,)
 
 
 @given(texts=sentences, seed=st.integers(0, 1000))
 @settings(max_examples=30, deadline=None)
-def test_groups_do_not_see_each_other(texts: list[str], seed: int) -> None:
+def test_groups_are_independent(texts: list[str], seed: int) -> None:
     groups = np.random.default_rng(seed).integers(0, 3, len(texts)).tolist()
     together = text_repetition(texts, groups)
     for group in set(groups):
@@ -127,16 +127,16 @@ def test_duplicate_questions_fill_their_group() -> None:
 
 @given(seed=st.integers(0, 10_000), count=st.integers(2, 40))
 @settings(max_examples=30, deadline=None)
-def test_image_shares_equal_the_dense_definition(seed: int, count: int) -> None:
+def test_image_repetition_equals_the_dense_definition(seed: int, count: int) -> None:
     rng = np.random.default_rng(seed)
     rows = rng.normal(size=(4, 6))[rng.integers(0, 4, count)] + rng.normal(size=(count, 6)) * 0.35
     unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     square = np.clip(1 - unit @ unit.T, 0, 2)
     np.fill_diagonal(square, 0)
-    np.testing.assert_allclose(image_repetition(rows), reference_shares(square, 0.1), atol=1e-9)
+    np.testing.assert_allclose(image_repetition(rows), reference_penalties(square, 0.1), atol=1e-9)
 
 
-def test_an_output_without_an_image_is_alike_to_nothing() -> None:
+def test_an_output_without_an_image_is_similar_to_no_other() -> None:
     assert image_repetition([[0.0, 0.0], [0.0, 0.0], [1.0, 0.0], [2.0, 0.0]]).tolist() == [0.25, 0.25, 0.5, 0.5]
 
 
@@ -154,7 +154,7 @@ def test_the_order_of_a_large_batch_does_not_matter() -> None:
 @pytest.mark.parametrize("preset", ["repo", "paper"])
 @given(texts=sentences, earlier=sentences)
 @settings(max_examples=40, deadline=None)
-def test_memory_shares_equal_their_formula(preset: str, texts: list[str], earlier: list[str]) -> None:
+def test_history_penalties_equal_their_formula(preset: str, texts: list[str], earlier: list[str]) -> None:
     square = reference_distances([*texts, *earlier], clip=preset == "paper")[: len(texts), len(texts) :]
     assume(not np.any(np.abs(square - 0.5) < 1e-9))
     expected = (square < 0.5).sum(axis=1) / max(len(earlier), 1)
@@ -162,7 +162,7 @@ def test_memory_shares_equal_their_formula(preset: str, texts: list[str], earlie
     np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
-def test_what_was_asked_before_costs_and_what_is_new_does_not() -> None:
+def test_only_texts_similar_to_earlier_ones_have_a_penalty() -> None:
     earlier = ["how many red cars are there now", "how many red cars are there here", "what is written on the sign"]
     texts = ["how many red cars are there today", "which of the two bars is higher"]
     np.testing.assert_allclose(history_penalty(texts, earlier), [2 / 3, 0])

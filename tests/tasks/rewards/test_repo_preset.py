@@ -1,6 +1,6 @@
-"""The `repo` preset beside its definition, written down without regard to cost.
+"""The `repo` preset equals a direct implementation of the published definition.
 
-Everything here is independent of `tasks.rewards`: scikit-learn counts the n-grams and clusters the full matrix.
+The reference is independent of `tasks.rewards`: scikit-learn counts the n-grams and clusters the full matrix.
 """
 
 import numpy as np
@@ -26,21 +26,22 @@ def bleu(texts: list[str]) -> FloatArray:
     return score * np.minimum(1, np.exp(1 - lengths[None, :] / lengths[:, None]))
 
 
-def share_of_own_cluster(square: FloatArray, threshold: float) -> FloatArray:
+def cluster_share(square: FloatArray, threshold: float) -> FloatArray:
+    """Size of each item's cluster / number of items."""
     np.fill_diagonal(square, 0)
     clustering = AgglomerativeClustering(None, metric="precomputed", linkage="average", distance_threshold=threshold)
     labels = clustering.fit_predict(square)
     return np.bincount(labels)[labels] / len(square)
 
 
-def text_definition(texts: list[str]) -> FloatArray:
+def reference_text_repetition(texts: list[str]) -> FloatArray:
     scores = bleu(texts)
-    return share_of_own_cluster(np.clip(1 - (scores + scores.T) / 2, 0, 1), 0.5)
+    return cluster_share(np.clip(1 - (scores + scores.T) / 2, 0, 1), 0.5)
 
 
-def image_definition(rows: FloatArray) -> FloatArray:
+def reference_image_repetition(rows: FloatArray) -> FloatArray:
     unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
-    return share_of_own_cluster(np.clip(1 - unit @ unit.T, 0, 2), 0.1)
+    return cluster_share(np.clip(1 - unit @ unit.T, 0, 2), 0.1)
 
 
 @pytest.fixture(scope="module")
@@ -55,23 +56,25 @@ def batch() -> tuple[list[str], FloatArray, list[int], list[float | None], list[
     return texts, rows, [k % DOMAINS for k in range(COUNT)], agreements, (rng.random(COUNT) < 0.8).tolist()
 
 
-def by_domain(definition, items, domains):  # type: ignore[no-untyped-def]
-    shares = np.zeros(len(domains))
+def by_domain(penalty, items, domains):  # type: ignore[no-untyped-def]
+    penalties = np.zeros(len(domains))
     for domain in set(domains):
         members = [k for k, other in enumerate(domains) if other == domain]
-        shares[members] = definition([items[k] for k in members] if isinstance(items, list) else items[members])
-    return shares
+        penalties[members] = penalty([items[k] for k in members] if isinstance(items, list) else items[members])
+    return penalties
 
 
-def published(agreement: float | None, formatted: bool) -> float:
+def published_reward(agreement: float | None, formatted: bool) -> float:
     difficulty = -1.0 if agreement is None else min(agreement, 1 - agreement)
     return 0.9 * difficulty + 0.1 * formatted
 
 
-def test_searcher_rewards_are_the_published_ones(batch) -> None:  # type: ignore[no-untyped-def]
+def test_searcher_rewards_equal_the_published_ones(batch) -> None:  # type: ignore[no-untyped-def]
     texts, rows, domains, agreements, formats = batch
-    expected = np.array([published(p, f) for p, f in zip(agreements, formats, strict=True)])
-    expected -= by_domain(text_definition, texts, domains) + by_domain(image_definition, rows, domains)
+    expected = np.array([published_reward(p, f) for p, f in zip(agreements, formats, strict=True)])
+    expected -= by_domain(reference_text_repetition, texts, domains) + by_domain(
+        reference_image_repetition, rows, domains
+    )
     found = searcher_rewards(
         agreements, formats, text_repetition(texts, domains), image_repetition(rows, domains), "repo"
     )
@@ -79,14 +82,16 @@ def test_searcher_rewards_are_the_published_ones(batch) -> None:  # type: ignore
     assert len(np.unique(np.round(expected, 6))) > 50
 
 
-def test_questioner_rewards_are_the_published_ones(batch) -> None:  # type: ignore[no-untyped-def]
+def test_questioner_rewards_equal_the_published_ones(batch) -> None:  # type: ignore[no-untyped-def]
     texts, _, _, agreements, formats = batch
-    expected = np.array([published(p, f) for p, f in zip(agreements, formats, strict=True)]) - text_definition(texts)
+    expected = np.array(
+        [published_reward(p, f) for p, f in zip(agreements, formats, strict=True)]
+    ) - reference_text_repetition(texts)
     found = questioner_rewards(agreements, formats, text_repetition(texts), "repo")
     np.testing.assert_allclose(found, expected, atol=1e-9, rtol=0)
 
 
-def test_solver_rewards_are_the_published_ones() -> None:
+def test_solver_rewards_equal_the_published_ones() -> None:
     correct, boxed = [True, True, False, False], [True, False, True, False]
     expected = [0.9 * right + 0.1 * box for right, box in zip(correct, boxed, strict=True)]
     np.testing.assert_allclose(solver_rewards(correct, boxed, "repo"), expected, atol=1e-9, rtol=0)

@@ -1,4 +1,4 @@
-"""What each role is paid under each preset."""
+"""The roles' rewards under each preset."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ def test_repo_searcher_reward_is_the_published_formula() -> None:
     np.testing.assert_allclose(rewards, [0.9 * 0.4 + 0.1 - 0.3, -0.9], atol=1e-12)
 
 
-def test_paper_rewards_are_difficulty_minus_shares() -> None:
+def test_paper_rewards_are_difficulty_minus_penalties() -> None:
     np.testing.assert_allclose(searcher_rewards([0.6, None], [True, False], [0.1, 0], [0.2, 0], "paper"), [0.5, 0])
     np.testing.assert_allclose(questioner_rewards([0.6], [False], [0.1], "paper"), [0.7])
 
@@ -37,20 +37,20 @@ def test_repo_questioner_reward_is_the_published_formula() -> None:
     np.testing.assert_allclose(rewards, [0.3, 0.2, -0.9], atol=1e-12)
 
 
-def test_safe_gives_malformed_output_nothing() -> None:
+def test_safe_gives_malformed_output_0() -> None:
     assert questioner_rewards([None, 0.5], [True, False], [0.5, 0.5], "safe").tolist() == [0, 0]
     assert searcher_rewards([None], [False], [0.5], [0.5], "safe").tolist() == [0]
 
 
-def test_safe_pays_the_worst_well_formed_output_more_than_a_malformed_one() -> None:
-    alike = searcher_rewards([1.0, None], [True, False], [1.0, 1.0], [1.0, 0.0], "safe")
-    assert alike[0] > alike[1] == 0
+def test_safe_rewards_the_worst_well_formed_output_above_0() -> None:
+    rewards = searcher_rewards([1.0, None], [True, False], [1.0, 1.0], [1.0, 0.0], "safe")
+    assert rewards[0] > rewards[1] == 0
 
 
-def test_safe_tells_well_formed_outputs_apart_by_repetition_as_the_others_do() -> None:
-    shares = np.array([0.0, 0.25, 1.0])
-    rewards = questioner_rewards([0.5] * 3, [True] * 3, shares, "safe")
-    np.testing.assert_allclose(np.diff(rewards), -np.diff(shares))
+def test_safe_differences_of_well_formed_outputs_are_penalties() -> None:
+    penalties = np.array([0.0, 0.25, 1.0])
+    rewards = questioner_rewards([0.5] * 3, [True] * 3, penalties, "safe")
+    np.testing.assert_allclose(np.diff(rewards), -np.diff(penalties))
 
 
 def test_solver_rewards_by_preset() -> None:
