@@ -1,11 +1,11 @@
-"""A complete stage's rows and files: made, handed on, read, and checked whenever they are read.
+"""The rows and files of a complete stage: made by `Output`, handed on as `Artifact`, checked whenever they are read.
 
-Rows and downloads are hashed as they are read, always. Looking whether an artifact is still whole (`verify`) hashes a
-file once a process, and again when its `version` is another one. That is safe, because no file of an artifact is ever
-written twice: other bytes under its name are damage, and an object store gives other bytes another ETag, a disk another
-inode or time of change, which no program can set back. (A time that is younger than two seconds does not count: its
-clock has steps.) An object whose ETag is the one that it had when its bytes were verified at the commit need not be
-read at all to look. What only a disk's decay changes under an unchanged file is found when it is read.
+Rows and downloads are hashed as they are read, always. `verify` hashes a file once a process, and again when the
+file's `version` has changed. That is safe, because no file of an artifact is ever written twice: other bytes under its
+name are damage, and damage changes the ETag of an object, or the inode or time of change of a local file, which no
+program can set back. (A time younger than two seconds is not trusted: file times have steps.) `verify` does not read
+an object whose ETag is the one of the bytes that were verified at the commit. Decay of a disk that changes bytes
+without changing the file's times is found when the file is read.
 """
 
 from __future__ import annotations
@@ -36,24 +36,24 @@ class DamagedArtifact(UserError):
 
 
 class StaleArtifact(UserError):
-    """The artifact was written by a version of the program with other columns or another kind of row."""
+    """The artifact was written by a version of the program with another row class or other columns."""
 
 
 @dataclass(frozen=True)
 class Output(Generic[R]):
-    """What a stage's work returns."""
+    """What the work of a stage returns."""
 
     rows: Sequence[R] | pa.Table
-    """Or a table with the columns of the row type: for millions of rows."""
+    """Rows, or, for millions of rows, a table with the columns of the row class."""
     counters: Mapping[str, int] = field(default_factory=dict)
-    """How many by reason: `{"kept": 120, "too easy": 31}`."""
+    """Row counts by reason: `{"kept": 120, "too easy": 31}`."""
     files: Mapping[str, Path] = field(default_factory=dict)
-    """Local files or folders to attach, by relative name; they are copied."""
+    """Local files or folders to attach, by relative name. They are copied into the store."""
 
 
 @dataclass(frozen=True)
 class Artifact(Generic[R]):
-    """A complete stage's rows and files, where they lie and what they are. Reading them is explicit."""
+    """A handle to a complete stage's rows and files. Nothing is read until a method reads it."""
 
     uri: str
     row_type: type[R]
@@ -65,7 +65,7 @@ class Artifact(Generic[R]):
 
     @property
     def content_id(self) -> str:
-        """As the input of another stage: what it is supposed to hold and what it does hold."""
+        """How the artifact enters another stage's fingerprint: its own fingerprint, and the digest of its contents."""
         return f"{ARTIFACT}{self.fingerprint}@{self.manifest.contents}"
 
     @property
@@ -81,35 +81,35 @@ class Artifact(Generic[R]):
         return self.row_type.from_table(self.table())
 
     def table(self) -> pa.Table:
-        """The rows as an Arrow table with the row type's schema, their bytes checked against the manifest."""
+        """The rows as an Arrow table with the row class's schema; the bytes are checked against the manifest."""
         parts = [file for file in self.manifest.files if file.name.startswith("part-")]
         table = pa.concat_tables(_read(self._bytes(part)) for part in parts)
         if not table.schema.equals(self.row_type.arrow_schema()):
             raise StaleArtifact(
-                f"{self.uri} has other columns than {self.row_type.__name__} has now: play its stage again."
+                f"{self.uri} has other columns than {self.row_type.__name__} of this version: run its stage again."
             )
         return table
 
     def folder(self, name: str) -> Path:
-        """An attached folder on the local disk: itself in a `file://` store, else a copy cached by its digest."""
+        """The local path of an attached folder: in a `file://` store the folder itself, else a cached copy."""
         return self._local(name, self._attached(f"{name}/"))
 
     def file(self, name: str) -> Path:
-        """An attached file on the local disk, as `folder`."""
+        """The local path of an attached file; see `folder`."""
         return self._local(name, [file for file in self._attached(name) if file.name == name])
 
     def verify(self) -> None:
-        """Look whether every file is whole; raises `DamagedArtifact` naming the first that is not."""
+        """Verify every file. Raises `DamagedArtifact`, which names the first damaged file."""
         files = self._files
         for file in self.manifest.files:
             self._check(files, f"{files.root}/{file.path}", file)
 
     def _attached(self, prefix: str) -> list[StoredFile]:
-        found = [file for file in self.manifest.files if file.name.startswith(prefix)]
-        if not found:
+        attached = [file for file in self.manifest.files if file.name.startswith(prefix)]
+        if not attached:
             names = sorted({file.name.partition("/")[0] for file in self.manifest.files})
-            raise UserError(f"{self.uri} has nothing attached as {prefix.rstrip('/')!r}; it has: {', '.join(names)}.")
-        return found
+            raise UserError(f"{self.uri} has nothing attached as {prefix.rstrip('/')!r}; it has {', '.join(names)}.")
+        return attached
 
     def _local(self, name: str, wanted: list[StoredFile]) -> Path:
         files = self._files
@@ -123,7 +123,7 @@ class Artifact(Generic[R]):
         return cached / name
 
     def _is_whole(self, cached: Path, wanted: list[StoredFile]) -> bool:
-        """Whether an earlier download is there and whole; one that is not is removed."""
+        """Whether the cached copy is there and whole; a damaged copy is removed."""
         try:
             for file in wanted:
                 self._check(Files(str(cached)), str(cached / file.name), file)
@@ -133,7 +133,7 @@ class Artifact(Generic[R]):
         return True
 
     def _download(self, files: Files, wanted: list[StoredFile], target: Path) -> None:
-        """Fetch into a folder beside the target and rename: a killed download leaves no half copy at `target`."""
+        """Fetch into a temporary folder and rename it: a killed download leaves no partial copy at `target`."""
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent) as temporary:
             partial = Path(temporary) / "partial"
@@ -142,7 +142,7 @@ class Artifact(Generic[R]):
             try:
                 partial.replace(target)
             except OSError:
-                if not target.exists():  # else another process has fetched the same
+                if not target.exists():  # else another process has fetched the same files
                     raise
 
     def _fetch(self, files: Files, file: StoredFile, local: Path) -> None:
@@ -165,13 +165,13 @@ class Artifact(Generic[R]):
     def _check(self, files: Files, path: str, file: StoredFile) -> None:
         try:
             stat = files.stat(path)
-            if (path, stat.version) in _whole or (file.etag is not None and file.etag == stat.etag):
+            if (path, stat.version) in _verified or (file.etag is not None and file.etag == stat.etag):
                 return
             self._compare(file, stat.size, file.sha256 if stat.size != file.size else files.sha256(path))
         except FileNotFoundError:
             raise self._damaged(file, "is missing") from None
         if stat.settled:
-            _whole.add((path, stat.version))
+            _verified.add((path, stat.version))
 
     @property
     def _files(self) -> Files:
@@ -184,13 +184,13 @@ class Artifact(Generic[R]):
             raise self._damaged(file, "has other bytes than were written (sha256 differs)")
 
     def _damaged(self, file: StoredFile, what: str) -> DamagedArtifact:
-        return DamagedArtifact(f"{self.uri}/{file.path} {what}: play the round again to replay this stage.")
+        return DamagedArtifact(f"{self.uri}/{file.path} {what}: run the round again, and this stage runs again.")
 
 
-_whole: set[tuple[str, str]] = set()
-"""Address and version of the files that this process has hashed and found whole."""
+_verified: set[tuple[str, str]] = set()
+"""Path and version of every file that this process has verified."""
 
 
 def _read(data: bytes) -> pa.Table:
-    """Without Arrow's threads: one that lets go of a Python object while the interpreter ends aborts the process."""
+    """Read without Arrow's threads: one that frees a Python object while the interpreter exits aborts the process."""
     return pq.ParquetFile(pa.BufferReader(data), pre_buffer=False).read(use_threads=False)

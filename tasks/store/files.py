@@ -1,8 +1,8 @@
-"""The few things that are asked of a file system, each whole or not at all, each tried again where that can help.
+"""The file operations that the store needs. Each is done whole or not at all, and retried on transient errors.
 
-A local file is copied under a temporary name, synced, verified and renamed, and its folder is synced; an object is put
-in one request from a local file, never through `fs.open(..., "wb")`, which publishes what there is when an exception
-passes. What was put is verified before anything names it.
+A local file is copied under a temporary name, synced, verified and renamed, and its folder is synced. An object is put
+in one request from a local file, never through `fs.open(..., "wb")`, which publishes a partial object when an exception
+passes. Every stored file is verified before anything names it.
 """
 
 from __future__ import annotations
@@ -33,30 +33,30 @@ T = TypeVar("T")
 
 MEBI = 1 << 20
 PART = 50 * MEBI
-"""Objects of two parts and more go up in parts, which decides their ETag."""
+"""Objects of this size twice or more are uploaded in parts, which decides their ETag."""
 TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}")
-"""Names of local files that are being written; what a kill leaves of them is garbage."""
+"""Names of local files that are being written; after a kill they are garbage."""
 UPLOADS = 3
-"""How often a file is put that comes back with other bytes."""
+"""Uploads of a file whose stored bytes differ from it."""
 LISTINGS = 20
-"""Tries to list a folder from which files go; a heartbeat's temporary file lives for a millisecond."""
+"""Attempts to list a folder whose files disappear meanwhile; a heartbeat's temporary file lives for a millisecond."""
 SETTLED = 2.0
-"""Seconds after which a file's times tell it from any later version of it."""
+"""Seconds after which a file's times distinguish it from every later version."""
 
 _creating = threading.Lock()
 
 
 @dataclass(frozen=True)
 class Stat:
-    """What is known of a stored file without reading it."""
+    """What the file system reports about a stored file."""
 
     path: str
     size: int
     version: str
-    """Another text for other bytes: the ETag of an object; inode and times of a local file, times at nanoseconds."""
+    """Differs for different bytes: an object's ETag, or a local file's inode and times in nanoseconds."""
     etag: str | None
     modified: datetime
-    """UTC, by the store's clock."""
+    """UTC, of the store's clock."""
 
     @property
     def name(self) -> str:
@@ -64,7 +64,7 @@ class Stat:
 
     @property
     def settled(self) -> bool:
-        """Whether a later change is sure to show in `version`: local times have steps of some milliseconds."""
+        """Whether every later change will change `version`: local file times have steps of some milliseconds."""
         return self.etag is not None or (datetime.now(UTC) - self.modified).total_seconds() > SETTLED
 
 
@@ -91,100 +91,102 @@ class Files:
         return isinstance(self.fs, LocalFileSystem)
 
     def read(self, path: str) -> bytes:
-        """All bytes. FileNotFoundError where there is no such file."""
-        data: bytes = self._ask("reading", path, lambda: self.fs.cat_file(path))
+        """All bytes of a file. FileNotFoundError where there is none."""
+        data: bytes = self._request("reading", path, lambda: self.fs.cat_file(path))
         return data
 
     def get(self, path: str, local: Path) -> None:
-        """Copy to a local file. FileNotFoundError where there is none."""
-        self._ask("reading", path, lambda: self.fs.get_file(path, str(local)))
+        """Copy a file to a local file. FileNotFoundError where there is none."""
+        self._request("reading", path, lambda: self.fs.get_file(path, str(local)))
 
     def sha256(self, path: str) -> str:
         """sha256 of a file's bytes in hexadecimal, read as a stream."""
-        return self._ask("reading", path, lambda: self._sha256(path))
+        return self._request("reading", path, lambda: self._sha256(path))
 
     def stat(self, path: str) -> Stat:
-        """FileNotFoundError where there is no such file."""
-        return self._ask("looking at", path, lambda: _stat_of(self.fs.info(path)))
+        """Size, version and time of a file. FileNotFoundError where there is none."""
+        return self._request("reading the status of", path, lambda: _stat_of(self.fs.info(path)))
 
     def exists(self, path: str) -> bool:
-        """Whether a file or folder is there."""
-        return bool(self._ask("looking at", path, lambda: self.fs.exists(path)))
+        """Whether the file or folder exists."""
+        return bool(self._request("reading the status of", path, lambda: self.fs.exists(path)))
 
     def listing(self, folder: str) -> tuple[list[Stat], list[str]]:
-        """The files in a folder, and the names of the folders in it; both empty where it is not there."""
+        """The files in a folder, and the names of its folders; both empty where the folder does not exist."""
         for _ in range(LISTINGS):
             try:
                 return self._listed(folder)
             except NotADirectoryError:
                 return [], []
-            except FileNotFoundError:  # the folder, or a file in it that went while it was looked at
+            except FileNotFoundError:  # the folder is missing, or a file in it disappeared while it was listed
                 if not self.exists(folder):
                     return [], []
-        raise StoreFault(f"listing {self._told(folder)}: files in it went away {LISTINGS} times meanwhile.")
+        raise StoreFault(
+            f"listing {self._address(folder)}: its files disappeared during each of {LISTINGS} attempts."
+        )
 
     def _listed(self, folder: str) -> tuple[list[Stat], list[str]]:
-        entries = self._ask("listing", folder, lambda: self.fs.ls(folder, detail=True))
+        entries = self._request("listing", folder, lambda: self.fs.ls(folder, detail=True))
         inside = [entry for entry in entries if entry["name"].rstrip("/") != folder]
         folders = [PurePosixPath(entry["name"]).name for entry in inside if entry["type"] == "directory"]
         return [_stat_of(entry) for entry in inside if entry["type"] == "file"], sorted(folders)
 
     def walk(self, folder: str) -> Iterator[Stat]:
-        """All files below a folder, those of a folder before those of the folders in it."""
+        """All files below a folder; a folder's own files before those of its folders."""
         files, folders = self.listing(folder)
         yield from sorted(files, key=lambda file: file.path)
         for name in folders:
             yield from self.walk(f"{folder}/{name}")
 
     def put(self, local: Path, path: str) -> tuple[int, str, str | None]:
-        """Store a local file whole, and verify what was stored; its size, sha256 and, of an object, ETag."""
+        """Store a local file and verify the stored bytes. Returns size, sha256, and the ETag of an object."""
         size, sha256 = local.stat().st_size, file_sha256(local)
         for _ in range(UPLOADS):
-            self._ask("writing", path, lambda: self._put(local, path))
+            self._request("writing", path, lambda: self._put(local, path))
             stored = self.stat(path)
             if stored.size == size and (_is_etag_of(local, size, stored.etag) or self.sha256(path) == sha256):
                 return size, sha256, stored.etag
-        raise StoreFault(f"writing {self._told(path)}: came back with other bytes {UPLOADS} times.")
+        raise StoreFault(f"writing {self._address(path)}: the stored bytes differed after each of {UPLOADS} uploads.")
 
     def create(self, path: str, data: bytes) -> bool:
-        """Write a small file that must not be there yet; whether this call, or a try of it, may have been the one.
+        """Write a small file only where none exists. True: this call created it.
 
-        False means that something lies there: perhaps what an earlier try of this very call wrote before its reply was
-        lost. Who needs to know reads it back.
+        False: a file exists. An earlier attempt of this same call may have written it before its reply was lost; the
+        caller reads the file back to find out.
         """
         try:
-            self._ask("creating", path, lambda: self._create(path, data))
+            self._request("creating", path, lambda: self._create(path, data))
         except FileExistsError:
             return False
         return True
 
     def replace(self, path: str, data: bytes) -> None:
-        """Write a small file in one step, over whatever lies there."""
-        self._ask("writing", path, lambda: self._replace(path, data))
+        """Write a small file in one step; an existing file is replaced."""
+        self._request("writing", path, lambda: self._replace(path, data))
 
     def remove(self, path: str) -> None:
-        """Remove a file, if it is there."""
+        """Remove a file, if it exists."""
         try:
-            self._ask("removing", path, lambda: self.fs.rm_file(path))
+            self._request("removing", path, lambda: self.fs.rm_file(path))
         except FileNotFoundError:
             return
 
     def prune(self, folder: str) -> None:
-        """Remove a local folder that is empty, and those that this leaves empty; object stores have none."""
+        """Remove a local folder if it is empty, and its parents that become empty. Object stores have no folders."""
         empty = Path(folder)
-        with suppress(OSError):  # it is gone, or not empty any more
+        with suppress(OSError):  # removed or filled by another process
             while self.local and empty.is_relative_to(self.root) and not any(empty.iterdir()):
                 empty.rmdir()
                 empty = empty.parent
 
-    def _ask(self, doing: str, path: str, call: Callable[[], T]) -> T:
-        return with_retries(f"{doing} {self._told(path)}", call)
+    def _request(self, action: str, path: str, call: Callable[[], T]) -> T:
+        return with_retries(f"{action} {self._address(path)}", call)
 
-    def _told(self, path: str) -> str:
+    def _address(self, path: str) -> str:
         return f"{self.fs.unstrip_protocol(path)}{_endpoint(self.fs)}"
 
-    def _homeless(self, path: str, error: Exception) -> StoreFault:
-        return StoreFault(f"writing {self._told(path)}: {error} (make the bucket, or set ACTIVE_ZERO_STORE)")
+    def _no_bucket(self, path: str, error: Exception) -> StoreFault:
+        return StoreFault(f"writing {self._address(path)}: {error} (make the bucket, or set ACTIVE_ZERO_STORE)")
 
     def _sha256(self, path: str) -> str:
         hasher = hashlib.sha256()
@@ -195,49 +197,49 @@ class Files:
 
     def _put(self, local: Path, path: str) -> None:
         if self.local:
-            with _partial(Path(path)) as partial:
-                shutil.copyfile(local, partial.path)
-                partial.publish()
+            with _TemporaryFile(Path(path)) as temporary:
+                shutil.copyfile(local, temporary.path)
+                temporary.publish()
             return
         try:
             self.fs.put_file(str(local), path)
         except FileNotFoundError as error:
-            raise self._homeless(path, error) from error
+            raise self._no_bucket(path, error) from error
 
     def _replace(self, path: str, data: bytes) -> None:
         if not self.local:
             self.fs.pipe_file(path, data)
             return
-        with _partial(Path(path)) as partial:
-            partial.path.write_bytes(data)
-            partial.publish()
+        with _TemporaryFile(Path(path)) as temporary:
+            temporary.path.write_bytes(data)
+            temporary.publish()
 
     def _create(self, path: str, data: bytes) -> None:
-        """FileExistsError where something lies there, whatever name the store has for that."""
+        """FileExistsError where a file exists, however the store reports it."""
         if self.local:
-            with _partial(Path(path)) as partial:
-                partial.path.write_bytes(data)
-                partial.publish_new()
+            with _TemporaryFile(Path(path)) as temporary:
+                temporary.path.write_bytes(data)
+                temporary.publish_new()
             return
         try:
-            with _creating if isinstance(self.fs, MemoryFileSystem) else nullcontext():  # it looks, then writes
+            with _creating if isinstance(self.fs, MemoryFileSystem) else nullcontext():  # it checks, then writes
                 self.fs.pipe_file(path, data, mode="create")
         except FileNotFoundError as error:
-            raise self._homeless(path, error) from error
+            raise self._no_bucket(path, error) from error
         except OSError as error:
             if http_status(error)[0] == 412:
                 raise FileExistsError(path) from error
             raise
 
 
-class _partial:
-    """A temporary name beside the target for the time of a `with`."""
+class _TemporaryFile:
+    """A temporary file next to the target for the time of a `with`."""
 
     def __init__(self, target: Path) -> None:
         self._target = target
         self.path = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
 
-    def __enter__(self) -> _partial:
+    def __enter__(self) -> _TemporaryFile:
         _make_folders(self._target.parent)
         return self
 
@@ -245,46 +247,46 @@ class _partial:
         self.path.unlink(missing_ok=True)
 
     def publish(self) -> None:
-        """The file is on the disk before it has its name, and the name before anything else happens."""
+        """Sync the file, rename it to the target, and sync the folder."""
         _fsync(self.path)
         self.path.replace(self._target)
         _fsync(self._target.parent)
 
     def publish_new(self) -> None:
-        """As `publish`, but FileExistsError where the name is taken: a link is made for one of all who try."""
+        """As `publish`, but FileExistsError where the target exists: only one process can create the hard link."""
         _fsync(self.path)
         os.link(self.path, self._target)
         _fsync(self._target.parent)
 
 
 def open_filesystem(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
-    """The file system and the path in it. UserError for what cannot be a store."""
+    """The file system and the path in it. UserError for an address that cannot be a store."""
     try:
-        fs, root = fsspec.url_to_fs(url, **(_patient_s3() if url.startswith(("s3://", "s3a://")) else {}))
+        fs, root = fsspec.url_to_fs(url, **(_s3_options() if url.startswith(("s3://", "s3a://")) else {}))
     except (ValueError, ImportError) as error:
         raise UserError(f"{url} cannot be a store ({error}): give a file://, s3:// or memory:// address.") from None
     if hasattr(fs, "retries"):
-        fs.retries = 1  # ours have a deadline and are counted
+        fs.retries = 1  # `with_retries` retries, with a deadline and a count
     return fs, root.rstrip("/")
 
 
-def _patient_s3() -> dict[str, Any]:
-    """No listing is kept, no try is repeated beneath us, and a silent server is left in good time."""
+def _s3_options() -> dict[str, Any]:
+    """No cached listings, no retries inside the client, and time-outs well below the deadline."""
     silence = min(30.0, deadline() / 2)
     config = {"connect_timeout": min(10.0, silence), "read_timeout": silence, "retries": {"total_max_attempts": 1}}
     return {"use_listings_cache": False, "config_kwargs": config}
 
 
 def _endpoint(fs: fsspec.AbstractFileSystem) -> str:
-    """` at http://...` for a store behind a server that is not its protocol's usual one."""
-    named = getattr(fs, "endpoint_url", None)
-    if named is None and "s3" in fs.protocol:
-        named = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    return f" at {named}" if named else ""
+    """` at http://...` where the store's server is not the default one of its protocol."""
+    url = getattr(fs, "endpoint_url", None)
+    if url is None and "s3" in fs.protocol:
+        url = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    return f" at {url}" if url else ""
 
 
 def _stat_of(info: dict[str, Any]) -> Stat:
-    """From what fsspec's file systems tell in their different words."""
+    """From the `info` of fsspec's file systems, which use different keys."""
     etag = info.get("ETag")
     modified = info.get("LastModified") or info.get("mtime") or info.get("created") or 0.0
     when = modified if isinstance(modified, datetime) else datetime.fromtimestamp(float(modified), UTC)
@@ -293,7 +295,7 @@ def _stat_of(info: dict[str, Any]) -> Stat:
 
 
 def _times(info: dict[str, Any]) -> str:
-    """Changed and modified, in nanoseconds: fsspec rounds them, and calls the former `created`."""
+    """Times of change and of modification in nanoseconds; fsspec rounds them, and calls the first one `created`."""
     if "ino" not in info:
         return ""
     status = os.stat(info["name"])
@@ -301,7 +303,7 @@ def _times(info: dict[str, Any]) -> str:
 
 
 def _is_etag_of(local: Path, size: int, etag: str | None) -> bool:
-    """Whether an ETag is the one that S3 gives to these bytes: of plain and of multipart objects without KMS."""
+    """Whether S3 gives this ETag to these bytes, as a plain or multipart object without KMS encryption."""
     if etag is None:
         return False
     with local.open("rb") as file:
@@ -316,7 +318,7 @@ def _md5(data: bytes = b"") -> Any:
 
 
 def _make_folders(folder: Path) -> None:
-    """Make missing folders so that they survive a loss of power: a new name is safe once its parent is synced."""
+    """Create missing folders so that they survive a power failure: a new name is safe once its parent is synced."""
     if not folder.exists():
         _make_folders(folder.parent)
         folder.mkdir(exist_ok=True)

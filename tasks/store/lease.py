@@ -87,7 +87,7 @@ class Lease:
         self._heartbeat.start()
 
     def commit(self, manifest: Manifest) -> None:
-        """Make an attempt the current one of its stage. Raises `Fenced` where the lease was lost; nothing changes then."""
+        """Make an attempt the complete one. Raises `Fenced` and changes nothing where the lease was lost."""
         commit = Commit(
             stage=manifest.stage,
             attempt=manifest.attempt,

@@ -1,4 +1,4 @@
-"""What a complete stage made, and of what."""
+"""The manifest of a complete stage: its files, and everything that was fingerprinted."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ARTIFACT = "artifact:"
 
 
 def _inside(path: str) -> str:
-    """A manifest is data: no name in it may lead out of the artifact's folder, here or in the cache."""
+    """A manifest is untrusted: no name in it may lead out of the artifact's folder, in the store or in the cache."""
     if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
         raise ValueError(f"{path!r} leads out of the artifact")
     return path
@@ -37,17 +37,17 @@ class StoredFile(Frozen):
     model_config = ConfigDict(extra="ignore")
 
     name: Inside
-    """What it is to the artifact: `part-00000.parquet`, `adapter/adapter_config.json`."""
+    """Its name in the artifact: `part-00000.parquet`, `adapter/adapter_config.json`."""
     path: Inside
-    """Where it lies, relative to the manifest. Holds the attempt's id."""
+    """Its path relative to the manifest, which contains the attempt's id."""
     size: int
     sha256: str
     etag: str | None = None
-    """What the object store called these bytes when they were verified; None on a disk."""
+    """The object's ETag when these bytes were verified; None on a disk."""
 
 
 class Manifest(Frozen):
-    """What a complete stage made, and of what. Fields that a later version added are ignored, not refused."""
+    """What a complete stage made, and from what. Fields that a later version adds are ignored."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -56,8 +56,8 @@ class Manifest(Frozen):
     fingerprint: str
     """sha256 of `fingerprinted`."""
     fingerprinted: dict[str, JsonValue] = Field(validation_alias=AliasChoices("fingerprinted", "identity"))
-    """All that went in: settings, inputs, stage version, columns. Nothing of where or how fast it ran.
-    Manifests of versions before 0.2 call it `identity`."""
+    """Settings, inputs, stage version and columns; not where or how fast the stage ran.
+    Versions before 0.2 call it `identity`."""
     row_type: str
     rows: int
     counters: dict[str, int]
@@ -71,23 +71,23 @@ class Manifest(Frozen):
     @computed_field  # type: ignore[prop-decorator]
     @property
     def inputs(self) -> dict[str, str]:
-        """Fingerprints of the artifacts that went in, by where they stand in `fingerprinted`: `team.solver`."""
+        """Fingerprints of the input artifacts, by their dotted name in `fingerprinted`: `team.solver`."""
         return {name: text.partition("@")[0] for name, text in self.input_digests.items()}
 
     @property
     def input_digests(self) -> dict[str, str]:
-        """The same with the digests of what the artifacts held: `<fingerprint>@<contents>`."""
+        """The same with the digests of the inputs' contents: `<fingerprint>@<contents>`."""
         return {name: text.removeprefix(ARTIFACT) for name, text in artifacts_in(self.fingerprinted)}
 
     @property
     def contents(self) -> str:
-        """Digest of the files' names and sha256: equal when two artifacts hold the same, wherever they lie."""
+        """Digest of the files' names and sha256: equal for artifacts with equal contents, wherever they are."""
         return digest({file.name: file.sha256 for file in self.files})
 
 
 @cache
 def software() -> dict[str, str]:
-    """Installed versions of what decides the outcome."""
+    """Installed versions of the packages that decide the results."""
     installed = {name: _version(name) for name in SOFTWARE}
     return {name: version for name, version in installed.items() if version is not None}
 
@@ -100,7 +100,7 @@ def _version(name: str) -> str | None:
 
 
 def artifacts_in(value: JsonValue, name: str = "") -> Iterator[tuple[str, str]]:
-    """Every artifact in what was fingerprinted, with its dotted name."""
+    """Every artifact in a fingerprinted value, with its dotted name."""
     match value:
         case str() if value.startswith(ARTIFACT):
             yield name, value

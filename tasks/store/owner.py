@@ -1,10 +1,10 @@
-"""Which process holds a lease, and, where it is on this machine, what has become of it."""
+"""The process that holds a lease, and, if it is of this machine, whether it still runs."""
 
 from __future__ import annotations
 
 import os
 import socket
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -16,66 +16,66 @@ PROC = Path("/proc")
 
 
 class Owner(Frozen):
-    """A process, named so that no later process is taken for it."""
+    """A process, identified so that no later process with its number is mistaken for it."""
 
     model_config = ConfigDict(extra="ignore")
 
     pid: int
     host: str
     machine: str
-    """Boot and process namespace: processes can see one another where it is the same. Empty where that is unknown."""
+    """Boot id and process namespace: processes see each other where both are equal. Empty where unknown."""
     started: str
-    """When the process started, in the kernel's ticks; a number is given to other processes later."""
+    """Start time in the kernel's clock ticks: the kernel reuses process numbers."""
 
     @classmethod
     def this(cls) -> Self:
-        """The running process. A forked child is another one."""
+        """This process. A forked child is another one."""
         pid = os.getpid()
-        seen = _seen(pid)
-        machine = _machine() if seen else ""
-        return cls(pid=pid, host=socket.gethostname(), machine=machine, started=seen.started if seen else "")
+        status = _status_of(pid)
+        machine = _machine() if status else ""
+        return cls(pid=pid, host=socket.gethostname(), machine=machine, started=status.started if status else "")
 
     @property
     def gone(self) -> bool:
-        """Known to have ended. False where nothing is known."""
-        seen = self._seen
-        return seen is not None and (seen.started != self.started or seen.state in "ZX")
+        """Whether the process is known to have ended; False where that is unknown."""
+        status = self._status
+        return status is not None and (status.started != self.started or status.state in "ZX")
 
     @property
     def runs(self) -> bool:
-        """Known to run, and not stopped. False where nothing is known."""
-        seen = self._seen
-        return seen is not None and seen.started == self.started and seen.state not in "ZXTt"
+        """Whether the process is known to run, not stopped; False where that is unknown."""
+        status = self._status
+        return status is not None and status.started == self.started and status.state not in "ZXTt"
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}"
 
     @property
-    def _seen(self) -> Seen | None:
-        return _seen(self.pid) if self.machine and self.machine == _machine() else None
+    def _status(self) -> ProcessStatus | None:
+        return _status_of(self.pid) if self.machine and self.machine == _machine() else None
 
 
-class Seen(NamedTuple):
-    """What the kernel tells of a process."""
+class ProcessStatus(NamedTuple):
+    """What the kernel reports about a process."""
 
     started: str
     state: str
-    """Its letter; X where there is no such process."""
+    """The kernel's letter; X where there is no such process."""
 
 
-def _seen(pid: int) -> Seen | None:
-    """None where nothing is known: files cannot be opened, or others' processes are hidden (`hidepid`)."""
+def _status_of(pid: int) -> ProcessStatus | None:
+    """None where it is unknown: files cannot be opened, or the processes of others are hidden (`hidepid`)."""
     try:
         fields = (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
-        return None if _hidden(pid) else Seen("", "X")
+        return None if _hidden(pid) else ProcessStatus("", "X")
     except OSError:
         return None
-    return Seen(fields[19], fields[0])
+    return ProcessStatus(fields[19], fields[0])
 
 
 def _hidden(pid: int) -> bool:
-    """Whether there is such a process all the same."""
+    """Whether the process exists although /proc does not show it."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -85,8 +85,9 @@ def _hidden(pid: int) -> bool:
     return True
 
 
-@lru_cache(maxsize=1)
+@cache
 def _machine() -> str:
+    """Boot id and process namespace of this process; empty where unknown."""
     try:
         boot = (PROC / "sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {os.readlink(PROC / 'self/ns/pid')}"

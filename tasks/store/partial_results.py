@@ -1,8 +1,8 @@
-"""What a stage has made so far, kept so that a stage that is killed need not make it again.
+"""Partial results: what a running stage stores so that a killed stage resumes.
 
-PartialResults lie in the stage's folder under the digest of what the stage computes, so no other setting ever reads
-them. A partial result's name holds the sha256 of its bytes: one that was damaged, or only half written, is no partial
-result. Nothing depends on them: they are written without a commit, and removed once the stage has its own.
+They are stored in the stage's folder under the digest of the stage's fingerprint, so no other settings ever read them.
+The name of a partial result contains the sha256 of its bytes: a damaged or truncated one is ignored. Nothing depends
+on partial results: they are written without a commit, and removed once the stage is complete.
 """
 
 from __future__ import annotations
@@ -25,29 +25,29 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class PartialResults:
-    """The partial results of one stage that computes one thing. Only who holds the lease on its place may use them."""
+    """The partial results of one stage with one fingerprint. Only the owner of the place's lease may use them."""
 
     files: Files
     folder: str
 
     @property
     def names(self) -> list[str]:
-        """Names of the partial results that are there, sorted."""
+        """Names of the stored partial results, sorted."""
         return sorted(self._paths)
 
     def fetch(self, name: str, local: Path) -> bool:
-        """Copy a partial result to a local file; False where there is none that is whole."""
+        """Copy a partial result to a local file; False where it is missing or damaged."""
         path = self._paths.get(name)
         if path is None:
             return False
         try:
             self.files.get(path, local)
         except FileNotFoundError:
-            log.warning("%s is gone: what it held is made again", path)
+            log.warning("%s is missing: this partial result is computed again", path)
             return False
         if path == self._path(name, local):
             return True
-        log.warning("%s is damaged: what it held is made again", path)
+        log.warning("%s is damaged: this partial result is computed again", path)
         local.unlink()
         self.discard(name)
         return False
@@ -59,7 +59,7 @@ class PartialResults:
         self._paths[name] = path
 
     def discard(self, *names: str) -> None:
-        """Remove these partial results. A store that refuses is only told of: `active-zero gc` removes them later."""
+        """Remove these partial results. A store fault is only logged: `active-zero gc` removes them later."""
         try:
             for name in names:
                 self.files.remove(self._paths.pop(name))
@@ -67,21 +67,21 @@ class PartialResults:
                 self.files.prune(self.folder)
         except StoreFault as error:
             log.warning(
-                "partial results in %s could not be removed, active-zero gc does it later: %s", self.folder, error
+                "partial results in %s could not be removed (active-zero gc removes them later): %s", self.folder, error
             )
 
     def clear(self) -> None:
-        """Remove them all: the stage is complete, so a store that refuses is only told of."""
+        """Remove all partial results: the stage is complete, so a store fault is only logged."""
         try:
             self.discard(*self.names)
         except StoreFault as error:
             log.warning(
-                "partial results in %s could not be listed, active-zero gc removes them later: %s", self.folder, error
+                "partial results in %s could not be listed (active-zero gc removes them later): %s", self.folder, error
             )
 
     @cached_property
     def _paths(self) -> dict[str, str]:
-        """Looked up once: nobody else writes here."""
+        """Addresses by name, listed once: no other process writes here."""
         files, _ = self.files.listing(self.folder)
         return {match["name"]: file.path for file in files if (match := NAMED.fullmatch(file.name))}
 

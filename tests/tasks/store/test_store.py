@@ -104,7 +104,7 @@ def test_attached_files_come_back_as_they_were(place: Place, tmp_path: Path) -> 
 def test_what_is_not_attached_is_refused_with_what_is(place: Place, tmp_path: Path) -> None:
     (tmp_path / "x").write_text("x")
     artifact = commit(place, 1, {"report.md": tmp_path / "x"})
-    with pytest.raises(UserError, match=r"nothing attached as 'adapter'; it has: part-00000.parquet, report.md"):
+    with pytest.raises(UserError, match=r"nothing attached as 'adapter'; it has part-00000.parquet, report.md"):
         artifact.folder("adapter")
 
 
