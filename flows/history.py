@@ -11,7 +11,7 @@ from pydantic import JsonValue
 
 from flows.round import Start, round_place
 from tasks.config import RunConfig
-from tasks.evaluate import open_exams
+from tasks.evaluate import open_benchmarks
 from tasks.filter import filter_questions
 from tasks.players.hub import HubModel
 from tasks.players.sampler import Role
@@ -74,7 +74,7 @@ def read_history(store: Store, run: str, before: int | None = None) -> RunHistor
 
 def start_of(config: RunConfig, store: Store, run: str, number: int) -> Start:
     """What round `number` starts from. UserError for a benchmark or a model that is not there."""
-    open_exams(config.evaluate)  # on this disk: asked for before the hub is asked for a model
+    open_benchmarks(config.evaluate)  # on this disk: asked for before the hub is asked for a model
     history = read_history(store, run, before=number)
     return Start(
         team=team_of(config, store, run, history.team_round),
@@ -101,7 +101,7 @@ def team_of(config: RunConfig, store: Store, run: str, number: int) -> Team:
     others = [base for base in map(_base_of, trained.values()) if base != fingerprint_value(team.model)]
     if others:
         raise UserError(f"run {run!r} was played from another base model than {config.model}: {_advice(others[0])}")
-    return team.having(**trained)
+    return team.with_players(**trained)
 
 
 def _decided(store: Store, run: str, before: int | None) -> Iterator[tuple[int, Decision]]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tasks.config import RunConfig
 from tasks.corpus import CorpusHandle
-from tasks.evaluate import evaluate_solver, open_exams
+from tasks.evaluate import evaluate_solver, open_benchmarks
 from tasks.execution.flow_run import await_approval
 from tasks.filter import filter_questions, open_gold_items
 from tasks.players.team import Team
@@ -65,23 +65,25 @@ def play_round(config: RunConfig, store: Store, run: str, number: int, start: St
     """Find the frontier, find images on it, ask, keep what teaches, learn, measure."""
     here, seed, team = round_place(store, run, number), seed_of(config.seed, number), start.team
     domains, train, rewards = config.domains, config.train, config.rewards
-    gold_items, exams = open_gold_items(config.filter), open_exams(config.evaluate)
+    gold_items, benchmarks = open_gold_items(config.filter), open_benchmarks(config.evaluate)
     corpus = CorpusHandle.of_run(store, config)
 
     def evaluate(number: int, team: Team) -> Artifact[Score]:
         place = round_place(store, run, number)
-        return evaluate_solver(place, config.evaluate, exams, team.solver_alone(), config.seed)
+        return evaluate_solver(place, config.evaluate, benchmarks, team.solver_alone(), config.seed)
 
     frontier = probe_frontier(here, config.probe, team, corpus, domains, seed)
     searcher = train_searcher(here, train.searcher, rewards, team, frontier, corpus, domains, seed)
-    pool = search_images(here, config.search, team.having(searcher=searcher), frontier, corpus, domains, seed)
+    with_searcher = team.with_players(searcher=searcher)
+    pool = search_images(here, config.search, with_searcher, frontier, corpus, domains, seed)
     questioner = train_questioner(here, train.questioner, rewards, team, pool, start.trained_on, corpus, seed)
-    questions = synthesize_questions(here, config.synthesize, team.having(questioner=questioner), pool, corpus, seed)
+    with_questioner = team.with_players(questioner=questioner)
+    questions = synthesize_questions(here, config.synthesize, with_questioner, pool, corpus, seed)
     curriculum = filter_questions(here, config.filter, gold_items, team, questions, start.trained_on, corpus, seed)
     solver = train_solver(here, train.solver, rewards, team, curriculum, corpus, seed)
 
     base, before = evaluate(0, start.base), evaluate(start.team_round, team)
-    after = evaluate(number, team.having(solver=solver))
+    after = evaluate(number, team.with_players(solver=solver))
     comparison = (here, config.promote, before, after, config.evaluate.gate, seed)
     if approve and not promote.is_complete(*comparison):
         await_approval(here)

@@ -1,17 +1,17 @@
-"""One run's settings: frozen, typed, checked as a whole before anything runs.
+"""Settings of one run: frozen, typed, and validated as a whole before anything runs.
 
-`load_config("configs/tiny.yaml", ["filter.low=0.4"])` reads a file, what it extends, and the overrides.
-Fields marked `NotFingerprinted` say only where or how fast something runs; they are no part of any fingerprint.
+`load_config("configs/tiny.yaml", ["filter.low=0.4"])` reads a YAML file, the files that it extends, and the overrides.
+Fields marked `NotFingerprinted` say only where or how fast something runs, so they enter no fingerprint.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from tasks.benchmarks.judge import JudgeConfig
 from tasks.benchmarks.statistics import Criterion
@@ -26,7 +26,7 @@ from tasks.roles.solver import SolverTemplate
 from tasks.settings.addresses import Address, without_secrets
 from tasks.settings.base import Settings
 from tasks.settings.fingerprint import NotFingerprinted
-from tasks.settings.overlay import find, override, read, validated
+from tasks.settings.overlay import find, merge, override, read, validated
 from tasks.trainers import TrainerConfig
 
 DEFAULT = "tiny.yaml"
@@ -36,250 +36,289 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class Draw(Settings):
-    """How completions are drawn from a model's distribution."""
+    """Sampling parameters of a completion."""
 
     temperature: float = Field(1.0, ge=0, le=5)
-    """0 is greedy."""
+    """Sampling temperature; 0 is greedy decoding."""
     top_p: float = Field(1.0, gt=0, le=1)
-    """Share of the probability mass to draw from."""
+    """Nucleus sampling: share of the probability mass that tokens are drawn from; 1 takes all of it."""
     top_k: int = Field(0, ge=0)
-    """How many of the likeliest tokens to draw from; 0 for all."""
+    """Number of the most probable tokens to draw from; 0 takes all tokens."""
 
     def sampling(self, max_tokens: int) -> Sampling:
-        """For replies of at most `max_tokens`."""
+        """The engine's sampling parameters, for completions of at most `max_tokens` tokens."""
         return Sampling(max_tokens, self.temperature, self.top_p, self.top_k)
 
 
 class EarlyStopping(Settings):
-    """Sequential sampling: answers come a few at a time, until they settle the question (see `tasks.labelling`)."""
+    """Early stopping of votes: answers are sampled in batches until they decide the outcome (`tasks.labelling`)."""
 
     first: Count = 4
-    """Answers before the first look."""
+    """Answers in the first batch."""
     more: Count = 2
-    """Answers between two looks."""
+    """Answers in each later batch."""
     tolerance: Share = 0.0
-    """What may be guessed. In the filter: the greatest chance that all answers would decide otherwise, 0 guessing
-    nothing. For a reward: the standard deviation of the difficulty that all answers would give."""
+    """Error that is accepted. In the filter: probability that the full number of answers would decide otherwise; 0
+    accepts none. In a reward: standard deviation of the difficulty that the full number of answers would give."""
 
-    def of(self, n: int) -> Iterator[tuple[int, int]]:
-        """(number of the first answer, answers) of each look at n answers."""
+    def batches(self, n: int) -> Iterator[tuple[int, int]]:
+        """(number of the first answer, count of answers) of each batch of n answers."""
         edges = [0, *range(min(self.first, n), n, self.more), n]
         return ((start, stop - start) for start, stop in pairwise(edges))
 
 
 class PromptTemplates(Settings):
-    """What each role is asked."""
+    """Prompt templates of the three roles."""
 
     searcher: SearcherTemplate
+    """Asks for a search query in a domain."""
     questioner: QuestionerTemplate
+    """Asks for a question about a picture."""
     solver: SolverTemplate
+    """Asks for the answer to a question about a picture."""
 
 
 class CorpusSettings(Settings):
-    """The pictures of the open web, as far as this run knows it."""
+    """The corpus of pictures that the Searcher searches."""
 
     at: Annotated[Address, Field(min_length=1), NotFingerprinted]
-    """Where it is built: a name below the store's `corpora/`, or the address that `corpus build --out` was given."""
+    """Where the built corpus lies: a name below the store's `corpora/`, or the address of `corpus build --out`."""
     source: CorpusConfig | None = None
-    """What it is built from, as far as it is not built already; null takes what is there."""
+    """What the corpus is built from; shards that are built already are reused. Null uses the corpus as it is."""
     at_once: Annotated[int, Field(ge=1), NotFingerprinted] = 2
-    """Shards that are read and embedded at a time; on a Ray cluster, as many as it has processors or GPUs."""
+    """Shards that are embedded in parallel; on a Ray cluster, use its number of processors or GPUs."""
 
 
 class ProbeConfig(Settings):
-    """1: where is the Solver uncertain?"""
+    """1: measure where the Solver is uncertain."""
 
     pictures: Count = 8
-    """Pictures a domain, found by the domain's own words."""
+    """Pictures per domain, retrieved by the domain's name and focus words."""
     answers: int = Field(8, ge=2)
-    """Solver answers a question."""
+    """Solver answers per question."""
     draw: Draw = Draw()
-    """How questions and answers are drawn."""
+    """Sampling parameters of questions and answers."""
     smoothing: Share = 0.5
-    """Share of the weight that is spread evenly: 1 ignores the frontier."""
+    """Share of the domain weights that is spread evenly; 1 ignores the domain difficulty."""
     resamples: int = Field(1000, ge=100)
     """Bootstrap resamples behind each interval."""
 
 
 class RewardConfig(Settings):
-    """What the roles are paid, and how the frozen players measure it."""
+    """Rewards of the three roles, and how the frozen team measures them."""
 
     preset: Preset = "safe"
-    """`paper`, `repo` (the published code) or `safe` (malformed output earns 0)."""
+    """Reward formulas: `paper`, `repo` (the published code) or `safe` (malformed output is rewarded with 0)."""
     solver: Literal["label", "random"] = "label"
-    """What the Solver is paid for: giving the pseudo-label, or (a control arm) nothing that it does: by lot."""
+    """Solver's reward: `label` rewards an answer that equals the pseudo-label; `random`, a control arm, draws lots."""
     answers: int = Field(10, ge=2)
-    """Frozen Solver's answers a question."""
+    """Answers of the frozen Solver per question."""
     early_stopping: EarlyStopping | None = None
-    """Stop sampling them when the difficulty is known well enough; null samples all."""
+    """Stop sampling answers when the difficulty is known well enough; null samples all."""
     history_penalty: bool = False
-    """Count a question's likeness to what this team has trained on in earlier rounds as repetition, too."""
+    """Also penalize questions like those that the current team has trained on in earlier rounds."""
     top_k: Count = 5
-    """The Searcher's query retrieves this many; one of them, by the seed, is asked about."""
+    """Pictures that a Searcher's query retrieves; the reward takes one of them, chosen by the seed."""
     question_draw: Draw = Draw()
+    """Sampling parameters of the frozen Questioner."""
     answer_draw: Draw = Draw()
+    """Sampling parameters of the frozen Solver."""
 
 
 class TrainConfig(Settings):
-    """How each role learns."""
+    """2, 4, 7: how each role is trained."""
 
+    defaults: TrainerConfig | None = Field(None, exclude=True)
+    """Trainer settings of all three roles; what a role sets itself comes first. Merged into the roles on loading."""
     searcher: TrainerConfig
+    """Trainer of the Searcher."""
     questioner: TrainerConfig
+    """Trainer of the Questioner."""
     solver: TrainerConfig
+    """Trainer of the Solver."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _merge_defaults(cls, settings: object) -> object:
+        """Each role's settings over `defaults`, by the rule by which YAML files extend each other."""
+        if not isinstance(settings, Mapping) or not isinstance(settings.get("defaults"), Mapping):
+            return settings
+        return merge(dict.fromkeys(("searcher", "questioner", "solver"), settings["defaults"]), settings)
+
+    @field_validator("defaults")
+    @classmethod
+    def _clear_defaults(cls, defaults: TrainerConfig | None) -> None:
+        """Valid defaults are in the roles already, so two files that resolve alike are equal."""
 
 
 class SearchConfig(Settings):
-    """3: the round's pool of pictures."""
+    """3: retrieve the round's pool of pictures."""
 
     queries: Count = 6000
-    """Queries written, spread over the domains by the frontier's weights."""
+    """Queries that the Searcher writes, spread over the domains by their weights."""
     top_k: Count = 5
-    """Pictures taken a query, the best first."""
+    """Pictures retrieved per query."""
     draw: Draw = Draw()
+    """Sampling parameters of the Searcher."""
     passive: bool = False
-    """A control arm: as many pictures as were found, but drawn from the whole corpus at random."""
+    """Control arm: replace the retrieved pictures by as many that are drawn at random from the whole corpus."""
 
 
 class SynthesizeConfig(Settings):
-    """5: questions for the pool."""
+    """5: write questions about the pool."""
 
     questions: Count = 1
-    """Questions asked about each picture."""
+    """Questions per picture."""
     draw: Draw = Draw()
+    """Sampling parameters of the Questioner."""
 
 
 class LeakageConfig(Settings):
-    """What else a labelled question must pass before it trains (`tasks/labelling/leakage.py`)."""
+    """Leakage checks of labelled questions (`tasks/labelling/leakage.py`)."""
 
     asked_before: bool = True
-    """Drop what an earlier round of this team has trained on: the same question about the same picture."""
+    """Drop a question about a picture if the current team has trained on it in an earlier round."""
     given_away: bool = True
-    """Drop a question in which its own label stands."""
+    """Drop a question that contains its own label."""
     blind_answers: int = Field(4, ge=0)
-    """Answers that the Solver gives without the picture to each question in the window; 0 leaves the gate open."""
+    """Answers that the Solver gives without seeing the picture, per question in the window; 0 skips this check."""
     blind_share: float = Field(0.75, gt=0, le=1)
-    """Drop a question whose label is at least this share of the blind answers."""
+    """Drop a question if at least this share of its blind answers equals the label."""
 
 
 class GoldItemConfig(Settings):
-    """Items whose answer is known, mixed unmarked into every labelling batch (`tasks/labelling/gold.py`)."""
+    """Gold items: items with known answers, mixed unmarked into every labelling batch (`tasks/labelling/gold.py`)."""
 
     source: str = "world:gold"
-    """A benchmark, by name or file; none that decides or is reported."""
+    """Benchmark that the gold items are drawn from, by name or file; use none that decides or is reported."""
     share: float = Field(0.1, gt=0, le=0.5)
-    """Share of the labelling batch, as far as there are items."""
+    """Share of gold items in the labelling batch, as far as the benchmark has enough."""
     trust: Share = 0.0
-    """Raise the window's lower end until the gold items in it are labelled right this often; 0 never raises it."""
+    """Raise the window's lower end until the label accuracy of the gold items in it reaches this; 0 never raises it."""
     floor: Share = 0.5
-    """The run ends when the gold items' labels in the window are surely (95 %) right less often; 0 never ends it."""
+    """End the run when the label accuracy of the gold items in the window is below this at 95 % confidence; 0 never
+    ends it."""
 
 
 class FilterConfig(Settings):
-    """6: the Solver's own answers label the questions; those in the window train."""
+    """6: label the questions by the Solver's answers, and keep those with an agreement in the window."""
 
     answers: int = Field(9, ge=2)
-    """Solver answers a question (m); the majority is the pseudo-label."""
+    """Solver answers per question (m); the majority answer is the pseudo-label."""
     early_stopping: EarlyStopping | None = None
-    """Stop sampling them when it is decided whether the question is kept; null samples all."""
+    """Stop sampling answers when they decide whether the question is kept; null samples all."""
     low: Share = 0.3
-    """Least agreement that is kept."""
+    """Lowest agreement that is kept."""
     high: Share = 0.8
-    """Greatest agreement that is kept."""
+    """Highest agreement that is kept."""
     max_share: float = Field(1.0, gt=0, le=1)
-    """Greatest share of the curriculum that one domain may have; 1 sets no limit."""
+    """Highest share of the curriculum that one domain may have; 1 sets no limit."""
     draw: Draw = Draw()
+    """Sampling parameters of the Solver."""
     leakage: LeakageConfig = LeakageConfig()
+    """Leakage checks of the questions in the window."""
     gold: GoldItemConfig | None = GoldItemConfig()
+    """Gold items in the labelling batch; null mixes in none."""
 
     @model_validator(mode="after")
-    def _window_is_open(self) -> FilterConfig:
+    def _check_window(self) -> FilterConfig:
         if self.low > self.high:
             raise ValueError(f"low ({self.low}) is above high ({self.high})")
         return self
 
 
 class EvaluateConfig(Settings):
-    """8: what is measured, on pictures that no round ever sees."""
+    """8: benchmarks of the new Solver, on pictures that no round trains on."""
 
     gate: str = "world:validation"
-    """Benchmark that decides on promotion."""
+    """Benchmark that decides on promotion, by name or file."""
     report: tuple[str, ...] = ("world:heldout",)
-    """Benchmarks that are only measured."""
+    """Benchmarks that are reported but decide nothing, by name or file."""
     samples: Count = 8
-    """Answers an item at temperature 1 (k), beside the greedy one."""
+    """Answers per item at temperature 1 (k), besides the greedy answer."""
     items: Annotated[int, Field(ge=1)] | None = None
-    """Only the first items of each benchmark; null takes all."""
+    """Use only this many first items of each benchmark; null uses all."""
     judge: JudgeConfig | None = None
-    """A language model's second opinion on greedy answers, shown beside the score; null asks none."""
+    """Language model that also judges the greedy answers, reported beside the score; null uses none."""
 
     @model_validator(mode="after")
-    def _gate_is_apart(self) -> EvaluateConfig:
+    def _check_gate(self) -> EvaluateConfig:
         if self.gate in self.report:
             raise ValueError(f"{self.gate} decides on promotion, so it cannot be reported as held out")
         return self
 
     @property
     def benchmarks(self) -> tuple[str, ...]:
-        """All that is measured, the gate first."""
+        """All benchmarks, the gate first."""
         return (self.gate, *self.report)
 
 
 class PromoteConfig(Settings):
-    """9: when the new Solver takes the old one's place. Gains in points (0..100) on the gate's items."""
+    """9: promote the new Solver or roll the round back. Gains are in points (0..100) on the gate's items."""
 
     criterion: Criterion = "estimate"
-    """What must pass: the measured gain, or the lower end of its 95 % interval."""
+    """Figure that must pass: the measured gain (`estimate`), or the lower end of its 95 % interval (`lower end`)."""
     least_mean_gain: float = Field(0.0, ge=-100, le=100)
-    """Gain of the mean of the samples that must be exceeded."""
+    """Promote only if the gain of the samples' mean accuracy is above this."""
     greatest_greedy_loss: float = Field(1.0, ge=0, le=100)
-    """Fall of greedy accuracy that is put up with."""
+    """Promote only if greedy accuracy falls by no more than this."""
     resamples: int = Field(2000, ge=100)
     """Bootstrap resamples behind each interval."""
 
 
 class RunConfig(Settings):
-    """Everything that a run computes with."""
+    """All settings of a run."""
 
     model: str = Field(min_length=1)
-    """Base model of all three roles: a folder (from here or from the repository's root), or a name on the Hugging Face
-    hub: `owner/model`, or `owner/model@revision` to stay with one commit."""
+    """Base model of all three roles: a folder (relative to the working directory or to the repository), or a name on
+    the Hugging Face hub, `owner/model` or `owner/model@revision`."""
     seed: int = Field(7, ge=0)
-    """All sampling derives from it."""
+    """Seed of all sampling."""
     engine: EngineConfig
-    """Runs the frozen players and the benchmarks."""
+    """Inference engine of the frozen team and the benchmarks."""
     train: TrainConfig
+    """2, 4, 7: how each role is trained."""
     corpus: CorpusSettings
-    """What the Searcher searches."""
+    """The corpus of pictures that the Searcher searches."""
     retrieval: RetrievalConfig = RetrievalConfig()
-    """How it is embedded, indexed and searched."""
+    """How the corpus is embedded, indexed and searched."""
     domains: tuple[Domain, ...] = Field(min_length=1)
-    """Where the Searcher may be sent; in a file, also the name of a YAML list beside it."""
+    """Domains that the Searcher is asked to search in: a list, or the name of a YAML file that holds the list."""
     prompts: PromptTemplates
+    """Prompt templates of the three roles."""
     rewards: RewardConfig = RewardConfig()
+    """Rewards of the three roles, and how the frozen team measures them."""
     probe: ProbeConfig = ProbeConfig()
+    """1: measure where the Solver is uncertain."""
     search: SearchConfig = SearchConfig()
+    """3: retrieve the round's pool of pictures."""
     synthesize: SynthesizeConfig = SynthesizeConfig()
+    """5: write questions about the pool."""
     filter: FilterConfig = FilterConfig()
+    """6: label the questions, and keep those with an agreement in the window."""
     evaluate: EvaluateConfig = EvaluateConfig()
+    """8: benchmarks of the new Solver."""
     promote: PromoteConfig = PromoteConfig()
+    """9: promote the new Solver or roll the round back."""
     patience: Count = 2
-    """Rounds rolled back in a row after which no further round is begun by itself."""
+    """Start no further round after this many rolled-back rounds in a row."""
     runner: Annotated[Literal["threads", "ray"], NotFingerprinted] = "threads"
-    """What works on a corpus's shards: threads of this process, or tasks on the Ray cluster at `RAY_ADDRESS` (on this
-    machine where it is not set), which needs the extra `ray`."""
+    """What embeds a corpus's shards: threads of this process, or tasks on the Ray cluster at `RAY_ADDRESS` (a local one
+    if it is not set; needs the extra `ray`)."""
 
     @model_validator(mode="after")
-    def _domains_differ(self) -> RunConfig:
+    def _check_domain_names(self) -> RunConfig:
         names = [domain.name for domain in self.domains]
-        if twice := {name for name in names if names.count(name) > 1}:
-            raise ValueError(f"domains: named twice: {', '.join(sorted(twice))}")
+        if repeated := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"domains: each name must be unique; repeated: {', '.join(sorted(repeated))}")
         return self
 
 
 def load_config(name: str | Path = DEFAULT, overrides: Sequence[str] = ()) -> RunConfig:
-    """The config file `name` (a path, or a name in `configs/`) with `a.b=value` overrides over it.
+    """The settings of config file `name` (a path, or a name in `configs/`) with `a.b=value` overrides applied.
 
-    Raises UserError, in one line, for an unknown key (with the nearest valid one), a value out of range, or a secret.
+    UserError, in one line, for an unknown key (it suggests the nearest valid key), a value out of range, or an address
+    that holds a password.
     """
     for assignment in overrides:
         without_secrets(assignment)

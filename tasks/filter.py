@@ -1,9 +1,9 @@
-"""6: the Solver's own answers label each question; those near its frontier are kept.
+"""6: the Solver's answers label each question, and questions near its frontier are kept.
 
-The frozen Solver of the round's start answers m times at temperature 1. The majority answer is the pseudo-label and its
-share of m the agreement (replies without an answer count in m). Questions whose agreement lies in the window and that
-pass the gates are the round's curriculum. Only parsed, distinct questions are answered; the others stay in 5-synthesize
-with their reasons. Gold items are labelled among them.
+The frozen Solver of the round's start answers each question m times at temperature 1. The majority answer is the
+pseudo-label; its share of the m answers is the agreement (replies without an answer count in m). Questions with an
+agreement in the window that pass the leakage checks are the round's curriculum. Gold items are answered in the same
+batch. Questions that synthesize rejected are not answered; they stay in its rows with their reasons.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence, Set
+from dataclasses import dataclass
 from random import Random
 
 from tasks.benchmarks import BenchmarkConfig, BenchmarkItem, open_benchmark
@@ -18,13 +19,12 @@ from tasks.config import FilterConfig, LeakageConfig
 from tasks.corpus import CorpusHandle
 from tasks.execution.stage import stage
 from tasks.grading import vote
-from tasks.labelling import gold
-from tasks.labelling import leakage as gates
-from tasks.labelling.early_stopping import decides_keeping
+from tasks.labelling import gold, leakage
+from tasks.labelling.early_stopping import filter_stop_rule
 from tasks.players.sampler import AskedQuestion, Sampler
 from tasks.players.team import Team
 from tasks.records import Answers, LabelledQuestion, Question
-from tasks.records.prompt import Picture
+from tasks.records.picture import Picture
 from tasks.settings.fingerprint import digest
 from tasks.settings.seeds import seed_of
 from tasks.store import Artifact, Output, Place
@@ -39,42 +39,54 @@ TOO_HARD, TOO_EASY, NO_MAJORITY, NO_ANSWER, OVER_QUOTA, NOT_TRUSTED = (
 )
 
 
-def judge(answers: Answers, config: FilterConfig) -> tuple[str | None, float, str | None]:
-    """Label, agreement, and why the question does not train (None if it does)."""
-    found = vote(answers)
+@dataclass(frozen=True)
+class PseudoLabel:
+    """The label of a question by majority vote."""
+
+    label: str | None
+    agreement: float
+    reason: str | None
+    """Why the question is rejected; None if its agreement lies in the window."""
+
+
+def label_of(answers: Answers, config: FilterConfig) -> PseudoLabel:
+    """The pseudo-label of a question with these answers."""
+    voted = vote(answers)
     if not any(answer is not None for answer in answers):
-        return None, 0.0, NO_ANSWER
-    if found.label is None:
-        return None, found.agreement, NO_MAJORITY
-    return found.label, found.agreement, outside(found.agreement, config)
+        return PseudoLabel(None, 0.0, NO_ANSWER)
+    if voted.label is None:
+        return PseudoLabel(None, voted.agreement, NO_MAJORITY)
+    return PseudoLabel(voted.label, voted.agreement, outside_window(voted.agreement, config))
 
 
-def outside(agreement: float, config: FilterConfig) -> str | None:
-    """On which side of the window the agreement lies; None within (both ends included)."""
+def outside_window(agreement: float, config: FilterConfig) -> str | None:
+    """`too hard` below the window, `too easy` above it, and None inside (both ends included)."""
     if agreement < config.low:
         return TOO_HARD
     return TOO_EASY if agreement > config.high else None
 
 
-def verdict(posed: AskedQuestion, question: Question, answers: Answers, config: FilterConfig) -> LabelledQuestion:
-    """The row of one answered question."""
-    label, agreement, reason = judge(answers, config)
+def labelled_question(
+    question: Question, asked: AskedQuestion, answers: Answers, config: FilterConfig
+) -> LabelledQuestion:
+    """The row of an answered question."""
+    voted = label_of(answers, config)
     return LabelledQuestion(
         id=question.id,
         key=question.key,
         domain=question.domain,
-        kind=posed.kind,
-        text=posed.text,
+        kind=asked.kind,
+        text=asked.text,
         answers=answers,
-        label=label,
-        agreement=agreement,
-        reason=reason,
+        label=voted.label,
+        agreement=voted.agreement,
+        reason=voted.reason,
     )
 
 
-def gold_row(item: BenchmarkItem, answers: Answers, config: FilterConfig) -> LabelledQuestion:
-    """The row of one labelled gold item."""
-    label, agreement, _ = judge(answers, config)
+def labelled_gold_item(item: BenchmarkItem, answers: Answers, config: FilterConfig) -> LabelledQuestion:
+    """The row of an answered gold item: it has a target, and it never trains."""
+    voted = label_of(answers, config)
     return LabelledQuestion(
         id=f"gold/{item.id}",
         key=item.picture.key,
@@ -82,93 +94,99 @@ def gold_row(item: BenchmarkItem, answers: Answers, config: FilterConfig) -> Lab
         kind=item.kind,
         text=item.question,
         answers=answers,
-        label=label,
-        agreement=agreement,
+        label=voted.label,
+        agreement=voted.agreement,
         reason=gold.GOLD_ITEM,
         target=item.target,
     )
 
 
-def dropped(one: LabelledQuestion, reason: str) -> LabelledQuestion:
-    """The same row, kept no longer."""
-    return one.model_copy(update={"reason": reason})
+def rejected(question: LabelledQuestion, reason: str) -> LabelledQuestion:
+    """The same row with the reason why it is rejected."""
+    return question.model_copy(update={"reason": reason})
 
 
-def within_quota(verdicts: Sequence[LabelledQuestion], max_share: float) -> list[LabelledQuestion]:
-    """No domain keeps more than `max_share` of the questions in the window (rounded up).
+def check_trust(question: LabelledQuestion, floor: float) -> LabelledQuestion:
+    """The row, rejected if it was kept with an agreement below `floor`, where the gold items' labels are too bad."""
+    return rejected(question, NOT_TRUSTED) if question.reason is None and question.agreement < floor else question
 
-    Which of a domain's questions go is decided by a digest of their ids: by no property that could bias the choice.
+
+def check_leakage(
+    question: LabelledQuestion, trained_on: Set[tuple[str, str]], config: LeakageConfig
+) -> LabelledQuestion:
+    """The row, rejected if it was kept but fails a leakage check that needs no model.
+
+    `trained_on`: (picture key, normalized text) of the questions that the current team has trained on.
     """
-    kept: dict[str, list[LabelledQuestion]] = defaultdict(list)
-    for one in verdicts:
-        if one.reason is None:
-            kept[one.domain].append(one)
-    quota = math.ceil(max_share * sum(map(len, kept.values())))
-    over = {one.id for group in kept.values() for one in sorted(group, key=lambda row: digest(row.id))[quota:]}
-    return [dropped(one, OVER_QUOTA) if one.id in over else one for one in verdicts]
+    if question.reason is not None or question.label is None:
+        return question
+    if config.asked_before and (question.key, leakage.normalized(question.text)) in trained_on:
+        return rejected(question, leakage.ASKED_BEFORE)
+    if config.given_away and leakage.gives_away(question.text, question.label):
+        return rejected(question, leakage.GIVEN_AWAY)
+    return question
 
 
-def trusted(one: LabelledQuestion, floor: float) -> LabelledQuestion:
-    """A kept question whose agreement the gold items vouch for."""
-    return dropped(one, NOT_TRUSTED) if one.reason is None and one.agreement < floor else one
-
-
-def told_apart(one: LabelledQuestion, known: Set[tuple[str, str]], config: LeakageConfig) -> LabelledQuestion:
-    """A kept question through the gates that need no model."""
-    if one.reason is not None or one.label is None:
-        return one
-    if config.asked_before and (one.key, gates.normal(one.text)) in known:
-        return dropped(one, gates.ASKED_BEFORE)
-    if config.given_away and gates.gives_away(one.text, one.label):
-        return dropped(one, gates.GIVEN_AWAY)
-    return one
-
-
-def grounded(
-    sampler: Sampler, verdicts: Sequence[LabelledQuestion], put: Sequence[AskedQuestion], config: FilterConfig
+def check_grounding(
+    sampler: Sampler, labelled: Sequence[LabelledQuestion], asked: Sequence[AskedQuestion], config: FilterConfig
 ) -> list[LabelledQuestion]:
-    """Kept questions whose label the Solver gives as well without the picture are dropped."""
+    """The rows, kept ones rejected if the Solver also gives their label without the picture. `asked[i]` is row i."""
     count = config.leakage.blind_answers
-    asked = [number for number, one in enumerate(verdicts) if one.reason is None]
-    blind = dict(zip(asked, sampler.answer([put[i] for i in asked], count, config.draw, blind=True), strict=True))
+    kept = [number for number, question in enumerate(labelled) if question.reason is None]
+    blind = dict(zip(kept, sampler.answer([asked[i] for i in kept], count, config.draw, blind=True), strict=True))
     return [
-        dropped(one, gates.NOT_GROUNDED)
-        if number in blind and gates.blind_share(blind[number], one.label or "") >= config.leakage.blind_share
-        else one
-        for number, one in enumerate(verdicts)
+        rejected(question, leakage.NOT_GROUNDED)
+        if number in blind and leakage.blind_share(blind[number], question.label or "") >= config.leakage.blind_share
+        else question
+        for number, question in enumerate(labelled)
     ]
 
 
-def posed(question: Question, picture: Picture) -> AskedQuestion:
-    """A kept question, as it is put to the Solver."""
+def within_quota(labelled: Sequence[LabelledQuestion], max_share: float) -> list[LabelledQuestion]:
+    """The rows, kept ones rejected where a domain has more than `max_share` of the curriculum (rounded up).
+
+    A digest of the ids decides which of a domain's questions are rejected, so that no property biases the choice.
+    """
+    kept: dict[str, list[LabelledQuestion]] = defaultdict(list)
+    for question in curriculum(labelled):
+        kept[question.domain].append(question)
+    quota = math.ceil(max_share * sum(map(len, kept.values())))
+    over = {row.id for group in kept.values() for row in sorted(group, key=lambda row: digest(row.id))[quota:]}
+    return [rejected(question, OVER_QUOTA) if question.id in over else question for question in labelled]
+
+
+def curriculum(labelled: Sequence[LabelledQuestion]) -> list[LabelledQuestion]:
+    """The questions that train."""
+    return [question for question in labelled if question.reason is None]
+
+
+def asked_question(question: Question, picture: Picture) -> AskedQuestion:
+    """A parsed question, as the Solver is asked it. ValueError for a rejected one."""
     if question.kind is None:
         raise ValueError(f"question {question.id} was rejected: {question.reason}")
     return AskedQuestion(picture, question.text, question.kind)
 
 
-def curriculum(verdicts: Sequence[LabelledQuestion]) -> list[LabelledQuestion]:
-    """The questions that train."""
-    return [one for one in verdicts if one.reason is None]
-
-
-def label(
-    sampler: Sampler, put: Sequence[AskedQuestion], items: Sequence[BenchmarkItem], config: FilterConfig, seed: int
+def answer_with_gold_items(
+    sampler: Sampler,
+    questions: Sequence[AskedQuestion],
+    gold_items: Sequence[BenchmarkItem],
+    config: FilterConfig,
+    seed: int,
 ) -> tuple[list[Answers], list[Answers]]:
-    """Answers to the questions and to the gold items, from one batch in which nothing tells them apart."""
-    batch = [*put, *(AskedQuestion(item.picture, item.question, item.kind) for item in items)]
+    """The answers to the questions and to the gold items, sampled as one batch in random order."""
+    batch = [*questions, *(AskedQuestion(item.picture, item.question, item.kind) for item in gold_items)]
     order = Random(seed).sample(range(len(batch)), len(batch))
-    mixed, enough = (
-        [batch[i] for i in order],
-        decides_keeping(config, config.early_stopping.tolerance if config.early_stopping else 0.0),
-    )
-    given = sampler.answer_until(mixed, config.answers, config.draw, config.early_stopping, enough)
-    answers = dict(zip(order, given, strict=True))
-    found = [answers[i] for i in range(len(batch))]
-    return found[: len(put)], found[len(put) :]
+    enough = filter_stop_rule(config, config.early_stopping.tolerance if config.early_stopping else 0.0)
+    shuffled = [batch[i] for i in order]
+    given = sampler.answer_until(shuffled, config.answers, config.draw, config.early_stopping, enough)
+    by_position = dict(zip(order, given, strict=True))
+    answers = [by_position[i] for i in range(len(batch))]
+    return answers[: len(questions)], answers[len(questions) :]
 
 
 def open_gold_items(config: FilterConfig) -> BenchmarkConfig | None:
-    """Where gold items come from, if there are any. UserError for a name that is no benchmark."""
+    """The benchmark of the gold items; None without gold items. UserError for a name that is no benchmark."""
     return None if config.gold is None else open_benchmark(config.gold.source)
 
 
@@ -176,29 +194,30 @@ def open_gold_items(config: FilterConfig) -> BenchmarkConfig | None:
 def filter_questions(
     place: Place,
     config: FilterConfig,
-    known_items: BenchmarkConfig | None,
+    gold_items: BenchmarkConfig | None,
     team: Team,
     questions: Artifact[Question],
-    earlier: tuple[Artifact[LabelledQuestion], ...],
+    trained_on: tuple[Artifact[LabelledQuestion], ...],
     corpus: CorpusHandle,
     seed: int,
 ) -> Output[LabelledQuestion]:
-    """Every parsed question with its label, agreement, and whether it trains; the gold items after them.
+    """Every parsed question with its label, agreement and reject reason, followed by the gold items.
 
-    `earlier`: what this team has trained on in rounds before.
+    `trained_on`: the curricula that the current team has trained on in earlier rounds.
     """
-    asked = [question for question in questions.read() if question.reason is None]
-    pictures = corpus.open().pictures([question.key for question in asked])
-    put = [posed(question, picture) for question, picture in zip(asked, pictures, strict=True)]
-    seed, known = seed_of(seed, "filter"), frozenset().union(*(gates.asked(one.read()) for one in earlier))
-    items = known_items.items() if known_items and config.gold else []
-    tested = gold.draw(items, config.gold.share, len(put), seed) if config.gold else []
+    parsed = [question for question in questions.read() if question.reason is None]
+    pictures = corpus.open().pictures([question.key for question in parsed])
+    asked = [asked_question(question, picture) for question, picture in zip(parsed, pictures, strict=True)]
+    before = frozenset().union(*(leakage.trained_questions(past.read()) for past in trained_on))
+    seed = seed_of(seed, "filter")
+    items = gold_items.items() if gold_items and config.gold else []
+    drawn = gold.draw(items, config.gold.share, len(asked), seed) if config.gold else []
     with team.open(seed) as sampler:
-        answers, of_gold = label(sampler, put, tested, config, seed)
-        tests = [gold_row(item, given, config) for item, given in zip(tested, of_gold, strict=True)]
-        floor = gold.trusted_from(tests, config)
-        judged = [trusted(verdict(*row, config), floor) for row in zip(put, asked, answers, strict=True)]
-        judged = [told_apart(one, known, config.leakage) for one in judged]
-        judged = grounded(sampler, judged, put, config) if config.leakage.blind_answers else judged
-    rows = [*within_quota(judged, config.max_share), *tests]
+        answers, gold_answers = answer_with_gold_items(sampler, asked, drawn, config, seed)
+        gold_rows = [labelled_gold_item(item, given, config) for item, given in zip(drawn, gold_answers, strict=True)]
+        floor = gold.agreement_floor(gold_rows, config)
+        labelled = [labelled_question(*row, config) for row in zip(parsed, asked, answers, strict=True)]
+        labelled = [check_leakage(check_trust(row, floor), before, config.leakage) for row in labelled]
+        labelled = check_grounding(sampler, labelled, asked, config) if config.leakage.blind_answers else labelled
+    rows = [*within_quota(labelled, config.max_share), *gold_rows]
     return Output(rows, Counter(row.reason or "kept" for row in rows))

@@ -1,10 +1,10 @@
-"""1: where is the Solver uncertain? Its frontier by domain, and how often the Searcher is sent where.
+"""1: measure where the Solver is uncertain, by domain, and weight the domains by it.
 
-For each domain a few pictures are found by the domain's own words, the current Questioner asks about each, and the
-Solver answers m times. A domain's difficulty is the mean of 1 - 2 |p - 1/2| over its questions. A picture about which
-nothing could be asked counts as difficulty 0: it does not teach.
+For each domain a few pictures are retrieved by the domain's name and focus words. The current Questioner writes one
+question about each, and the Solver answers it m times. The domain difficulty is the mean of 1 - 2 |p - 1/2| over the
+questions, where p is the agreement. A picture without a usable question counts as difficulty 0: it teaches nothing.
 
-Departure: the paper samples domains evenly; here a share `1 - smoothing` of the weight follows the difficulty.
+Departure: the paper samples domains evenly; here a share `1 - smoothing` of the weight follows the domain difficulty.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tasks.benchmarks.statistics import bootstrap_interval
 from tasks.config import ProbeConfig
 from tasks.corpus import CorpusHandle
 from tasks.execution.stage import stage
-from tasks.players.sampler import Sampler, agreements_on
+from tasks.players.sampler import Sampler, agreements_of
 from tasks.players.team import Team
 from tasks.records import DomainDifficulty
 from tasks.retrieval.searchable_corpus import SearchableCorpus
@@ -30,17 +30,17 @@ from tasks.settings.seeds import seed_of
 from tasks.store import Output, Place
 
 
-def estimate(
+def domain_difficulty(
     domain: str, agreements: Sequence[float | None], weight: float, resamples: int, seed: int
 ) -> DomainDifficulty:
-    """One domain's row; `agreements` has None where nothing could be asked."""
-    asked = [agreement for agreement in agreements if agreement is not None]
+    """The row of one domain; `agreements` has None for a picture without a usable question."""
+    measured = [agreement for agreement in agreements if agreement is not None]
     difficulties = difficulties_of(agreements)
     low, high = bootstrap_interval(difficulties, resamples, seed)
     return DomainDifficulty(
         domain=domain,
         questions=len(agreements),
-        agreement=float(np.mean(asked)) if asked else 0.0,
+        agreement=float(np.mean(measured)) if measured else 0.0,
         difficulty=float(difficulties.mean()) if len(difficulties) else 0.0,
         low=low,
         high=high,
@@ -49,42 +49,42 @@ def estimate(
 
 
 def difficulties_of(agreements: Sequence[float | None]) -> NDArray[np.float64]:
-    """1 - 2 |p - 1/2|, and 0 where nothing could be asked."""
+    """1 - 2 |p - 1/2| of each agreement p, and 0 for None."""
     return difficulty([0.0 if agreement is None else agreement for agreement in agreements], "paper")
 
 
 def weights(difficulties: Sequence[float], smoothing: float) -> list[float]:
-    """smoothing / D + (1 - smoothing) d / sum(d): shares that sum to 1; even where nothing is difficult."""
+    """smoothing / D + (1 - smoothing) d / sum(d) for D domains: shares that sum to 1, and are even if all d are 0."""
     values = np.asarray(difficulties, dtype=np.float64)
     even = np.full(len(values), 1 / len(values))
-    leaning = values / values.sum() if values.sum() > 0 else even
-    return [float(weight) for weight in smoothing * even + (1 - smoothing) * leaning]
+    proportional = values / values.sum() if values.sum() > 0 else even
+    return [float(weight) for weight in smoothing * even + (1 - smoothing) * proportional]
 
 
 def frontier(
     agreements: Mapping[str, Sequence[float | None]], config: ProbeConfig, seed: int
 ) -> list[DomainDifficulty]:
-    """Rows in the order of `agreements`, from every domain's agreements."""
+    """The rows of all domains, from the agreements by domain and in their order."""
     means = [float(difficulties_of(values).mean()) if values else 0.0 for values in agreements.values()]
     shares = weights(means, config.smoothing)
     return [
-        estimate(domain, values, share, config.resamples, seed_of(seed, domain))
+        domain_difficulty(domain, values, share, config.resamples, seed_of(seed, domain))
         for (domain, values), share in zip(agreements.items(), shares, strict=True)
     ]
 
 
 def probe(
-    sampler: Sampler, library: SearchableCorpus, domains: Sequence[Domain], config: ProbeConfig
+    sampler: Sampler, corpus: SearchableCorpus, domains: Sequence[Domain], config: ProbeConfig
 ) -> dict[str, list[float | None]]:
-    """Agreements by domain, on one question about each picture; all domains are asked about in one batch."""
-    found = library.search([domain.words for domain in domains], config.pictures)
-    owners = [domain.name for domain, hits in zip(domains, found, strict=True) for _ in hits]
-    pictures = library.pictures([hit.key for hits in found for hit in hits])
-    drafts = [questioner.parse(text) for (text,) in sampler.ask(pictures, 1, config.draw)]
-    measured = agreements_on(pictures, drafts, lambda posed: sampler.answer(posed, config.answers, config.draw))
+    """The agreements by domain, on one question about each picture. All domains are sampled in one batch."""
+    results = corpus.search([domain.query for domain in domains], config.pictures)
+    domain_names = [domain.name for domain, hits in zip(domains, results, strict=True) for _ in hits]
+    pictures = corpus.pictures([hit.key for hits in results for hit in hits])
+    questions = [questioner.parse(text) for (text,) in sampler.write_questions(pictures, 1, config.draw)]
+    measured = agreements_of(pictures, questions, lambda asked: sampler.answer(asked, config.answers, config.draw))
     agreements: dict[str, list[float | None]] = {domain.name: [] for domain in domains}
-    for owner, agreement in zip(owners, measured, strict=True):
-        agreements[owner].append(agreement)
+    for name, agreement in zip(domain_names, measured, strict=True):
+        agreements[name].append(agreement)
     return agreements
 
 
@@ -92,7 +92,7 @@ def probe(
 def probe_frontier(
     place: Place, config: ProbeConfig, team: Team, corpus: CorpusHandle, domains: tuple[Domain, ...], seed: int
 ) -> Output[DomainDifficulty]:
-    """The Solver's frontier, one row a domain."""
+    """The Solver's frontier: one row per domain."""
     with team.open(seed_of(seed, "probe")) as sampler:
         agreements = probe(sampler, corpus.open(), domains, config)
     counters = Counter("rejected" if value is None else "asked" for values in agreements.values() for value in values)

@@ -1,15 +1,15 @@
-"""9: the new Solver takes the old one's place, or the round is rolled back.
+"""9: promote the new Solver, or roll the round back.
 
-Decided on the gate's items (`evaluate.gate`), never on what is reported as held out: a set that decides over rounds is
-no longer held out. Items are paired, so the bootstrap resamples items (or clusters of items that are no independent
-evidence), each with its before and after.
+The gate's items (`evaluate.gate`) decide, never those of the reported benchmarks: a set that decides over rounds is no
+longer held out. Items are paired: the bootstrap resamples items (or clusters of dependent items), each with its scores
+before and after the round.
 
-The rule: the mean of the samples must gain more than `least_mean_gain`, and greedy accuracy must not fall by more than
-`greatest_greedy_loss`; both by the estimate or by the lower end of the 95 % interval (`criterion`).
+The rule: the mean accuracy of the samples must gain more than `least_mean_gain`, and greedy accuracy must not fall by
+more than `greatest_greedy_loss`; both by the estimate or by the lower end of the 95 % interval (`criterion`).
 
-A rolled-back round takes its Searcher and Questioner back too. They were trained towards the Solver that stays, so they
-would still fit; but the only evidence about them is the curriculum that they made, and it did not teach. The next round
-starts from the last team that passed, with other seeds.
+A roll-back also discards the round's Searcher and Questioner. They were trained against the Solver that stays, but the
+only evidence about them is the curriculum that they made, and it did not teach. The next round starts from the last
+promoted team, with other seeds.
 """
 
 from __future__ import annotations
@@ -25,45 +25,47 @@ from tasks.settings.errors import UserError
 from tasks.store import Artifact, Output, Place
 
 
-def on_gate(scores: Sequence[Score], gate: str) -> dict[str, Score]:
-    """The gate's rows by item."""
-    return {row.id: row for row in scores if row.benchmark == gate}
+def by_item(scores: Sequence[Score], benchmark: str) -> dict[str, Score]:
+    """The rows of one benchmark by item id."""
+    return {row.id: row for row in scores if row.benchmark == benchmark}
 
 
-def paired(before: Sequence[Score], after: Sequence[Score], gate: str) -> list[tuple[Score, Score]]:
-    """The gate's items with both scores. UserError where the two were measured on different items."""
-    old, new = on_gate(before, gate), on_gate(after, gate)
+def paired(before: Sequence[Score], after: Sequence[Score], benchmark: str) -> list[tuple[Score, Score]]:
+    """(before, after) of each item of one benchmark. UserError if the two have different items."""
+    old, new = by_item(before, benchmark), by_item(after, benchmark)
     if not old or old.keys() != new.keys():
-        raise UserError(f"before and after were measured on different items of {gate} ({len(old)} and {len(new)}).")
+        raise UserError(f"before and after have different items of {benchmark} ({len(old)} and {len(new)}).")
     return [(old[id], new[id]) for id in old]
 
 
-def verdict(mean: Gain, greedy: Gain, config: PromoteConfig) -> tuple[bool, str]:
-    """The rule, and in words which part of it decided."""
+def apply_rule(mean: Gain, greedy: Gain, config: PromoteConfig) -> tuple[bool, str]:
+    """Whether to promote, and the reason in words."""
     what = "" if config.criterion == "estimate" else "lower end of the "
-    of_mean, of_greedy = mean.value(config.criterion), greedy.value(config.criterion)
-    if of_mean <= config.least_mean_gain:
-        return False, f"{what}gain of the mean {of_mean:+.1f} is not above {config.least_mean_gain:+.1f}"
-    if of_greedy < -config.greatest_greedy_loss:
-        return False, f"{what}gain of greedy {of_greedy:+.1f} is below {-config.greatest_greedy_loss:+.1f}"
-    return True, f"{what}gain of the mean {of_mean:+.1f}, of greedy {of_greedy:+.1f}"
+    mean_gain, greedy_gain = mean.value(config.criterion), greedy.value(config.criterion)
+    if mean_gain <= config.least_mean_gain:
+        return False, f"{what}gain of the mean {mean_gain:+.1f} is not above {config.least_mean_gain:+.1f}"
+    if greedy_gain < -config.greatest_greedy_loss:
+        return False, f"{what}gain of greedy {greedy_gain:+.1f} is below {-config.greatest_greedy_loss:+.1f}"
+    return True, f"{what}gain of the mean {mean_gain:+.1f}, of greedy {greedy_gain:+.1f}"
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two Solvers on the same items."""
+    """The scores of two Solvers on the same items."""
 
     items: int
     clusters: int
+    """Independent units among the items."""
     mean: Gain
-    """Of the samples (avg@k)."""
+    """Gain of the samples' mean accuracy (avg@k)."""
     greedy: Gain
+    """Gain of greedy accuracy."""
     test: McNemar
-    """Of the greedy answers."""
+    """McNemar test of the greedy answers."""
 
 
 def compare(pairs: Sequence[tuple[Score, Score]], resamples: int, seed: int) -> Comparison:
-    """Paired differences over items, or over their clusters where they have such."""
+    """Paired differences over items, or over clusters of items where the benchmark has them."""
     old, new = zip(*pairs, strict=True)
     clusters = clusters_of(old)
     return Comparison(
@@ -76,31 +78,31 @@ def compare(pairs: Sequence[tuple[Score, Score]], resamples: int, seed: int) -> 
 
 
 def compare_all(before: Sequence[Score], after: Sequence[Score], resamples: int, seed: int) -> dict[str, Comparison]:
-    """Every benchmark that was measured after, by name. UserError where its items differ."""
+    """The comparison on every benchmark of `after`, by name. UserError where the items differ."""
     names = dict.fromkeys(row.benchmark for row in after)
     return {name: compare(paired(before, after, name), resamples, seed) for name in names}
 
 
 def decide(before: Sequence[Score], after: Sequence[Score], gate: str, config: PromoteConfig, seed: int) -> Decision:
-    """Promote or roll back, with the evidence."""
-    told = compare(paired(before, after, gate), config.resamples, seed)
-    promoted, why = verdict(told.mean, told.greedy, config)
+    """The decision to promote or to roll back, with its evidence."""
+    comparison = compare(paired(before, after, gate), config.resamples, seed)
+    promoted, why = apply_rule(comparison.mean, comparison.greedy, config)
     return Decision(
         promoted=promoted,
-        items=told.items,
-        mean_before=told.mean.before,
-        mean_after=told.mean.after,
-        mean_low=told.mean.low,
-        mean_high=told.mean.high,
-        greedy_before=told.greedy.before,
-        greedy_after=told.greedy.after,
-        greedy_low=told.greedy.low,
-        greedy_high=told.greedy.high,
+        items=comparison.items,
+        mean_before=comparison.mean.before,
+        mean_after=comparison.mean.after,
+        mean_low=comparison.mean.low,
+        mean_high=comparison.mean.high,
+        greedy_before=comparison.greedy.before,
+        greedy_after=comparison.greedy.after,
+        greedy_low=comparison.greedy.low,
+        greedy_high=comparison.greedy.high,
         why=why,
-        clusters=told.clusters,
-        greedy_won=told.test.won,
-        greedy_lost=told.test.lost,
-        greedy_p=told.test.p,
+        clusters=comparison.clusters,
+        greedy_won=comparison.test.won,
+        greedy_lost=comparison.test.lost,
+        greedy_p=comparison.test.p,
     )
 
 

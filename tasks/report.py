@@ -1,7 +1,7 @@
-"""10: what the round did, for people: Markdown, one picture, and the curriculum beside its pictures.
+"""10: report what the round did: Markdown, charts, and a page of the curriculum with its pictures.
 
-Where the corpus is the micro world, its oracle says how often the pseudo-labels were right. That is measured here,
-after everything that trains, and used for nothing else.
+Where the corpus is the micro world, its oracle gives the label accuracy of the pseudo-labels. It is computed here,
+after all training, and used for nothing else.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tasks.labelling import gold
 from tasks.promote import Comparison, compare_all
 from tasks.records import Decision, DomainDifficulty, LabelledQuestion, Question, Score, SearchResult, Step
 from tasks.reporting import chart, text
-from tasks.reporting.facts import Change, Facts, LabelAccuracy, reach_of, replies_of
+from tasks.reporting.facts import Change, LabelAccuracy, RoundFacts, coverage_of, replies_of
 from tasks.reporting.page import page
 from tasks.retrieval.searchable_corpus import SearchableCorpus
 from tasks.search import pool_of
@@ -35,134 +35,128 @@ from tasks.store import Artifact, Manifest, Output, Place
 from tasks.world import oracle, parse_url
 
 SHOWN = 300
-"""Most questions of either kind on the report's page; `active-zero curriculum --format html` shows all."""
+"""Maximum number of kept and of rejected questions on the report's page. `active-zero curriculum --format html` shows
+all of them."""
 
 FILES = ("summary.txt", "scores.json", "report.md", text.CHART, "curriculum.html")
-"""Attached to the report; `scores.json` has the changes as records."""
+"""Files attached to the report; `scores.json` holds the changes as records."""
 
 log = logging.getLogger(__name__)
 
 
-def label_accuracy(verdicts: Sequence[LabelledQuestion], urls: Mapping[str, str | None]) -> list[LabelAccuracy]:
-    """How often the labels of kept questions are right, by tenths of agreement; empty without pictures of the world.
+def label_accuracy(labelled: Sequence[LabelledQuestion], urls: Mapping[str, str | None]) -> list[LabelAccuracy]:
+    """Label accuracy of kept questions by the micro world's oracle, in bins of a tenth of agreement.
 
-    `urls` names the addresses of the pictures by their keys; other pictures than the world's are left out.
+    `urls` holds the pictures' addresses by key. Questions about other pictures than the micro world's are left out.
     """
-    groups: dict[int, list[LabelledQuestion]] = defaultdict(list)
-    for verdict in curriculum(verdicts):
-        if parse_url(urls.get(verdict.key) or "") is not None:
-            groups[_tenth(verdict.agreement)].append(verdict)
-    return [band(tenth, groups[tenth], urls) for tenth in sorted(groups)]
+    kept = [question for question in curriculum(labelled) if parse_url(urls.get(question.key) or "") is not None]
+    truths = {question.id: oracle.answer(urls[question.key] or "", question.text) for question in kept}
+    return [_oracle_bin(tenth, group, truths) for tenth, group in by_tenth(kept).items()]
 
 
-def band(tenth: int, verdicts: Sequence[LabelledQuestion], urls: Mapping[str, str | None]) -> LabelAccuracy:
-    """The row of one band; labels are compared as they are everywhere."""
-    truths = [oracle.answer(urls[verdict.key] or "", verdict.text) for verdict in verdicts]
-    right = [
-        truth is not None and verdict.label is not None and bool(equal(verdict.label, truth))
-        for verdict, truth in zip(verdicts, truths, strict=True)
-    ]
-    answerable = sum(truth is not None for truth in truths)
-    return LabelAccuracy(
-        low=tenth / 10, high=(tenth + 1) / 10, questions=len(verdicts), answerable=answerable, right=sum(right)
-    )
+def _oracle_bin(tenth: int, questions: Sequence[LabelledQuestion], truths: Mapping[str, str | None]) -> LabelAccuracy:
+    answerable = [(question.label, truth) for question in questions if (truth := truths[question.id]) is not None]
+    right = sum(label is not None and bool(equal(label, truth)) for label, truth in answerable)
+    return accuracy_bin(tenth, len(questions), len(answerable), right)
 
 
-def gold_accuracy(verdicts: Sequence[LabelledQuestion], config: FilterConfig) -> list[LabelAccuracy]:
-    """How often the labels of gold items in the window are right, by tenths of agreement."""
-    groups: dict[int, list[LabelledQuestion]] = defaultdict(list)
-    for one in gold.in_window(verdicts, config):
-        groups[_tenth(one.agreement)].append(one)
+def gold_accuracy(labelled: Sequence[LabelledQuestion], config: FilterConfig) -> list[LabelAccuracy]:
+    """Label accuracy of the gold items in the window, in bins of a tenth of agreement."""
     return [
-        LabelAccuracy(
-            low=tenth / 10,
-            high=(tenth + 1) / 10,
-            questions=len(group),
-            answerable=len(group),
-            right=sum(map(gold.right, group)),
-        )
-        for tenth, group in sorted(groups.items())
+        accuracy_bin(tenth, len(group), len(group), sum(map(gold.label_is_right, group)))
+        for tenth, group in by_tenth(gold.in_window(labelled, config)).items()
     ]
 
 
-def _tenth(agreement: float) -> int:
-    """The band of an agreement: 0.7 belongs to 0.7 to 0.8 although 0.7 * 10 is a little more or less; 1 to the last."""
-    return min(9, math.floor(agreement * 10 + 1e-9))
+def by_tenth(labelled: Sequence[LabelledQuestion]) -> dict[int, list[LabelledQuestion]]:
+    """The questions by tenth of their agreement (0 to 9), in ascending order. An agreement of 1 is in tenth 9."""
+    groups: dict[int, list[LabelledQuestion]] = defaultdict(list)
+    for question in labelled:
+        groups[min(9, math.floor(question.agreement * 10 + 1e-9))].append(question)  # 0.7 * 10 is not exactly 7
+    return dict(sorted(groups.items()))
+
+
+def accuracy_bin(tenth: int, questions: int, answerable: int, right: int) -> LabelAccuracy:
+    """The row of one tenth of agreement."""
+    return LabelAccuracy(low=tenth / 10, high=(tenth + 1) / 10, questions=questions, answerable=answerable, right=right)
 
 
 def changes(before: Sequence[Score], after: Sequence[Score], resamples: int, seed: int) -> list[Change]:
-    """Mean of the samples and greedy, before and after, for every benchmark that was measured; the gate comes last.
+    """The changes of the samples' mean and of greedy accuracy on every benchmark; the gate comes last.
 
-    The gate decided, so it is the less telling one. Greedy's p values are adjusted for the number of benchmarks.
+    The gate has decided on promotion, so the reported benchmarks are the better evidence. The p values are adjusted for
+    the number of benchmarks.
     """
-    told = compare_all(before, after, resamples, seed)
-    adjusted = dict(zip(told, holm([one.test.p for one in told.values()]), strict=True))
+    comparisons = compare_all(before, after, resamples, seed)
+    adjusted = dict(zip(comparisons, holm([each.test.p for each in comparisons.values()]), strict=True))
     return [
         change
-        for name, one in reversed(told.items())
-        for change in _changes_on(name, one, adjusted[name], len(after[0].samples))
+        for name, comparison in reversed(comparisons.items())
+        for change in _changes_on(name, comparison, adjusted[name], len(after[0].samples))
     ]
 
 
-def _changes_on(name: str, one: Comparison, p: float, samples: int) -> tuple[Change, Change]:
-    return _change(name, f"mean of {samples}", one, one.mean, None), _change(name, "greedy", one, one.greedy, p)
+def _changes_on(name: str, comparison: Comparison, p: float, samples: int) -> tuple[Change, Change]:
+    mean = _change(name, f"mean of {samples}", comparison.items, comparison.mean, None)
+    return mean, _change(name, "greedy", comparison.items, comparison.greedy, p)
 
 
-def _change(benchmark: str, figure: str, one: Comparison, figures: Gain, p: float | None) -> Change:
-    return Change(benchmark, figure, one.items, figures.before, figures.after, figures.low, figures.high, p)
+def _change(benchmark: str, figure: str, items: int, gain: Gain, p: float | None) -> Change:
+    return Change(benchmark, figure, items, gain.before, gain.after, gain.low, gain.high, p)
 
 
 def domains(
-    library: SearchableCorpus, finds: Sequence[SearchResult], verdicts: Sequence[LabelledQuestion]
+    corpus: SearchableCorpus, results: Sequence[SearchResult], labelled: Sequence[LabelledQuestion]
 ) -> dict[str, Counter[str]]:
-    """Counts by domain for corpus, pool and curriculum.
+    """Number of pictures or questions by domain in corpus, pool and curriculum.
 
-    The world's pictures count for the domain that they show; any others for the one that the Searcher was sent to, and
-    of their corpus nothing is known.
+    A picture of the micro world counts for the domain that it shows, any other one for the domain of its query. The
+    domains of other corpora are unknown, so the result then has no `corpus`.
     """
-    known = Counter(domain for domain in map(_shown, world_urls(library)) if domain is not None)
-    urls = urls_of(library, {row.key for row in pool_of(finds) if row.key} | {row.key for row in curriculum(verdicts)})
-    counted = {
-        "pool": Counter(_shown(urls.get(row.key or "")) or row.domain for row in pool_of(finds)),
-        "curriculum": Counter(_shown(urls.get(row.key)) or row.domain for row in curriculum(verdicts)),
+    pool, kept = pool_of(results), curriculum(labelled)
+    urls = urls_of(corpus, {row.key for row in pool if row.key} | {row.key for row in kept})
+    counts = {
+        "pool": Counter(_world_domain(urls.get(row.key or "")) or row.domain for row in pool),
+        "curriculum": Counter(_world_domain(urls.get(row.key)) or row.domain for row in kept),
     }
-    return {"corpus": known, **counted} if known else counted
+    known = Counter(domain for domain in map(_world_domain, world_urls(corpus)) if domain is not None)
+    return {"corpus": known, **counts} if known else counts
 
 
-def world_urls(library: SearchableCorpus) -> list[str]:
-    """Addresses of the corpus's pictures that can be found, where they are of the world."""
+def world_urls(corpus: SearchableCorpus) -> list[str]:
+    """Addresses of the micro world's pictures in the corpus's index."""
     import pyarrow.compute as pc
 
-    usable = library.findable("url")
-    urls: list[str] = usable.filter(pc.starts_with(usable, "world://")).to_pylist()
+    indexed = corpus.findable("url")
+    urls: list[str] = indexed.filter(pc.starts_with(indexed, "world://")).to_pylist()
     return urls
 
 
-def _shown(url: str | None) -> str | None:
-    """The domain of a picture of the world."""
+def _world_domain(url: str | None) -> str | None:
+    """The domain that a picture of the micro world shows; None for any other address."""
     scene = parse_url(url or "")
     return None if scene is None else scene.domain
 
 
-def urls_of(library: SearchableCorpus, keys: set[str]) -> dict[str, str | None]:
+def urls_of(corpus: SearchableCorpus, keys: set[str]) -> dict[str, str | None]:
     """Addresses of pictures by key."""
-    return {key: library.sample(key).url for key in keys}
+    return {key: corpus.sample(key).url for key in keys}
 
 
-def rejected(artifact: Artifact[SearchResult] | Artifact[Question] | Artifact[LabelledQuestion]) -> dict[str, int]:
-    """A stage's rejects by reason."""
+def rejects_of(artifact: Artifact[SearchResult] | Artifact[Question] | Artifact[LabelledQuestion]) -> dict[str, int]:
+    """Number of a stage's rejects by reason."""
     return {reason: count for reason, count in artifact.counters.items() if reason != "kept" and count}
 
 
-def excerpt(verdicts: Sequence[LabelledQuestion]) -> list[LabelledQuestion]:
-    """At most `SHOWN` kept and rejected questions, evenly spread; no gold items."""
-    kept = curriculum(verdicts)
-    dropped = [verdict for verdict in verdicts if verdict.reason is not None and verdict.target is None]
-    return [one for part in (kept, dropped) for one in part[:: math.ceil(len(part) / SHOWN) or 1]]
+def excerpt(labelled: Sequence[LabelledQuestion]) -> list[LabelledQuestion]:
+    """At most `SHOWN` kept and `SHOWN` rejected questions, evenly spread; no gold items."""
+    kept = curriculum(labelled)
+    rejected = [question for question in labelled if question.reason is not None and question.target is None]
+    return [question for part in (kept, rejected) for question in part[:: math.ceil(len(part) / SHOWN) or 1]]
 
 
 class RoundArtifacts(Frozen):
-    """What the stages of one round made."""
+    """The artifacts of one round's stages."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
@@ -174,48 +168,66 @@ class RoundArtifacts(Frozen):
     curriculum: Artifact[LabelledQuestion]
     solver: Artifact[Step]
     base: Artifact[Score]
-    """Of the base model, before any round."""
+    """Scores of the base model, before any round."""
     before: Artifact[Score]
-    """Of the team that the round started from."""
+    """Scores of the team that the round started from."""
     after: Artifact[Score]
-    """With the round's Solver."""
+    """Scores of the round's new Solver."""
     decision: Artifact[Decision]
 
     @property
     def stages(self) -> dict[str, Manifest]:
-        """Manifests of the round's own stages by their folders, in order."""
-        mine = (
+        """Manifests of the stages of this round by their folders, in order."""
+        in_order = (
             self.frontier, self.searcher, self.pool, self.questioner, self.questions, self.curriculum, self.solver,
             self.after, self.decision,
         )  # fmt: skip
-        return {one.manifest.stage: one.manifest for one in mine}
+        return {artifact.manifest.stage: artifact.manifest for artifact in in_order}
+
+    @property
+    def steps(self) -> dict[str, list[Step]]:
+        """Training steps by role."""
+        trained = {"searcher": self.searcher, "questioner": self.questioner, "solver": self.solver}
+        return {role: artifact.read() for role, artifact in trained.items()}
+
+    @property
+    def rejects(self) -> dict[str, dict[str, int]]:
+        """Number of rejects by stage and reason."""
+        return {part.manifest.stage: rejects_of(part) for part in (self.pool, self.questions, self.curriculum)}
 
 
 @stage("report", LabelAccuracy, version=3)
 def report_round(
-    place: Place, config: PromoteConfig, window: FilterConfig, corpus: CorpusHandle, made: RoundArtifacts, seed: int
+    place: Place,
+    config: PromoteConfig,
+    window: FilterConfig,
+    corpus: CorpusHandle,
+    artifacts: RoundArtifacts,
+    seed: int,
 ) -> Output[LabelAccuracy]:
-    """Label accuracy by tenth of agreement as rows; the files of `written` attached."""
-    library, labelled, found = corpus.open(), made.curriculum.read(), made.pool.read()
-    bands = label_accuracy(labelled, urls_of(library, {one.key for one in curriculum(labelled)}))
-    base, before, after = made.base, made.before.read(), made.after.read()
-    facts = Facts(
+    """Label accuracy by tenth of agreement as rows, and the files of `write_files` attached."""
+    searchable, labelled, results = corpus.open(), artifacts.curriculum.read(), artifacts.pool.read()
+    kept = curriculum(labelled)
+    accuracy = label_accuracy(labelled, urls_of(searchable, {question.key for question in kept}))
+    before, after = artifacts.before.read(), artifacts.after.read()
+    base = [] if artifacts.base.uri == artifacts.before.uri else artifacts.base.read()
+    facts = RoundFacts(
         title=title(place),
-        decision=made.decision.read()[0],
+        decision=artifacts.decision.read()[0],
         changes=tuple(changes(before, after, config.resamples, seed)),
-        since_base=() if base.uri == made.before.uri else tuple(changes(base.read(), after, config.resamples, seed)),
+        since_base=tuple(changes(base, after, config.resamples, seed)) if base else (),
         replies=replies_of(after),
-        bands=tuple(bands),
-        gold=tuple(gold_accuracy(labelled, window)),
-        frontier=made.frontier.read(),
-        verdicts=labelled,
-        domains=domains(library, found, labelled),
-        steps={"searcher": made.searcher.read(), "questioner": made.questioner.read(), "solver": made.solver.read()},
-        rejects={one.manifest.stage: rejected(one) for one in (made.pool, made.questions, made.curriculum)},
-        seconds={name: manifest.seconds for name, manifest in made.stages.items()},
-        reach=reach_of(found, len(library)),
+        label_accuracy=tuple(accuracy),
+        gold_accuracy=tuple(gold_accuracy(labelled, window)),
+        frontier=artifacts.frontier.read(),
+        labelled=labelled,
+        domains=domains(searchable, results, labelled),
+        steps=artifacts.steps,
+        rejects=artifacts.rejects,
+        seconds={name: manifest.seconds for name, manifest in artifacts.stages.items()},
+        coverage=coverage_of(results, len(searchable)),
     )
-    return Output(bands, {"kept": len(curriculum(labelled))}, written(facts, library))
+    return Output(accuracy, {"kept": len(kept)}, write_files(facts, searchable))
 
 
 def title(place: Place) -> str:
@@ -224,11 +236,12 @@ def title(place: Place) -> str:
     return f"Run {run}, round {int(number.removeprefix('round-'))}"
 
 
-def written(facts: Facts, library: SearchableCorpus) -> dict[str, Path]:
-    """The files of the report, by name."""
+def write_files(facts: RoundFacts, corpus: SearchableCorpus) -> dict[str, Path]:
+    """Write the report's files and return their paths by name."""
     files = {name: workspace() / name for name in FILES}
-    shown = excerpt(facts.verdicts)
-    pictures = {picture.key: picture for picture in library.pictures(list(dict.fromkeys(one.key for one in shown)))}
+    shown = excerpt(facts.labelled)
+    keys = list(dict.fromkeys(question.key for question in shown))
+    pictures = {picture.key: picture for picture in corpus.pictures(keys)}
     files["summary.txt"].write_text("\n".join(text.summary(facts)) + "\n")
     files["scores.json"].write_text(json.dumps([asdict(change) for change in facts.changes], indent=1))
     files["report.md"].write_text(text.markdown(facts))

@@ -1,6 +1,6 @@
-"""5: the trained Questioner writes questions about the pool's pictures.
+"""5: the trained Questioner writes questions about the pictures of the pool.
 
-Every text stays a row. The same question about the same picture is asked once; the repeats stay as `duplicate`.
+Every text becomes a row. A question that repeats another one about the same picture stays in the file as `duplicate`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from tasks.config import SynthesizeConfig
 from tasks.corpus import CorpusHandle
 from tasks.execution.stage import stage
-from tasks.labelling.leakage import normal
+from tasks.labelling.leakage import normalized
 from tasks.players.team import Team
 from tasks.records import Question, Reject, SearchResult
 from tasks.roles import questioner
@@ -23,23 +23,23 @@ from tasks.store import Artifact, Output, Place
 DUPLICATE = "duplicate"
 
 
-def questions_about(find: SearchResult, texts: Sequence[str]) -> list[Question]:
-    """The Questioner's texts about one picture as rows; ids are `<key>#<number>`."""
+def questions_about(result: SearchResult, texts: Sequence[str]) -> list[Question]:
+    """The rows of the Questioner's texts about one picture; ids are `<key>#<number>`."""
     rows: list[Question] = []
     for number, text in enumerate(texts):
-        row = read_question(find, number, text)
-        known = {normal(other.text) for other in rows if other.reason is None}
-        repeated = row.reason is None and normal(row.text) in known
+        row = read_question(result, number, text)
+        kept = {normalized(other.text) for other in rows if other.reason is None}
+        repeated = row.reason is None and normalized(row.text) in kept
         rows.append(row.model_copy(update={"reason": DUPLICATE}) if repeated else row)
     return rows
 
 
-def read_question(find: SearchResult, number: int, text: str) -> Question:
-    """One of the Questioner's texts as a row; what cannot be parsed has a reason and no kind."""
+def read_question(result: SearchResult, number: int, text: str) -> Question:
+    """The row of one of the Questioner's texts; a text that cannot be parsed has a reason and no kind."""
     row = Question(
-        id=f"{find.key}#{number}",
-        key=find.key or "",
-        domain=find.domain,
+        id=f"{result.key}#{number}",
+        key=result.key or "",
+        domain=result.domain,
         kind=None,
         text="",
         answer="",
@@ -56,12 +56,12 @@ def read_question(find: SearchResult, number: int, text: str) -> Question:
 
 @stage("synthesize", Question, version=2, gpu=True)
 def synthesize_questions(
-    place: Place, config: SynthesizeConfig, team: Team, finds: Artifact[SearchResult], corpus: CorpusHandle, seed: int
+    place: Place, config: SynthesizeConfig, team: Team, pool: Artifact[SearchResult], corpus: CorpusHandle, seed: int
 ) -> Output[Question]:
     """Questions about every picture of the pool."""
-    found = pool_of(finds.read())
-    pictures = corpus.open().pictures([find.key for find in found if find.key])
+    results = pool_of(pool.read())
+    pictures = corpus.open().pictures([result.key for result in results if result.key])
     with team.open(seed_of(seed, "synthesize")) as sampler:
-        texts = sampler.ask(pictures, config.questions, config.draw)
-    rows = [row for find, group in zip(found, texts, strict=True) for row in questions_about(find, group)]
+        texts = sampler.write_questions(pictures, config.questions, config.draw)
+    rows = [row for result, group in zip(results, texts, strict=True) for row in questions_about(result, group)]
     return Output(rows, Counter(row.reason or "kept" for row in rows))

@@ -1,8 +1,8 @@
 """Models of the Hugging Face hub: a repository at one commit, and its files on this disk.
 
-A name alone leads to other weights once its owner pushes, so what enters an fingerprinted is the commit. `owner/model`
-is what the hub calls `main` now (or what it called so when it was last reached); `owner/model@revision` is a commit, a
-branch or a tag.
+A name leads to other weights once its owner pushes, so the commit enters fingerprints. `owner/model` is the current
+commit of the branch `main` (offline, the commit when the hub was last reached); `owner/model@revision` is a commit,
+branch or tag.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tasks.settings.errors import UserError
 
 NAME = re.compile(r"(?P<repository>[\w-][\w.-]*/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 FILES = ["*.json", "*.jinja", "*.txt", "*.safetensors"]
-"""What is downloaded: configuration, tokenizer, processor, and weights in the one format that cannot hold code."""
+"""Files to download: configuration, tokenizer, processor, and weights in the one format that cannot hold code."""
 
 
 class HubModel(Frozen):
@@ -30,11 +30,11 @@ class HubModel(Frozen):
         return f"{self.repository}@{self.commit}"
 
     def folder(self) -> Path:
-        """Where its files lie; they are downloaded if they are not there yet. UserError if they cannot be had."""
+        """The folder of the model's files, downloaded if needed. UserError if the download fails."""
         return self._snapshot(local=self.is_here())
 
     def is_here(self) -> bool:
-        """Whether nothing would have to be downloaded."""
+        """Whether the files are on this disk already."""
         try:
             return self._snapshot(local=True).is_dir()
         except UserError:
@@ -46,20 +46,20 @@ class HubModel(Frozen):
         from huggingface_hub.errors import LocalEntryNotFoundError
 
         try:
-            found = snapshot_download(
+            folder = snapshot_download(
                 self.repository, revision=self.commit, allow_patterns=FILES, local_files_only=local
             )
         except (httpx.HTTPError, ConnectionError, LocalEntryNotFoundError) as error:
             raise UserError(f"model {self} cannot be downloaded: {_why(error)}") from error
-        return Path(found)
+        return Path(folder)
 
 
 @lru_cache
 def hub_model(name: str) -> HubModel | None:
-    """The model that `owner/model` or `owner/model@revision` stands for; None where the text is no such name.
+    """The model named `owner/model` or `owner/model@revision`; None where the text is no such name.
 
-    Asked of the hub once a process; where the hub cannot be reached, what it last said holds, and its client says so.
-    UserError where it knows no such model, or neither it nor this disk says which commit is meant.
+    Each process resolves a name once. Where the hub cannot be reached, the commit of the last time holds, and the hub's
+    client logs it. UserError if the hub has no such model, or if neither the hub nor this disk knows the commit.
     """
     import httpx
     from huggingface_hub import resolve_revision
@@ -67,7 +67,9 @@ def hub_model(name: str) -> HubModel | None:
 
     if (named := NAME.fullmatch(name)) is None:
         return None
-    logging.getLogger("huggingface_hub.hf_api").setLevel(logging.WARNING)  # also where the client is told to be quiet
+    logging.getLogger("huggingface_hub.hf_api").setLevel(
+        logging.WARNING
+    )  # logs the fallback even where the client is set to be quiet
     try:
         revision = resolve_revision(named["repository"], revision=named["revision"])
     except (httpx.HTTPError, RevisionResolutionError, HFValidationError) as error:
@@ -76,7 +78,7 @@ def hub_model(name: str) -> HubModel | None:
 
 
 def _why(error: Exception) -> str:
-    """What the hub's exceptions mean, and what to do."""
+    """What one of the hub's exceptions means, and what to do."""
     from huggingface_hub.errors import (
         GatedRepoError,
         HFValidationError,
@@ -86,11 +88,11 @@ def _why(error: Exception) -> str:
 
     match error:
         case HFValidationError():
-            return "that is no name for a model: give owner/model."
+            return "this is no valid model name; give owner/model."
         case GatedRepoError():
-            return "its owner asks who you are: agree to the terms on its page and set HF_TOKEN."
+            return "access is restricted; accept the terms on the model's page and set HF_TOKEN."
         case RepositoryNotFoundError():
-            return "the hub has no such model, or it is private: look at the name, or set HF_TOKEN."
+            return "the hub has no such model, or it is private; check the name, or set HF_TOKEN."
         case RevisionNotFoundError():
-            return "the hub has no such revision of it: look at what stands behind the @."
-    return "the hub cannot be reached, and it has not been downloaded before: look at the connection, or give a folder."
+            return "the hub has no such revision of this model; check the part after the @."
+    return "the hub cannot be reached, and the model is not on this disk; check the connection, or give a folder."

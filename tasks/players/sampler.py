@@ -1,8 +1,8 @@
-"""How a team's roles are asked: prompts rendered, completions sampled, texts parsed.
+"""Sampling of a team's roles: render the prompts, sample completions, parse the texts.
 
-All scoring by frozen players goes through `Sampler`: it asks each distinct thing once, however many rollouts want to
-know, since frozen scoring is most of what a round samples (by the published code's settings about 85 % of the
-sequences).
+Everything that a frozen team generates goes through `Sampler`. It samples each distinct request once, however many
+rollouts share it, because frozen scoring is most of what a round samples (about 85 % of the sequences with the
+published code's settings).
 """
 
 from __future__ import annotations
@@ -13,14 +13,16 @@ from typing import Literal
 
 from tasks.config import Draw, EarlyStopping, PromptTemplates
 from tasks.engines import EngineConfig
-from tasks.engines.partial_results import sampled
-from tasks.engines.request import Completion, Engine, Request
+from tasks.engines.partial_results import generate_or_resume
+from tasks.engines.protocol import Engine
+from tasks.engines.request import Completion, Request
 from tasks.execution.progress import track
 from tasks.grading import vote
-from tasks.labelling.early_stopping import Settled
+from tasks.labelling.early_stopping import StopRule
 from tasks.players.weights import Weights
 from tasks.records import AnswerKind, Answers, Reject
-from tasks.records.prompt import Picture, Prompt
+from tasks.records.picture import Picture
+from tasks.records.prompt import Prompt
 from tasks.roles import questioner, searcher, solver
 from tasks.roles.prompt_template import PromptTemplate
 from tasks.roles.questioner import ParsedQuestion
@@ -30,28 +32,31 @@ from tasks.store import PartialResults
 
 Role = Literal["searcher", "questioner", "solver"]
 OUTPUTS: dict[Role, str] = {"searcher": "queries", "questioner": "questions", "solver": "answers"}
+"""What progress reports call the completions of each role."""
 
 
 class Engines:
-    """One engine a model, opened when it is first asked for."""
+    """One engine per base model, opened at the model's first request."""
 
     def __init__(self, config: EngineConfig) -> None:
         self._config = config
         self._open: dict[str, Engine] = {}
 
-    def of(self, model: str) -> Engine:
+    def for_model(self, model: str) -> Engine:
+        """The open engine that serves `model`."""
         if model not in self._open:
             self._open[model] = self._config.open(model)
         return self._open[model]
 
     def close(self) -> None:
+        """Close all open engines."""
         while self._open:
             self._open.popitem()[1].close()
 
 
 @dataclass(frozen=True)
 class RoleRequest:
-    """n texts wanted of a role."""
+    """A prompt of a role and the number of completions wanted: those numbered `first` to `first + n - 1`."""
 
     prompt: Prompt
     picture: Picture | None
@@ -62,7 +67,7 @@ class RoleRequest:
 
 @dataclass(frozen=True)
 class AskedQuestion:
-    """A question put to the Solver."""
+    """A question about a picture, as the Solver is asked it."""
 
     picture: Picture
     text: str
@@ -71,9 +76,9 @@ class AskedQuestion:
 
 @dataclass(frozen=True)
 class Sampler:
-    """A team that can be asked. The same thing asked again gets the same reply; within one call it is sampled once.
+    """A team with open engines. The same request always gets the same completions, and one call samples it once.
 
-    The seed belongs to one purpose: what a role was paid for must not be measured again on the same samples.
+    Every purpose has its own seed, so that a role is never evaluated on the samples that it was rewarded for.
     """
 
     prompts: PromptTemplates
@@ -81,110 +86,116 @@ class Sampler:
     engines: Engines
     seed: int
     partial: PartialResults | None = None
-    """Where replies are kept until the stage is complete."""
+    """Stores completions until the stage is complete, so that a resumed stage does not sample them again."""
     _weights: dict[Role, Weights] = field(default_factory=dict)
 
     def write_queries(self, domains: Sequence[Domain], counts: Sequence[int], draw: Draw) -> list[list[str]]:
-        """The Searcher's texts: `counts[i]` for domain i."""
-        wording = self.prompts.searcher
-        called_for = [(domain, count) for domain, count in zip(domains, counts, strict=True) if count]
+        """The Searcher's texts by domain: `counts[i]` texts for `domains[i]`."""
         requests = [
-            RoleRequest(searcher.prompt(wording, domain), None, count, seed_of(self.seed, domain.name))
-            for domain, count in called_for
+            RoleRequest(searcher.prompt(self.prompts.searcher, domain), None, count, seed_of(self.seed, domain.name))
+            for domain, count in zip(domains, counts, strict=True)
+            if count
         ]
-        texts = iter(self._generate("searcher", requests, draw))
+        texts = iter(self._texts("searcher", requests, draw))
         return [next(texts) if count else [] for count in counts]
 
-    def ask(self, pictures: Sequence[Picture], n: int, draw: Draw) -> list[list[str]]:
-        """The Questioner's texts, n a picture."""
+    def write_questions(self, pictures: Sequence[Picture], n: int, draw: Draw) -> list[list[str]]:
+        """The Questioner's texts by picture, n per picture."""
         prompt = questioner.prompt(self.prompts.questioner)
-        asks = [RoleRequest(prompt, picture, n, seed_of(self.seed, picture.key)) for picture in pictures]
-        return self._generate("questioner", asks, draw)
+        requests = [RoleRequest(prompt, picture, n, seed_of(self.seed, picture.key)) for picture in pictures]
+        return self._texts("questioner", requests, draw)
 
-    def answer(self, posed: Sequence[AskedQuestion], n: int, draw: Draw, blind: bool = False) -> list[Answers]:
-        """The Solver's answers, n a question; `blind`: without being shown the picture."""
-        return [tuple(_answer(one.text) for one in group) for group in self.reply(posed, n, draw, blind)]
+    def answer(self, questions: Sequence[AskedQuestion], n: int, draw: Draw, blind: bool = False) -> list[Answers]:
+        """The Solver's answers, n per question. `blind` withholds the picture from the Solver."""
+        return [_answers(replies) for replies in self.reply(questions, n, draw, blind)]
 
     def answer_until(
-        self, posed: Sequence[AskedQuestion], n: int, draw: Draw, early_stopping: EarlyStopping | None, settled: Settled
+        self,
+        questions: Sequence[AskedQuestion],
+        n: int,
+        draw: Draw,
+        early_stopping: EarlyStopping | None,
+        enough: StopRule,
     ) -> list[Answers]:
-        """The Solver's answers: the first of n, as many as settle each question; all n without looks."""
+        """The Solver's first answers to each question, up to n, until they are `enough`."""
         if early_stopping is None:
-            return self.answer(posed, n, draw)
-        found: list[Answers] = [()] * len(posed)
-        for first, count in early_stopping.of(n):
-            still = [i for i, answers in enumerate(found) if not answers or not settled(answers)]
-            more = self.reply([posed[i] for i in still], count, draw, first=first)
-            for i, group in zip(still, more, strict=True):
-                found[i] += tuple(_answer(one.text) for one in group)
-        return found
+            return self.answer(questions, n, draw)
+        answers: list[Answers] = [()] * len(questions)
+        for first, count in early_stopping.batches(n):
+            unsettled = [i for i, given in enumerate(answers) if not given or not enough(given)]
+            batch = self.reply([questions[i] for i in unsettled], count, draw, first=first)
+            for i, replies in zip(unsettled, batch, strict=True):
+                answers[i] += _answers(replies)
+        return answers
 
     def reply(
-        self, posed: Sequence[AskedQuestion], n: int, draw: Draw, blind: bool = False, first: int = 0
+        self, questions: Sequence[AskedQuestion], n: int, draw: Draw, blind: bool = False, first: int = 0
     ) -> list[list[Completion]]:
-        """The Solver's whole replies, those numbered `first` to `first + n - 1` of each question."""
-        wording = self.prompts.solver
-        asks = [
+        """The Solver's unparsed completions by question: those numbered `first` to `first + n - 1`."""
+        template = self.prompts.solver
+        requests = [
             RoleRequest(
-                solver.prompt(wording, one.text, one.kind),
-                None if blind else one.picture,
+                solver.prompt(template, question.text, question.kind),
+                None if blind else question.picture,
                 n,
-                seed_of(self.seed, one.picture.key, one.text),
+                seed_of(self.seed, question.picture.key, question.text),
                 first,
             )
-            for one in posed
+            for question in questions
         ]
-        return self._complete("solver", asks, draw)
+        return self._complete("solver", requests, draw)
 
-    def _generate(self, role: Role, asks: Sequence[RoleRequest], draw: Draw) -> list[list[str]]:
-        """Texts for each ask."""
-        return [[one.text for one in group] for group in self._complete(role, asks, draw)]
+    def _texts(self, role: Role, requests: Sequence[RoleRequest], draw: Draw) -> list[list[str]]:
+        """The texts of each request's completions."""
+        return [[completion.text for completion in group] for group in self._complete(role, requests, draw)]
 
-    def _complete(self, role: Role, asks: Sequence[RoleRequest], draw: Draw) -> list[list[Completion]]:
-        """Completions for each ask, in order; equal asks share theirs."""
-        distinct = list(dict.fromkeys(asks))
+    def _complete(self, role: Role, requests: Sequence[RoleRequest], draw: Draw) -> list[list[Completion]]:
+        """The completions of each request, in order; equal requests share their completions."""
+        distinct = list(dict.fromkeys(requests))
         if not distinct:
             return []
-        weights, sampling = self._weights_of(role), draw.sampling(self._wording(role).max_tokens)
-        requests = [
-            Request(one.prompt, one.picture, weights.adapter, sampling, one.n, one.seed, one.first) for one in distinct
+        weights, sampling = self._weights_of(role), draw.sampling(self._template(role).max_tokens)
+        engine_requests = [
+            Request(each.prompt, each.picture, weights.adapter, sampling, each.n, each.seed, each.first)
+            for each in distinct
         ]
-        with track(sum(one.n for one in distinct), OUTPUTS[role]) as progress:
-            groups = sampled(
+        with track(sum(request.n for request in distinct), OUTPUTS[role]) as progress:
+            groups = generate_or_resume(
                 self.partial,
-                requests,
-                lambda part: self.engines.of(weights.model).generate(part, on_done=progress.advance),
-                on_found=progress.advance,
+                engine_requests,
+                lambda part: self.engines.for_model(weights.model).generate(part, on_done=progress.advance),
+                on_resumed=progress.advance,
             )
         completions = dict(zip(distinct, groups, strict=True))
-        return [completions[one] for one in asks]
+        return [completions[request] for request in requests]
 
     def _weights_of(self, role: Role) -> Weights:
-        """Looked up once: a look-up reads and checks the files."""
+        """The role's weights, found once: finding them reads and verifies their files."""
         if role not in self._weights:
             self._weights[role] = self.find_weights(role)
         return self._weights[role]
 
-    def _wording(self, role: Role) -> PromptTemplate:
-        wording: PromptTemplate = getattr(self.prompts, role)
-        return wording
+    def _template(self, role: Role) -> PromptTemplate:
+        template: PromptTemplate = getattr(self.prompts, role)
+        return template
 
 
-def agreements_on(
+def agreements_of(
     pictures: Sequence[Picture],
-    drafts: Sequence[ParsedQuestion | Reject],
-    answered: Callable[[Sequence[AskedQuestion]], Sequence[Answers]],
+    questions: Sequence[ParsedQuestion | Reject],
+    answer: Callable[[Sequence[AskedQuestion]], Sequence[Answers]],
 ) -> list[float | None]:
-    """How far the Solver's answers to each draft agree, 0..1; None where there is no question."""
-    posed = [
-        AskedQuestion(picture, draft.text, draft.kind)
-        for picture, draft in zip(pictures, drafts, strict=True)
-        if isinstance(draft, ParsedQuestion)
+    """The agreement (0..1) of the Solver's answers to each question about its picture; None for a rejected question."""
+    asked = [
+        AskedQuestion(picture, question.text, question.kind)
+        for picture, question in zip(pictures, questions, strict=True)
+        if isinstance(question, ParsedQuestion)
     ]
-    answers = iter(answered(posed))
-    return [vote(next(answers)).agreement if isinstance(draft, ParsedQuestion) else None for draft in drafts]
+    answers = iter(answer(asked))
+    return [vote(next(answers)).agreement if isinstance(question, ParsedQuestion) else None for question in questions]
 
 
-def _answer(text: str) -> str | None:
-    parsed = solver.parse(text)
-    return None if isinstance(parsed, Reject) else parsed
+def _answers(replies: Sequence[Completion]) -> Answers:
+    """The answers parsed from the Solver's replies; None where a reply has no answer."""
+    parsed = [solver.parse(reply.text) for reply in replies]
+    return tuple(None if isinstance(answer, Reject) else answer for answer in parsed)

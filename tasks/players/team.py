@@ -1,6 +1,6 @@
-"""The three players of a round: one base model, one adapter a role.
+"""The team of a round: one base model, and the trained weights of each role.
 
-A `Team` is what a stage's fingerprinted is made of; `team.open()` loads it for the time of the work.
+A `Team` enters the fingerprints of stages. `team.open()` loads it while a stage samples from it.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from tasks.store import Artifact
 
 
 class Team(Frozen):
-    """Who plays: the base model and, where a role has been trained, its stage's artifact."""
+    """The base model, and the training stage's artifact of each role that has been trained."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
     model: Path | HubModel
-    """A local folder (in fingerprints by its contents) or a hub's repository at one commit."""
+    """A local folder (in fingerprints by its contents) or a hub repository at one commit."""
     engine: EngineConfig
     prompts: PromptTemplates
     searcher: Artifact[Step] | None = None
@@ -38,20 +38,20 @@ class Team(Frozen):
 
     @classmethod
     def base(cls, config: RunConfig) -> Self:
-        """All three roles played by the untrained base model."""
+        """The untrained team: the base model in all three roles. UserError if the model is not found."""
         return cls(model=base_model(config.model), engine=config.engine, prompts=config.prompts)
 
-    def having(self, **roles: Artifact[Step]) -> Self:
-        """This team with other players in the named roles."""
+    def with_players(self, **roles: Artifact[Step]) -> Self:
+        """This team with other trained weights in the named roles."""
         return self.model_copy(update=roles)
 
     def solver_alone(self) -> Self:
-        """This team's Solver with an untrained Searcher and Questioner: what an examination depends on."""
+        """This team's Solver with an untrained Searcher and Questioner: all that an evaluation depends on."""
         return self.model_copy(update={"searcher": None, "questioner": None})
 
     @contextmanager
     def open(self, seed: int) -> Iterator[Sampler]:
-        """The team, ready to be asked. Engines open with the first request and close with the block."""
+        """A sampler of this team. Engines open with the first request and close with the `with` block."""
         engines = Engines(self.engine)
         try:
             yield Sampler(

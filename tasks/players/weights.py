@@ -1,4 +1,4 @@
-"""The weights of a player: a base model, and what a training stage made of it."""
+"""The weights of a role: a base model, and the adapter or whole model that a training stage made from it."""
 
 from __future__ import annotations
 
@@ -16,15 +16,18 @@ from tasks.store import Artifact
 
 @dataclass(frozen=True)
 class Weights:
-    """A model and an adapter on it, if any."""
+    """A model folder, and an adapter on it if there is one."""
 
     model: str
     adapter: Adapter | None
 
 
 def weights_of(base: Path | HubModel, trained: Artifact[Step] | None) -> Weights:
-    """What a training stage left: an adapter, or a whole model. Adapters are named after their contents, since engines
-    cache by (name, path). A base model of the hub is downloaded here if it is not on this disk yet."""
+    """The base model with a training stage's adapter, or the stage's whole model.
+
+    Adapters are named after their contents, because engines cache them by (name, path). A base model of the hub is
+    downloaded unless it is on this disk.
+    """
     if trained is not None and any(file.name.startswith("model/") for file in trained.manifest.files):
         return Weights(str(trained.folder("model")), None)
     model = str(base if isinstance(base, Path) else base.folder())
@@ -35,8 +38,10 @@ def weights_of(base: Path | HubModel, trained: Artifact[Step] | None) -> Weights
 
 
 def base_model(name: str) -> Path | HubModel:
-    """A folder from here or from the repository's root, else a hub name (`owner/model`, `owner/model@revision`).
-    UserError if neither, if the folder lacks a part of a model, or if the hub does not say which commit is meant."""
+    """The base model `name`: a folder as in `model_folder`, or else a hub name (`owner/model`, `owner/model@revision`).
+
+    UserError if it is neither, if the folder is no complete model, or if the hub does not resolve the revision.
+    """
     if (folder := model_folder(name)) is not None:
         check_model(folder)
         return folder
@@ -46,6 +51,6 @@ def base_model(name: str) -> Path | HubModel:
 
 
 def model_folder(name: str) -> Path | None:
-    """The folder of that name, from here or from the repository's root; None where there is no model in it."""
+    """The model folder `name`, relative to the working directory or to the repository; None where there is no model."""
     folders = (Path(name), ROOT / name)
     return next((folder.resolve() for folder in folders if (folder / "config.json").is_file()), None)

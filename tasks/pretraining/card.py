@@ -87,7 +87,7 @@ def label_bands(sampler: Sampler, pictures: int, answers: int) -> list[Agreement
     rng = Random("card")
     scenes = [Scene(DOMAINS[i % len(DOMAINS)], 1 + i // 16 % 3, VALIDATION.draw(rng)) for i in range(pictures)]
     shown = [Picture(scene.url, scene.png()) for scene in scenes]
-    drafts = [questioner.parse(texts[0]) for texts in sampler.ask(shown, 1, Draw())]
+    drafts = [questioner.parse(texts[0]) for texts in sampler.write_questions(shown, 1, Draw())]
     posed = [AskedQuestion(p, d.text, d.kind) for p, d in zip(shown, drafts, strict=True) if not isinstance(d, Reject)]
     votes = [vote(answer) for answer in sampler.answer(posed, answers, Draw())]
     labelled = [
@@ -117,7 +117,7 @@ def validity(sampler: Sampler, count: int) -> dict[str, float]:
     held = items("validation", count)
     shown = [Picture(item.id, item.scene.png()) for item in held]
     queries = sampler.write_queries(domains, [max(1, count // len(domains))] * len(domains), Draw())
-    questions = sampler.ask(shown, 1, Draw())
+    questions = sampler.write_questions(shown, 1, Draw())
     posed = [AskedQuestion(p, item.query.text, item.query.kind) for p, item in zip(shown, held, strict=True)]
     answers = sampler.answer(posed, 1, Draw())
     return {

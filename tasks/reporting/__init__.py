@@ -1,1 +1,1 @@
-"""How a round is told: figures, a chart, Markdown, and a page of the curriculum with its pictures."""
+"""Reports of a round: its figures, a chart, Markdown, and a page of the curriculum with its pictures."""

@@ -1,4 +1,4 @@
-"""What a round's report says, before it is put into words or drawn."""
+"""The figures of a round's report, before they are put into words, tables or charts."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from tasks.records import Decision, DomainDifficulty, LabelledQuestion, Row, Sco
 
 
 class LabelAccuracy(Row):
-    """How often the labels of kept questions, or of gold items, with about one agreement are right."""
+    """Label accuracy of the kept questions, or of the gold items, in one bin of agreement."""
 
     low: float
     high: float
-    """Agreements from `low` up to, but without, `high`; the last band has those of 1 too."""
+    """The bin: agreements from `low` up to, but without, `high`; the last bin includes 1."""
     questions: int
-    """Kept questions about pictures of the world; or gold items."""
+    """Kept questions about pictures of the micro world; or gold items."""
     answerable: int
-    """Those that the world's oracle answers; the others lie outside its grammar, or the picture does not decide them.
-    All gold items: their answers are known."""
+    """Questions that the micro world's oracle answers. It has no answer to a question outside its grammar, or to one
+    that the picture does not decide. All gold items are answerable."""
     right: int
-    """Those whose label is the oracle's or the known answer."""
+    """Answerable questions with a label that equals the oracle's or the known answer."""
 
     @property
     def accuracy(self) -> float | None:
-        """Share of right labels among answerable questions, 0..1; None where there are none."""
+        """Share of right labels among answerable questions, 0..1; None without answerable questions."""
         return self.right / self.answerable if self.answerable else None
 
     @property
     def unanswerable(self) -> float:
-        """Share of questions without an answer, 0..1."""
+        """Share of questions that the oracle does not answer, 0..1."""
         return 1 - self.answerable / self.questions if self.questions else 0.0
 
     @property
@@ -42,16 +42,16 @@ class LabelAccuracy(Row):
         return wilson(self.right, self.answerable)
 
 
-def total(bands: Sequence[LabelAccuracy]) -> LabelAccuracy | None:
-    """All bands as one; None where there are none."""
-    if not bands:
+def total(bins: Sequence[LabelAccuracy]) -> LabelAccuracy | None:
+    """All bins as one; None without bins."""
+    if not bins:
         return None
     return LabelAccuracy(
-        low=min(band.low for band in bands),
-        high=max(band.high for band in bands),
-        questions=sum(band.questions for band in bands),
-        answerable=sum(band.answerable for band in bands),
-        right=sum(band.right for band in bands),
+        low=min(one.low for one in bins),
+        high=max(one.high for one in bins),
+        questions=sum(one.questions for one in bins),
+        answerable=sum(one.answerable for one in bins),
+        right=sum(one.right for one in bins),
     )
 
 
@@ -61,38 +61,39 @@ class Change:
 
     benchmark: str
     figure: str
-    """`mean of 8`, `greedy`."""
+    """Name of the figure: `mean of 8` (samples) or `greedy`."""
     items: int
     before: float
     after: float
     low: float
     high: float
-    """95 % paired interval of the gain, over clusters where items come in such."""
+    """95 % paired interval of the gain, over clusters of items where the benchmark has them."""
     p: float | None
-    """Exact McNemar test, adjusted for the number of benchmarks (Holm); None for a figure that is no yes or no."""
+    """p value of the exact McNemar test, adjusted for the number of benchmarks (Holm); None for `mean of k`."""
 
     @property
     def gain(self) -> float:
+        """`after` less `before`, in points."""
         return self.after - self.before
 
 
 @dataclass(frozen=True)
 class Replies:
-    """What became of all replies that a score rests on, greedy and sampled."""
+    """Counts of the replies behind a score, greedy and sampled."""
 
-    asked: int
+    total: int
     unparsed: int
-    """No answer could be read: counted as wrong."""
+    """Replies without an answer, counted as wrong."""
     truncated: int
-    """Cut off at the longest length."""
+    """Replies cut off at the maximum length."""
     timeouts: int
-    """Answers that the grader gave up: counted as wrong."""
+    """Answers on which the grader timed out, counted as wrong."""
 
 
 def replies_of(rows: Sequence[Score]) -> Replies:
-    """Over all items."""
+    """The counts over the replies to all items."""
     return Replies(
-        asked=sum(1 + len(row.samples) for row in rows),
+        total=sum(1 + len(row.samples) for row in rows),
         unparsed=sum([row.greedy, *row.samples].count(None) for row in rows),
         truncated=sum(row.greedy_truncated + row.truncated for row in rows),
         timeouts=sum(row.timeouts for row in rows),
@@ -100,62 +101,63 @@ def replies_of(rows: Sequence[Score]) -> Replies:
 
 
 @dataclass(frozen=True)
-class Reach:
-    """How much of a corpus a round's queries saw: whether the Searcher collapses onto few pictures."""
+class Coverage:
+    """How much of the corpus a round's queries retrieved: low figures show a Searcher that collapses."""
 
     domain: str
-    """Empty for all together."""
+    """Name of the domain; empty for all domains together."""
     retrieved: int
-    """Results of all queries, each as often as it was found."""
+    """Search results, each picture as often as it was retrieved."""
     distinct: int
-    """Different pictures among them."""
+    """Distinct pictures among the search results."""
     effective: float
-    """exp of the entropy of what was retrieved: so many pictures, found equally often, would be as diverse."""
+    """exp(entropy) of the search results: that many pictures, retrieved equally often, have the same entropy."""
     share: float
-    """Of the pictures that can be found, 0..1."""
+    """Distinct pictures as a share of the pictures in the index, 0..1."""
 
 
-def reach_of(rows: Sequence[SearchResult], findable: int) -> list[Reach]:
-    """How much of `findable` pictures the queries saw: all together, then by domain."""
-    seen = [row for row in rows if row.key is not None]
-    domains = sorted({row.domain for row in seen})
+def coverage_of(rows: Sequence[SearchResult], indexed: int) -> list[Coverage]:
+    """Coverage of a corpus with `indexed` pictures in its index: of all domains together, then by domain."""
+    retrieved = [row for row in rows if row.key is not None]
+    domains = sorted({row.domain for row in retrieved})
     return [
-        _reach(domain, [row.key for row in seen if domain in ("", row.domain)], findable) for domain in ["", *domains]
+        _coverage(domain, [row.key for row in retrieved if domain in ("", row.domain)], indexed)
+        for domain in ["", *domains]
     ]
 
 
-def _reach(domain: str, keys: Sequence[str | None], findable: int) -> Reach:
+def _coverage(domain: str, keys: Sequence[str | None], indexed: int) -> Coverage:
     counts = np.array(list(Counter(keys).values()), np.float64)
     shares = counts / counts.sum()
     effective = float(np.exp(-(shares * np.log(shares)).sum())) if len(counts) else 0.0
-    return Reach(domain, len(keys), len(counts), effective, len(counts) / findable if findable else 0.0)
+    return Coverage(domain, len(keys), len(counts), effective, len(counts) / indexed if indexed else 0.0)
 
 
 @dataclass(frozen=True)
-class Facts:
-    """All of a round that its report tells."""
+class RoundFacts:
+    """The figures of one round that its report shows."""
 
     title: str
     decision: Decision
     changes: tuple[Change, ...]
-    """Against the team that played before."""
+    """Changes against the team that the round started from."""
     since_base: tuple[Change, ...]
-    """Against the base (round 0); empty where that is what played before."""
+    """Changes against the base model (round 0); empty if the round started from it."""
     replies: Replies
-    """Of the new Solver, on all benchmarks."""
-    bands: tuple[LabelAccuracy, ...]
-    """Empty where the corpus has no oracle, or no question was kept."""
-    gold: tuple[LabelAccuracy, ...]
-    """Items with known answers that were labelled among the questions: those that would have trained as questions."""
+    """Replies of the new Solver on all benchmarks."""
+    label_accuracy: tuple[LabelAccuracy, ...]
+    """Label accuracy of kept questions by agreement; empty if the corpus has no oracle, or no question was kept."""
+    gold_accuracy: tuple[LabelAccuracy, ...]
+    """Label accuracy of gold items in the window by agreement."""
     frontier: Sequence[DomainDifficulty]
-    verdicts: Sequence[LabelledQuestion]
+    labelled: Sequence[LabelledQuestion]
     domains: Mapping[str, Mapping[str, int]]
-    """How many pictures or questions by domain, for `corpus` (where known), `pool` and `curriculum`."""
+    """Number of pictures or questions by domain, for `corpus` (where known), `pool` and `curriculum`."""
     steps: Mapping[str, Sequence[Step]]
     """Training steps by role."""
     rejects: Mapping[str, Mapping[str, int]]
-    """How many by reason, by stage."""
+    """Number of rejects by stage and reason."""
     seconds: Mapping[str, float]
-    """By stage, in their order; a reused stage keeps the seconds of when it was played."""
-    reach: Sequence[Reach] = ()
-    """Of the search: by domain, and all together first."""
+    """Duration by stage, in their order; a reused stage keeps the duration of its run."""
+    coverage: Sequence[Coverage] = ()
+    """Coverage of the search: of all domains together, then by domain."""

@@ -1,7 +1,7 @@
-"""The curriculum as one HTML file that needs nothing else: questions beside their pictures, kept and rejected apart.
+"""The curriculum as one self-contained HTML file: questions beside their pictures, kept and rejected ones apart.
 
-Questions and answers are text that a model wrote, and pictures come from anywhere: everything is escaped, pictures are
-re-encoded unless a browser shows them as they are, and the page may load or run nothing.
+A model wrote the questions and answers, and pictures come from anywhere. So all text is escaped, pictures are
+re-encoded unless they are small and of a common format, and the page's policy forbids it to load or run anything.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ LARGEST = 384
 
 @dataclass(frozen=True)
 class PictureCard:
-    """One picture and the questions about it."""
+    """One picture and its labelled questions."""
 
     key: str
     source: str
-    """The picture as a `data:` address."""
-    verdicts: Sequence[LabelledQuestion]
+    """The picture as a `data:` URL."""
+    questions: Sequence[LabelledQuestion]
 
 
-def page(title: str, verdicts: Sequence[LabelledQuestion], pictures: Mapping[str, Picture]) -> str:
-    """The page. `pictures` has every key that the verdicts name."""
-    kept = [verdict for verdict in verdicts if verdict.reason is None]
-    rejected = [verdict for verdict in verdicts if verdict.reason is not None]
+def page(title: str, labelled: Sequence[LabelledQuestion], pictures: Mapping[str, Picture]) -> str:
+    """The page as HTML. `pictures` holds the picture of every question by key."""
+    kept = [question for question in labelled if question.reason is None]
+    rejected = [question for question in labelled if question.reason is not None]
     sections = {"Kept": (kept, list(cards(kept, pictures))), "Rejected": (rejected, list(cards(rejected, pictures)))}
     return render("curriculum.html.j2", title=title, sections=sections)
 
 
 def render(template: str, **values: object) -> str:
-    """A template of this folder with these values, all of them escaped."""
+    """A template of this folder, rendered with these values; all of them are escaped."""
     import jinja2
 
     here = Path(__file__).parent
@@ -49,26 +49,27 @@ def render(template: str, **values: object) -> str:
     return environment.get_template(template).render(values)
 
 
-def cards(verdicts: Sequence[LabelledQuestion], pictures: Mapping[str, Picture]) -> Iterator[PictureCard]:
-    """Questions grouped by picture, in the order of the keys."""
-    for key, group in groupby(sorted(verdicts, key=lambda verdict: (verdict.key, verdict.id)), lambda one: one.key):
-        yield PictureCard(key, data_address(pictures[key]), list(group))
+def cards(labelled: Sequence[LabelledQuestion], pictures: Mapping[str, Picture]) -> Iterator[PictureCard]:
+    """Questions grouped by picture, in the order of the picture keys."""
+    ordered = sorted(labelled, key=lambda question: (question.key, question.id))
+    for key, group in groupby(ordered, lambda question: question.key):
+        yield PictureCard(key, data_url(pictures[key]), list(group))
 
 
-def data_address(picture: Picture) -> str:
-    """The original bytes where they are small and of a kind that every browser shows, else a smaller JPEG."""
+def data_url(picture: Picture) -> str:
+    """The picture as a `data:` URL: its original bytes if it is a small PNG, JPEG or WebP, else a smaller JPEG."""
     from PIL import Image
 
     with Image.open(io.BytesIO(picture.data)) as header:
         kind = Image.MIME.get(header.format or "", "")
-        as_it_is = max(header.size) <= LARGEST and kind in ("image/png", "image/jpeg", "image/webp")
-    if as_it_is:
-        return _address(kind, picture.data)
+        unchanged = max(header.size) <= LARGEST and kind in ("image/png", "image/jpeg", "image/webp")
+    if unchanged:
+        return _encoded_url(kind, picture.data)
     image, buffer = picture.image.copy(), io.BytesIO()
     image.thumbnail((LARGEST, LARGEST))
     image.save(buffer, "JPEG", quality=85)
-    return _address("image/jpeg", buffer.getvalue())
+    return _encoded_url("image/jpeg", buffer.getvalue())
 
 
-def _address(kind: str, data: bytes) -> str:
+def _encoded_url(kind: str, data: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"

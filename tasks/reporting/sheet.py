@@ -1,6 +1,6 @@
-"""What a text finds, as one HTML file that needs nothing else: a contact sheet, the best picture first.
+"""The search results of a query as one self-contained HTML file: a contact sheet, the best picture first.
 
-Captions are text from the open web and pictures come from anywhere, so what holds for `page` holds here.
+Captions and pictures come from the open web, so the page is as restricted as that of `tasks.reporting.page`.
 """
 
 from __future__ import annotations
@@ -10,37 +10,37 @@ from dataclasses import dataclass
 
 from tasks.corpora.sample import Sample
 from tasks.records.picture import Picture
-from tasks.reporting.page import data_address, render
+from tasks.reporting.page import data_url, render
 from tasks.retrieval import Hit, SearchableCorpus
 
 
 @dataclass(frozen=True)
 class ResultCard:
-    """One picture that was found."""
+    """One search result on the contact sheet."""
 
     sample: Sample
     score: float
-    """Cosine of the text and the picture."""
+    """Cosine of the query and the picture."""
     source: str
-    """The picture as a `data:` address."""
-    first: str
+    """The picture as a `data:` URL."""
+    group: str
     """Key of the first picture of its group of near-duplicates."""
-    alike: int
-    """Other pictures in the group."""
+    group_size: int
+    """Number of pictures in the group; 1 without near-duplicates."""
 
 
-def sheet(text: str, corpus: str, library: SearchableCorpus, hits: Sequence[Hit]) -> str:
-    """The page of what `text` found in the corpus at the address `corpus`."""
-    pictures = library.pictures([hit.key for hit in hits])
-    cards = [card(library, hit, picture) for hit, picture in zip(hits, pictures, strict=True)]
-    return render("sheet.html.j2", text=text, corpus=corpus, pictures=len(library), cards=cards)
+def sheet(query: str, address: str, corpus: SearchableCorpus, hits: Sequence[Hit]) -> str:
+    """The page as HTML, of the hits of `query` in the corpus at `address`."""
+    pictures = corpus.pictures([hit.key for hit in hits])
+    cards = [card(corpus, hit, picture) for hit, picture in zip(hits, pictures, strict=True)]
+    return render("sheet.html.j2", query=query, address=address, pictures=len(corpus), cards=cards)
 
 
-def card(library: SearchableCorpus, hit: Hit, picture: Picture) -> ResultCard:
-    """What the sheet says of a picture."""
+def card(corpus: SearchableCorpus, hit: Hit, picture: Picture) -> ResultCard:
+    """The card of one hit."""
     import pyarrow.compute as pc
 
-    sample = library.sample(hit.key)
-    first = sample.group or sample.key
-    alike = pc.sum(pc.equal(library.samples["group"], first)).as_py() or 0
-    return ResultCard(sample, hit.score, data_address(picture), first, alike)
+    sample = corpus.sample(hit.key)
+    group = sample.group or sample.key
+    others = pc.sum(pc.equal(corpus.samples["group"], group)).as_py() or 0
+    return ResultCard(sample, hit.score, data_url(picture), group, others + 1)

@@ -1,22 +1,23 @@
-"""A round in words: lines for the terminal, and Markdown."""
+"""The report of a round as text: lines for the terminal, and Markdown."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
 from tasks.execution.progress import duration
-from tasks.reporting.facts import Change, Facts, LabelAccuracy, Reach, Replies, total
+from tasks.reporting.facts import Change, Coverage, LabelAccuracy, Replies, RoundFacts, total
 
 CHART = "report.png"
 
 
-def summary(facts: Facts) -> list[str]:
-    """What a person wants to know first: before and after, the decision, and whether the labels were right."""
-    since = [f"since round 0: {told(change)}" for change in facts.since_base]
-    return [*map(told, facts.changes), *since, decided(facts), read(facts.replies), *trusted(facts)]
+def summary(facts: RoundFacts) -> list[str]:
+    """The most important lines: scores before and after, the decision, unparsed replies, and label accuracy."""
+    since = [f"since round 0: {change_line(change)}" for change in facts.since_base]
+    changes = [*map(change_line, facts.changes), *since]
+    return [*changes, decision_line(facts), replies_line(facts.replies), *label_lines(facts)]
 
 
-def told(change: Change) -> str:
+def change_line(change: Change) -> str:
     """`world:heldout, greedy: 51.2 -> 53.4 (+2.2, 95 % interval +0.9 to +3.4, McNemar p 0.004, 624 items)`."""
     interval = f"95 % interval {change.low:+.1f} to {change.high:+.1f}"
     test = "" if change.p is None else f", McNemar p {change.p:.2g}"
@@ -24,38 +25,41 @@ def told(change: Change) -> str:
     return f"{change.benchmark}, {change.figure}: {figures}"
 
 
-def read(replies: Replies) -> str:
+def replies_line(replies: Replies) -> str:
     """`replies: 0.2 % of 11232 unparsed, 0.0 % truncated, 0 grader time-outs`."""
-    unparsed, truncated = (percent(count / replies.asked) for count in (replies.unparsed, replies.truncated))
+    unparsed, truncated = (percent(count / replies.total) for count in (replies.unparsed, replies.truncated))
     return (
-        f"replies: {unparsed} of {replies.asked} unparsed, {truncated} truncated, {replies.timeouts} grader time-outs"
+        f"replies: {unparsed} of {replies.total} unparsed, {truncated} truncated, {replies.timeouts} grader time-outs"
     )
 
 
-def decided(facts: Facts) -> str:
+def decision_line(facts: RoundFacts) -> str:
     """`promoted: ...` or `rolled back: ...`."""
     return f"{'promoted' if facts.decision.promoted else 'rolled back'}: {facts.decision.why}"
 
 
-def trusted(facts: Facts) -> list[str]:
-    """How far the labels can be trusted: by the oracle where there is one, and by the gold items."""
-    lines = [labelled(total(facts.bands))]
-    if told := total(facts.gold):
-        low, high = told.interval
-        share = f"{percent(told.accuracy or 0.0)} (95 % interval {100 * low:.1f} to {100 * high:.1f})"
-        lines.append(f"gold items: of {told.questions} in the window {share} were labelled right")
+def label_lines(facts: RoundFacts) -> list[str]:
+    """Label accuracy by the oracle, and by the gold items where there are any."""
+    lines = [label_accuracy_line(total(facts.label_accuracy))]
+    if gold := total(facts.gold_accuracy):
+        lines.append(f"gold items: label accuracy {_accuracy(gold)} of {gold.questions} in the window")
     return lines
 
 
-def labelled(band: LabelAccuracy | None) -> str:
-    """How often the labels were right; measured, never trained on."""
-    if band is None:
-        return "label accuracy: unknown, since this corpus has no oracle"
-    outside = f"{percent(band.unanswerable)} of {band.questions} unanswerable"
-    if band.accuracy is None:
-        return f"label accuracy: unknown, {outside}"
-    low, high = band.interval
-    return f"label accuracy: {percent(band.accuracy)} (95 % interval {100 * low:.1f} to {100 * high:.1f}), {outside}"
+def label_accuracy_line(accuracy: LabelAccuracy | None) -> str:
+    """Label accuracy by the oracle, which is measured and never trained on."""
+    if accuracy is None:
+        return "label accuracy: unknown, because this corpus has no oracle"
+    unanswerable = f"{percent(accuracy.unanswerable)} of {accuracy.questions} unanswerable"
+    return f"label accuracy: {_accuracy(accuracy)}, {unanswerable}"
+
+
+def _accuracy(accuracy: LabelAccuracy) -> str:
+    """`65.2 % (95 % interval 61.0 to 69.2)`; `unknown` without answerable questions."""
+    if accuracy.accuracy is None:
+        return "unknown"
+    low, high = accuracy.interval
+    return f"{percent(accuracy.accuracy)} (95 % interval {100 * low:.1f} to {100 * high:.1f})"
 
 
 def percent(share: float) -> str:
@@ -63,21 +67,21 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
-def markdown(facts: Facts) -> str:
-    """The report."""
+def markdown(facts: RoundFacts) -> str:
+    """The whole report as Markdown."""
     return "\n".join(
         [
             f"# {facts.title}",
             "",
             *(f"- {line}" for line in summary(facts)),
             "",
-            f"![the round in figures]({CHART})",
+            f"![charts of the round]({CHART})",
             "",
             "The curriculum with its pictures: [curriculum.html](curriculum.html)",
-            *_section("Labels by agreement", _label_table(facts.bands)),
-            *_section("Gold items by agreement", _gold_table(facts.gold)),
+            *_section("Label accuracy by agreement", _label_table(facts.label_accuracy)),
+            *_section("Gold items by agreement", _gold_table(facts.gold_accuracy)),
             *_section("Domains", _domain_table(facts)),
-            *_section("Search", _reach_table(facts.reach)),
+            *_section("Search", _coverage_table(facts.coverage)),
             *_section("Rejected", _reject_table(facts)),
             *_section("Training", _training_table(facts)),
             *_section("Time", _time_table(facts)),
@@ -87,7 +91,7 @@ def markdown(facts: Facts) -> str:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
-    """A Markdown table; `|` in a cell is escaped, and a line break is a blank."""
+    """A Markdown table; `|` and `<` in a cell are escaped, and a line break becomes a space."""
     lines = [header, ["---"] * len(header), *rows]
     return [f"| {' | '.join(_cell(cell) for cell in line)} |" for line in lines]
 
@@ -100,47 +104,48 @@ def _section(title: str, lines: Sequence[str]) -> list[str]:
     return ["", f"## {title}", "", *lines] if lines else []
 
 
-def _label_table(bands: Sequence[LabelAccuracy]) -> list[str]:
-    if not bands:
+def _label_table(bins: Sequence[LabelAccuracy]) -> list[str]:
+    if not bins:
         return ["Unknown: this corpus has no oracle."]
-    header = ["agreement", "kept", "unanswerable", "labels right", "95 % interval"]
-    note = "Measured against the exact answers of the micro world; nothing that trains sees them."
-    return [note, "", *table(header, map(_label_row, bands))]
+    header = ["agreement", "kept", "unanswerable", "label accuracy", "95 % interval"]
+    note = "Measured against the micro world's exact answers. Training never uses them."
+    return [note, "", *table(header, map(_label_row, bins))]
 
 
-def _gold_table(bands: Sequence[LabelAccuracy]) -> list[str]:
-    if not bands:
+def _gold_table(bins: Sequence[LabelAccuracy]) -> list[str]:
+    if not bins:
         return []
-    header = ["agreement", "gold items", "labels right", "95 % interval"]
+    header = ["agreement", "gold items", "label accuracy", "95 % interval"]
     note = "Items with known answers, labelled unmarked among the questions. They never train."
-    return [note, "", *table(header, ([row[0], row[1], *row[3:]] for row in map(_label_row, bands)))]
+    return [note, "", *table(header, ([row[0], row[1], *row[3:]] for row in map(_label_row, bins)))]
 
 
-def _label_row(band: LabelAccuracy) -> list[object]:
-    right = "-" if band.accuracy is None else percent(band.accuracy)
-    low, high = band.interval
+def _label_row(row: LabelAccuracy) -> list[object]:
+    accuracy = "-" if row.accuracy is None else percent(row.accuracy)
+    low, high = row.interval
     interval = f"{100 * low:.0f} to {100 * high:.0f}"
-    return [f"{band.low:.1f} to {band.high:.1f}", band.questions, percent(band.unanswerable), right, interval]
+    return [f"{row.low:.1f} to {row.high:.1f}", row.questions, percent(row.unanswerable), accuracy, interval]
 
 
-def _domain_table(facts: Facts) -> list[str]:
+def _domain_table(facts: RoundFacts) -> list[str]:
     counted = facts.domains
     difficulty = {row.domain: f"{row.difficulty:.2f} ({row.low:.2f} to {row.high:.2f})" for row in facts.frontier}
     names = sorted({*difficulty, *(name for counts in counted.values() for name in counts)})
     rows = [[name, difficulty.get(name, "-"), *(counts.get(name, 0) for counts in counted.values())] for name in names]
-    return table(["domain", "difficulty when probed", *counted], rows)
+    return table(["domain", "domain difficulty", *counted], rows)
 
 
-def _reach_table(reach: Sequence[Reach]) -> list[str]:
-    header = ["domain", "retrieved", "different", "effective number", "share of the corpus"]
+def _coverage_table(coverage: Sequence[Coverage]) -> list[str]:
+    header = ["domain", "retrieved", "distinct", "effective number", "share of the corpus"]
     rows = [
-        [one.domain or "all", one.retrieved, one.distinct, f"{one.effective:.1f}", percent(one.share)] for one in reach
+        [row.domain or "all", row.retrieved, row.distinct, f"{row.effective:.1f}", percent(row.share)]
+        for row in coverage
     ]
-    note = "Few different pictures, or an effective number far below them: the Searcher collapses."
+    note = "The Searcher collapses if few pictures are distinct, or if the effective number is far below the distinct."
     return [note, "", *table(header, rows)] if rows else []
 
 
-def _reject_table(facts: Facts) -> list[str]:
+def _reject_table(facts: RoundFacts) -> list[str]:
     rows = [
         [stage, reason, count]
         for stage, reasons in facts.rejects.items()
@@ -149,11 +154,11 @@ def _reject_table(facts: Facts) -> list[str]:
     return table(["stage", "reason", "rows"], rows) if rows else ["None."]
 
 
-def _training_table(facts: Facts) -> list[str]:
+def _training_table(facts: RoundFacts) -> list[str]:
     return table(["role", "steps", "reward, first steps", "reward, last steps", "last KL"], _training_rows(facts))
 
 
-def _training_rows(facts: Facts) -> Iterator[list[object]]:
+def _training_rows(facts: RoundFacts) -> Iterator[list[object]]:
     for role, steps in facts.steps.items():
         if steps:
             tenth = max(1, len(steps) // 10)
@@ -161,6 +166,6 @@ def _training_rows(facts: Facts) -> Iterator[list[object]]:
             yield [role, len(steps), f"{first:.3f}", f"{last:.3f}", f"{steps[-1].kl:.4f}"]
 
 
-def _time_table(facts: Facts) -> list[str]:
+def _time_table(facts: RoundFacts) -> list[str]:
     rows = [[stage, duration(seconds)] for stage, seconds in facts.seconds.items()]
     return table(["stage", "time"], [*rows, ["all", duration(sum(facts.seconds.values()))]])

@@ -1,4 +1,4 @@
-"""The words a role is asked with: jinja2 templates that live in the config, checked when it is loaded."""
+"""Prompt templates: jinja2 templates in the config, checked when the config is loaded."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ if TYPE_CHECKING:
 
 
 class PromptTemplate(Settings):
-    """One role's prompt: templates for the system and the user's text, and how long the reply may be."""
+    """One role's prompt: templates of the system and the user message, and the maximum length of the reply."""
 
     variables: ClassVar[frozenset[str]] = frozenset()
+    """Names that the role's templates may use."""
 
     user: str = Field(min_length=1)
-    """Template of the user's text (the picture, where there is one, goes before it)."""
+    """Template of the user message; the picture, if the role sees one, comes before the text."""
     system: str | None = None
-    """Template of the system text; null sends none."""
+    """Template of the system message; null sends none."""
     max_tokens: int = Field(gt=0)
-    """Longest reply, in tokens."""
+    """Maximum length of the reply, in tokens."""
 
     @model_validator(mode="after")
-    def _templates_render(self) -> PromptTemplate:
+    def _check_templates(self) -> PromptTemplate:
         for source in (self.user, self.system or ""):
             _check(source, self.variables)
         return self
@@ -39,7 +40,7 @@ class PromptTemplate(Settings):
 
 
 def _check(source: str, allowed: frozenset[str]) -> None:
-    """Raise ValueError where the template does not parse or names a variable that the role does not have."""
+    """ValueError where the template does not parse or uses a variable that the role does not have."""
     from jinja2 import Environment, TemplateSyntaxError, meta
 
     try:
@@ -48,7 +49,7 @@ def _check(source: str, allowed: frozenset[str]) -> None:
         raise ValueError(f"template does not parse: {error.message} (line {error.lineno})") from None
     if unknown:
         known = ", ".join(sorted(allowed)) or "none"
-        raise ValueError(f"template names unknown variable {', '.join(sorted(unknown))} (known: {known})")
+        raise ValueError(f"template uses unknown variable {', '.join(sorted(unknown))} (known: {known})")
 
 
 @lru_cache(maxsize=64)

@@ -18,29 +18,30 @@ KINDS: dict[str, AnswerKind] = {kind: kind for kind in get_args(AnswerKind)}
 
 
 class QuestionerTemplate(PromptTemplate):
-    """Templates have no variables: the picture says it all."""
+    """Prompt template of the Questioner. It has no variables, because the picture is all that the role is given."""
 
 
 @dataclass(frozen=True)
 class ParsedQuestion:
-    """A question as written, before anyone has answered it."""
+    """A question parsed from the Questioner's text, not answered yet."""
 
     text: str
     kind: AnswerKind
     answer: str
-    """The Questioner's own answer: kept to be read, never a label. May be empty."""
+    """The Questioner's own answer, possibly empty: kept for readers, never used as a label."""
     thought: str
+    """The Questioner's reasoning, possibly empty."""
 
 
-def prompt(wording: QuestionerTemplate) -> Prompt:
-    """Ask for a question about the picture that goes with the prompt."""
-    return wording.render()
+def prompt(template: QuestionerTemplate) -> Prompt:
+    """The prompt that asks for a question about the picture sent with it."""
+    return template.render()
 
 
 def parse(text: str) -> ParsedQuestion | Reject:
-    """The one question that follows the thought; thought and answer may be missing."""
-    thought, spoken = _split(text)
-    questions, kinds = contents("question", spoken), contents("type", spoken)
+    """The one question after the thought. Thought and answer may be missing; question and type may not."""
+    thought, rest = _split(text)
+    questions, kinds = contents("question", rest), contents("type", rest)
     match questions:
         case []:
             return Reject(reason="no question")
@@ -50,15 +51,15 @@ def parse(text: str) -> ParsedQuestion | Reject:
             return Reject(reason="several questions")
     if not kinds or kinds[0] not in KINDS:
         return Reject(reason="unknown answer type" if kinds else "no answer type")
-    return ParsedQuestion(questions[0], KINDS[kinds[0]], next(iter(contents("answer", spoken)), ""), thought)
+    return ParsedQuestion(questions[0], KINDS[kinds[0]], next(iter(contents("answer", rest)), ""), thought)
 
 
 def well_formed(text: str) -> bool:
-    """The text is the four tags in order, the type is a known one, and nothing else stands there."""
+    """Whether the text is the four tags in order and nothing else, with a known answer type."""
     return consists_of(TAGS, text) and contents("type", _split(text)[1])[0] in KINDS
 
 
 def _split(text: str) -> tuple[str, str]:
-    """Thought, and what follows it: a tag that the thought merely mentions is not read as the question."""
+    """(thought, rest of the text). Only the rest is parsed, so a tag mentioned in the thought is no question."""
     before, closed, after = text.partition("</think>")
     return (" ".join(before.replace("<think>", " ").split()), after) if closed else ("", text)

@@ -17,39 +17,39 @@ TAGS = ("type", "query")
 
 
 class Domain(Settings):
-    """A field of pictures that the Searcher may be sent to."""
+    """A domain of pictures that the Searcher is asked to search in."""
 
     name: str = Field(min_length=1)
-    """What it is called, in the prompt and in every table."""
+    """Name of the domain, in the prompt and in every table."""
     focus: tuple[str, ...] = ()
-    """Key words of what such pictures show; the probe looks for pictures with them."""
+    """Words for what pictures of the domain show; the probe retrieves its pictures by them."""
 
     @property
-    def words(self) -> str:
-        """The domain as a plain text query."""
+    def query(self) -> str:
+        """The domain as a text query: its name and focus words."""
         return ", ".join((self.name, *self.focus))
 
 
 class SearcherTemplate(PromptTemplate):
-    """Templates may name `domain` (its `name` and `focus`)."""
+    """Prompt template of the Searcher; its variable is `domain`, with `domain.name` and `domain.focus`."""
 
     variables: ClassVar[frozenset[str]] = frozenset({"domain"})
 
 
 @dataclass(frozen=True)
 class Query:
-    """What the Searcher looks for."""
+    """A query parsed from the Searcher's text."""
 
     text: str
 
 
-def prompt(wording: SearcherTemplate, domain: Domain) -> Prompt:
-    """Ask for a query within `domain`."""
-    return wording.render(domain=domain)
+def prompt(template: SearcherTemplate, domain: Domain) -> Prompt:
+    """The prompt that asks for a query in `domain`."""
+    return template.render(domain=domain)
 
 
 def parse(text: str) -> Query | Reject:
-    """The one query of `text`, wherever it stands; the type may be missing."""
+    """The one query in the text, at any place; the type may be missing."""
     match contents("query", text):
         case []:
             return Reject(reason="no query")
@@ -62,5 +62,5 @@ def parse(text: str) -> Query | Reject:
 
 
 def well_formed(text: str) -> bool:
-    """The text is the two tags in order and nothing else."""
+    """Whether the text is the two tags in order and nothing else."""
     return consists_of(TAGS, text)

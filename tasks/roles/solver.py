@@ -1,7 +1,7 @@
 r"""The Solver answers a question about a picture; its reply ends in `\boxed{...}`.
 
-Labels, rewards and benchmarks all ask through this one `prompt`: in the published code the label prompt and the
-reward prompt differ, so the Solver was trained on another question than the one that was labelled.
+Labels, rewards and benchmarks all use this one `prompt`. Departure: in the published code the label prompt and the
+reward prompt differ, so its Solver is trained on another question than the one that was labelled.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from tasks.roles.prompt_template import PromptTemplate
 
 
 class SolverTemplate(PromptTemplate):
-    """Templates may name `question` and `kind` (`short_answer` or `numeric_value`)."""
+    """Prompt template of the Solver; its variables are `question` and `kind` (`short_answer` or `numeric_value`)."""
 
     variables: ClassVar[frozenset[str]] = frozenset({"question", "kind"})
 
 
-def prompt(wording: SolverTemplate, question: str, kind: AnswerKind) -> Prompt:
-    """Ask `question`, whose answer is of this kind."""
-    return wording.render(question=question, kind=kind)
+def prompt(template: SolverTemplate, question: str, kind: AnswerKind) -> Prompt:
+    """The prompt that asks `question`, which has an answer of this kind."""
+    return template.render(question=question, kind=kind)
 
 
 def parse(text: str) -> str | Reject:
-    r"""The content of the last `\boxed{...}`."""
+    r"""The content of the last `\boxed{...}`, without white space around it."""
     answer = extract_answer(text)
     return Reject(reason="no answer") if answer is None or not answer.strip() else answer.strip()
 
 
 def well_formed(text: str) -> bool:
-    r"""The text ends in a `\boxed{...}` that is not empty; a full stop or a dollar sign may follow."""
+    r"""Whether the text ends in a non-empty `\boxed{...}`; a full stop or a dollar sign may follow it."""
     tail = text.rstrip(" \n\t.$")
     return tail.endswith("}") and r"\boxed{" in tail and not isinstance(parse(tail), Reject)

@@ -1,4 +1,4 @@
-"""Reading `<tag>content</tag>` out of a model's text. White space around tags and content is of no account."""
+"""Parsing of `<tag>content</tag>` in a model's text. White space around tags and content is ignored."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from functools import lru_cache
 
 
 def contents(tag: str, text: str) -> list[str]:
-    """What stands between each `<tag>` and the next `</tag>`, with runs of white space made one space."""
-    return [" ".join(found.split()) for found in re.findall(f"<{tag}>(.*?)</{tag}>", text, flags=re.DOTALL)]
+    """The text between each `<tag>` and the next `</tag>`, with runs of white space replaced by one space."""
+    return [" ".join(content.split()) for content in re.findall(f"<{tag}>(.*?)</{tag}>", text, flags=re.DOTALL)]
 
 
 def consists_of(tags: Sequence[str], text: str) -> bool:
-    """True where the text is exactly these tags, once each, in this order, none empty, and nothing else."""
+    """Whether the text is exactly these tags, once each, in this order, none empty, and nothing else."""
     match = _exactly(tuple(tags)).fullmatch(text)
     return match is not None and all(group.strip() for group in match.groups())
 

@@ -1,4 +1,4 @@
-"""One typed configuration: every file loads, every mistake is one line."""
+"""One typed configuration: every file loads, and every mistake is one line."""
 
 from __future__ import annotations
 
@@ -43,19 +43,20 @@ def test_there_are_61_domains_as_in_the_paper() -> None:
     assert len(load_config("paper").domains) == 61
 
 
-def test_the_tiny_prompts_are_those_that_the_base_was_trained_on() -> None:
+def test_the_tiny_prompts_are_those_of_the_base_models_training() -> None:
     prompts = load_config("tiny").prompts
     assert (prompts.searcher.user, prompts.questioner.user) == ("search : {{ domain.name }}", "ask")
     assert prompts.solver.user == "{{ question }}"
     assert prompts.searcher.system is prompts.questioner.system is prompts.solver.system is None
 
 
-def test_the_published_settings_are_the_papers() -> None:
+def test_the_paper_profile_has_the_published_settings() -> None:
     paper = load_config("paper")
     train = paper.train
     assert [role.steps for role in (train.searcher, train.questioner, train.solver)] == [10, 10, 30]
-    assert all(role.prompts * role.rollouts == 512 * 8 and role.updates == 4 for _, role in train)
-    assert all(role.learning_rate == 1e-6 and role.beta == 0.01 and role.lora is None for _, role in train)
+    roles = (train.searcher, train.questioner, train.solver)
+    assert all(role.prompts * role.rollouts == 512 * 8 and role.updates == 4 for role in roles)
+    assert all(role.learning_rate == 1e-6 and role.beta == 0.01 and role.lora is None for role in roles)
     assert (paper.filter.low, paper.filter.high, paper.filter.answers) == (0.3, 0.8, 9)
     assert (paper.rewards.preset, paper.rewards.answers, paper.search.queries, paper.search.top_k) == (
         "repo",
@@ -65,11 +66,34 @@ def test_the_published_settings_are_the_papers() -> None:
     )
 
 
-def test_no_reply_is_cut_shorter_in_training_than_elsewhere() -> None:
+def test_replies_are_as_long_in_training_as_elsewhere() -> None:
     for name in PROFILES:
         config = load_config(name)
-        for role, trainer in config.train:
-            assert trainer.max_tokens == getattr(config.prompts, role).max_tokens, f"{name}, {role}"
+        for role in ("searcher", "questioner", "solver"):
+            in_training, elsewhere = getattr(config.train, role), getattr(config.prompts, role)
+            assert in_training.max_tokens == elsewhere.max_tokens, f"{name}, {role}"
+
+
+def test_trainer_defaults_are_below_each_roles_own_settings() -> None:
+    train = load_config("tiny", ["train.defaults.lora=null", "train.defaults.steps=9", "train.solver.steps=3"]).train
+    assert (train.searcher.lora, train.questioner.lora) == (None, None)
+    assert train.solver.lora == load_config("tiny").train.solver.lora  # the file sets it for this role
+    assert (train.searcher.steps, train.questioner.steps, train.solver.steps) == (9, 9, 3)
+
+
+def test_trainer_defaults_are_merged_and_not_kept() -> None:
+    default = load_config("tiny")
+    assert "defaults" not in default.train.model_dump()
+    assert RunConfig.model_validate(default.model_dump()) == default
+    own = [f"train.{role}.updates=2" for role in ("searcher", "questioner", "solver")]
+    assert load_config("tiny", own) == load_config("tiny", ["train.defaults.updates=2", "train.solver.updates=2"])
+
+
+def test_a_mistake_in_the_trainer_defaults_names_its_key() -> None:
+    assert "did you mean train.defaults.learning_rate?" in mistake("train.defaults.lerning_rate=1")
+    assert "train.defaults.learning_rate: " in mistake("train.defaults.learning_rate=-1")
+    mistake("train.defaults=3")
+    mistake("train.defaults.kind=other")
 
 
 def test_overrides_reach_every_depth_and_are_yaml() -> None:
@@ -89,7 +113,7 @@ def test_the_last_override_wins() -> None:
 def test_an_unknown_key_names_its_nearest_neighbour() -> None:
     assert "did you mean train.solver.learning_rate?" in mistake("train.solver.lerning_rate=1")
     assert "unknown key filters; did you mean filter?" in mistake("filters.low=0.3")
-    assert "did you mean train.searcher.learning_rate?" in mistake("learning_rate=1")
+    assert "did you mean train.defaults.learning_rate?" in mistake("learning_rate=1")
 
 
 def test_a_value_out_of_range_names_its_key() -> None:
@@ -97,7 +121,7 @@ def test_a_value_out_of_range_names_its_key() -> None:
     assert "train.solver.learning_rate: " in mistake("train.solver.learning_rate=-1")
 
 
-def test_a_window_that_is_closed_is_refused() -> None:
+def test_a_closed_window_is_refused() -> None:
     assert "low (0.95) is above high (0.9)" in mistake("filter.low=0.95")
 
 
@@ -112,7 +136,7 @@ def test_a_template_with_an_unknown_variable_is_refused() -> None:
 @pytest.mark.parametrize(
     "override_", ["seed", "=3", "a..b=1", "seed=[1", "seed.x=1", "domains=[]", "domains=nothing.yaml"]
 )
-def test_an_override_that_makes_no_sense_is_refused(override_: str) -> None:
+def test_a_malformed_override_is_refused(override_: str) -> None:
     mistake(override_)
 
 
@@ -121,7 +145,7 @@ def test_domains_may_be_named_by_their_file() -> None:
 
 
 def test_a_domain_named_twice_is_refused() -> None:
-    assert "named twice: a" in mistake("domains=[{name: a}, {name: a}]")
+    assert "repeated: a" in mistake("domains=[{name: a}, {name: a}]")
 
 
 def test_an_unknown_config_lists_the_known_ones() -> None:
@@ -129,7 +153,7 @@ def test_an_unknown_config_lists_the_known_ones() -> None:
         load_config("embeded")
 
 
-def test_a_config_beside_the_users_data_may_extend_one_of_its_own(tmp_path: Path) -> None:
+def test_a_file_elsewhere_may_extend_a_profile(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text(f"extends: {CONFIGS / 'tiny.yaml'}\nseed: 11\nfilter: {{low: 0.45}}\n")
     config = load_config(tmp_path / "mine.yaml")
     assert (config.seed, config.filter.low, config.filter.answers) == (11, 0.45, load_config().filter.answers)
@@ -149,7 +173,7 @@ def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None
         load_config(tmp_path / "a.yaml")
 
 
-def test_another_kind_replaces_the_settings_of_the_one_below() -> None:
+def test_another_kind_replaces_the_whole_mapping_below() -> None:
     below = {"engine": {"kind": "a", "rows": 3}}
     assert merge(below, {"engine": {"kind": "b"}}) == {"engine": {"kind": "b"}}
     assert merge(below, {"engine": {"kind": "a", "x": 1}}) == {"engine": {"kind": "a", "rows": 3, "x": 1}}
@@ -161,12 +185,12 @@ def test_merging_changes_neither_side() -> None:
     assert below == {"a": {"b": 1}}
 
 
-def test_every_key_that_is_known_can_be_reached_by_its_dotted_name() -> None:
+def test_every_known_key_has_a_dotted_name() -> None:
     known = set(keys(RunConfig))
     assert {"seed", "filter.low", "train.solver.lora.rank", "retrieval.clip.model", "corpus.source.shards"} <= known
 
 
-def test_a_config_that_is_missing_names_configs_and_no_lists() -> None:
-    with pytest.raises(UserError, match=r"paper\.yaml, qwen2") as told:
+def test_a_missing_config_lists_configs_and_no_domain_lists() -> None:
+    with pytest.raises(UserError, match=r"paper\.yaml, qwen2") as caught:
         load_config("nosuch")
-    assert "domains.yaml" not in str(told.value)
+    assert "domains.yaml" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""A Solver's score on benchmark items, on the scripted engine."""
+"""Scores of a Solver on benchmark items, with the scripted engine."""
 
 from __future__ import annotations
 
@@ -14,31 +14,33 @@ from typing import Any
 import pytest
 
 from tasks.benchmarks import BenchmarkItem
-from tasks.benchmarks.answers import mark, read
+from tasks.benchmarks.answers import grade, read_answer
 from tasks.benchmarks.judge import Case, JudgeConfig
 from tasks.config import EvaluateConfig, load_config
 from tasks.engines import Scripted
 from tasks.engines.request import Completion
 from tasks.engines.scripted import Rule
-from tasks.evaluate import counts, examine, judged, open_exams, score
+from tasks.evaluate import add_judgements, counts, open_benchmarks, score, score_items
 from tasks.players.team import Team
 from tasks.records import Score
-from tasks.records.prompt import Picture
+from tasks.records.picture import Picture
 from tasks.settings.errors import UserError
 
 ITEM = BenchmarkItem("7", "clocks", "what time ?", "short_answer", "3:30", Picture("7", b""))
-COLOURS = replace(ITEM, form="letter", target="B", options=(("A", "a blue car"), ("B", "a red car"), ("C", "none")))
+COLOURS = replace(
+    ITEM, answer_format="letter", target="B", options=(("A", "a blue car"), ("B", "a red car"), ("C", "none"))
+)
 
 
-def said(text: str, finished: bool = True) -> Completion:
+def completion(text: str, finished: bool = True) -> Completion:
     return Completion(text, len(text.split()) + 1, finished)
 
 
 def scored(item: BenchmarkItem, greedy: str, *samples: str) -> Score:
-    return score("exam", item, said(greedy), [said(text) for text in samples])
+    return score("exam", item, completion(greedy), [completion(text) for text in samples])
 
 
-def test_an_item_is_scored_greedily_by_its_samples_and_by_their_majority() -> None:
+def test_an_item_is_scored_greedily_by_samples_and_by_majority() -> None:
     row = scored(ITEM, "\\boxed{3:00}", "\\boxed{3:30}", "it is \\boxed{3:30}", "no idea", "\\boxed{4:00}")
     assert (row.greedy_correct, row.sample_accuracy, row.majority_correct) == (False, 0.5, True)
     assert row.correct == (True, True, False, False)
@@ -51,12 +53,14 @@ def test_a_reply_without_an_answer_is_wrong_and_counted() -> None:
     assert counts([row])["unparsed"] == 3
 
 
-def test_replies_that_were_cut_off_are_counted() -> None:
-    row = score("exam", ITEM, said("\\boxed{3:30}"), [said("well", finished=False), said("\\boxed{3:30}")])
+def test_truncated_replies_are_counted() -> None:
+    row = score(
+        "exam", ITEM, completion("\\boxed{3:30}"), [completion("well", finished=False), completion("\\boxed{3:30}")]
+    )
     assert (row.greedy_truncated, row.truncated, counts([row])["truncated"]) == (False, 1, 1)
 
 
-def test_a_comparison_that_the_grader_gives_up_is_wrong_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_grader_time_out_is_wrong_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     from tasks.grading.equality import Equality
 
     monkeypatch.setattr("tasks.benchmarks.answers.equal", lambda a, b: Equality(False, "algebra: time-out"))
@@ -76,44 +80,49 @@ def test_a_comparison_that_the_grader_gives_up_is_wrong_and_counted(monkeypatch:
     ],
 )
 def test_an_option_is_chosen_by_letter_by_words_or_in_prose(text: str, answer: str | None) -> None:
-    assert read(COLOURS, text) == answer
-    assert mark(COLOURS, answer).right == (answer == "B")
+    assert read_answer(COLOURS, text) == answer
+    assert grade(COLOURS, answer).right == (answer == "B")
 
 
-def test_a_reply_that_was_cut_off_chooses_only_in_a_box() -> None:
-    assert read(COLOURS, "so the answer is B", finished=False) is None
-    assert read(COLOURS, "\\boxed{B} and so on and", finished=False) == "B"
+def test_a_truncated_reply_chooses_only_in_a_box() -> None:
+    assert read_answer(COLOURS, "so the answer is B", finished=False) is None
+    assert read_answer(COLOURS, "\\boxed{B} and so on and", finished=False) == "B"
 
 
-def test_of_several_right_options_all_must_be_named_and_no_other() -> None:
-    item = replace(COLOURS, form="letters", target="AC")
+def test_of_several_right_options_exactly_those_must_be_named() -> None:
+    item = replace(COLOURS, answer_format="letters", target="AC")
     for text, right in {
         "\\boxed{A, C}": True, "\\boxed{CA}": True, "\\boxed{\\text{A and C}}": True, "A, C": True,
         "\\boxed{A}": False, "\\boxed{A, B, C}": False, "The answer is C.": False,
     }.items():  # fmt: skip
-        assert mark(item, read(item, text)).right is right, text
+        assert grade(item, read_answer(item, text)).right is right, text
 
 
 def test_yes_and_no_are_read_from_boxes_and_prose() -> None:
-    item = replace(ITEM, form="yes or no", target="no")
-    assert [read(item, text) for text in ("\\boxed{No}", "Yes, it is.", "maybe", "A dog.")] == ["no", "yes", None, None]
-    assert mark(item, "no").right
-    assert not mark(item, "yes").right
+    item = replace(ITEM, answer_format="yes or no", target="no")
+    assert [read_answer(item, text) for text in ("\\boxed{No}", "Yes, it is.", "maybe", "A dog.")] == [
+        "no",
+        "yes",
+        None,
+        None,
+    ]
+    assert grade(item, "no").right
+    assert not grade(item, "yes").right
 
 
 def test_numbers_may_be_off_by_the_tolerance_and_no_more() -> None:
     item = replace(ITEM, target="0.857", tolerance=0.001)
-    assert [mark(item, text).right for text in ("0.857", "6/7", "0.858", "0.859", "6/0", "x")] == [True] * 3 + [
+    assert [grade(item, text).right for text in ("0.857", "6/7", "0.858", "0.859", "6/0", "x")] == [True] * 3 + [
         False
     ] * 3
-    assert mark(replace(item, target="6.283"), "2π").right
-    assert not mark(replace(item, tolerance=0.0), "0.858").right
+    assert grade(replace(item, target="6.283"), "2π").right
+    assert not grade(replace(item, tolerance=0.0), "0.858").right
 
 
 def test_any_of_several_right_answers_is_right() -> None:
-    item = replace(ITEM, target="['6.8', 'six']", also=("6.8", "six"))
-    assert mark(item, "6.80").right
-    assert not mark(item, "7").right
+    item = replace(ITEM, target="['6.8', 'six']", alternatives=("6.8", "six"))
+    assert grade(item, "6.80").right
+    assert not grade(item, "7").right
 
 
 def script(*texts: str) -> Team:
@@ -121,27 +130,27 @@ def script(*texts: str) -> Team:
     return Team(model="nobody/nothing", engine=Scripted(rules=rules), prompts=load_config("tiny").prompts)
 
 
-def test_a_solver_answers_the_benchmarks_own_question_greedily_and_by_samples() -> None:
+def test_a_solver_answers_items_greedily_and_by_samples() -> None:
     with script("\\boxed{3:30}", "no idea").open(seed=0) as sampler:
-        (row,) = examine(sampler, "clocks", [ITEM], samples=64)
+        (row,) = score_items(sampler, "clocks", [ITEM], samples=64)
     assert row.greedy_correct
     assert len(row.samples) == len(row.correct) == 64
     assert 0.2 < row.sample_accuracy < 0.8
 
 
-def test_the_same_solver_scores_the_same_on_common_random_numbers() -> None:
+def test_the_same_solver_gets_the_same_score_again() -> None:
     rows = []
     for _ in range(2):
         with script("\\boxed{3:30}", "\\boxed{4}", "no").open(seed=5) as sampler:
-            rows.append(examine(sampler, "clocks", [ITEM], samples=16))
+            rows.append(score_items(sampler, "clocks", [ITEM], samples=16))
     assert rows[0] == rows[1]
 
 
-def test_the_gate_comes_first_and_an_unknown_benchmark_is_the_users_mistake() -> None:
+def test_the_gate_comes_first_and_unknown_benchmarks_are_refused() -> None:
     config = EvaluateConfig(gate="world:validation", report=("world:heldout",))
-    assert [exam.model_dump()["split"] for exam in open_exams(config)] == ["validation", "heldout"]
+    assert [benchmark.model_dump()["split"] for benchmark in open_benchmarks(config)] == ["validation", "heldout"]
     with pytest.raises(UserError, match="neither a TSV file"):
-        open_exams(EvaluateConfig(gate="MathBench"))
+        open_benchmarks(EvaluateConfig(gate="MathBench"))
 
 
 class Endpoint(BaseHTTPRequestHandler):
@@ -156,8 +165,8 @@ class Endpoint(BaseHTTPRequestHandler):
         self.got.append(body)
         self.keys.append(self.headers["Authorization"])
         state = self.states.pop(0) if self.states else 200
-        told = dict(line.split(": ", 1) for line in body["messages"][1]["content"].splitlines())
-        reply = {"3:30": "Yes.", "perhaps": "Hard to say"}.get(told["Answer"], "no")
+        fields = dict(line.split(": ", 1) for line in body["messages"][1]["content"].splitlines())
+        reply = {"3:30": "Yes.", "perhaps": "Hard to say"}.get(fields["Answer"], "no")
         payload = json.dumps({"choices": [{"message": {"role": "assistant", "content": reply}}]}).encode()
         self.send_response(state)
         self.send_header("Content-Length", str(len(payload)))
@@ -182,28 +191,26 @@ def serving(*states: int) -> Iterator[tuple[str, type[Endpoint]]]:
         thread.join()
 
 
-def test_a_judge_gives_its_opinion_beside_the_score_once_for_each_answer(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_judge_adds_one_verdict_per_answer_beside_the_score(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "s3cret")
     rows = [scored(ITEM, f"\\boxed{{{text}}}", "\\boxed{4}") for text in ("3:30", "3:31", "perhaps", "")]
     with serving() as (url, endpoint):
         judge = JudgeConfig(model="judge-2026-01-01", url=url, cache=tmp_path)
-        told = judged(rows, [ITEM] * 4, judge)
-        assert [row.judged for row in told] == [True, False, None, False]
-        assert [row.model_copy(update={"judged": None}) for row in told] == rows
+        with_verdicts = add_judgements(rows, [ITEM] * 4, judge)
+        assert [row.judged for row in with_verdicts] == [True, False, None, False]
+        assert [row.model_copy(update={"judged": None}) for row in with_verdicts] == rows
         assert len(endpoint.got) == 3
         assert {(body["model"], body["temperature"]) for body in endpoint.got} == {("judge-2026-01-01", 0)}
         assert set(endpoint.keys) == {"Bearer s3cret"}
-        assert judged(rows, [ITEM] * 4, judge) == told
+        assert add_judgements(rows, [ITEM] * 4, judge) == with_verdicts
         assert len(endpoint.got) == 3
         judge.model_copy(update={"model": "another"}).verdicts([Case("q", "3:30", "3:30")])
         assert len(endpoint.got) == 4
-    assert judged(rows, [ITEM] * 4, judge) == told  # from the folder, without an endpoint
+    assert add_judgements(rows, [ITEM] * 4, judge) == with_verdicts  # from the folder, without an endpoint
     assert not any("s3cret" in path.read_text() for path in tmp_path.iterdir())
 
 
-def test_a_busy_judge_is_asked_again_and_one_that_refuses_is_told(tmp_path: Path) -> None:
+def test_a_busy_judge_is_retried_and_a_refusing_one_is_an_error(tmp_path: Path) -> None:
     case = Case("what time ?", "3:30", "3:30")
     with serving(503, 429) as (url, endpoint):
         judge = JudgeConfig(model="m", url=url, cache=tmp_path)
@@ -218,14 +225,14 @@ def test_a_busy_judge_is_asked_again_and_one_that_refuses_is_told(tmp_path: Path
         JudgeConfig(model="other", url=url, cache=tmp_path, tries=1).verdicts([case])
 
 
-def test_without_a_judge_there_is_no_opinion() -> None:
+def test_without_a_judge_there_is_no_verdict() -> None:
     assert EvaluateConfig().judge is None
     rows = [scored(ITEM, "\\boxed{3:30}", "no")]
-    assert judged(rows, [ITEM], None) == rows
+    assert add_judgements(rows, [ITEM], None) == rows
     assert rows[0].judged is None
 
 
-def test_a_judge_is_set_like_any_setting_and_where_it_answers_is_no_fingerprint(tmp_path: Path) -> None:
+def test_a_judges_model_is_fingerprinted_and_its_url_is_not(tmp_path: Path) -> None:
     from tasks.settings.fingerprint import fingerprint_fields
 
     config = load_config("tiny", ["evaluate.judge.model=m-1", "evaluate.judge.url=http://localhost:1/v1"])

@@ -1,11 +1,11 @@
-"""The window, and the quota of a domain."""
+"""Pseudo-labels, the window, and the quota of a domain."""
 
 from __future__ import annotations
 
 import pytest
 
 from tasks.config import FilterConfig
-from tasks.filter import curriculum, judge, trusted, within_quota
+from tasks.filter import PseudoLabel, check_trust, curriculum, label_of, within_quota
 from tasks.records import LabelledQuestion
 
 CONFIG = FilterConfig(answers=10, low=0.3, high=0.8)
@@ -28,19 +28,18 @@ def answers(right: int, wrong: int = 0, silent: int = 0) -> tuple[str | None, ..
         (answers(5, 0, 5), 0.5, None),
     ],
 )
-def test_only_what_lies_in_the_window_is_kept(
+def test_only_agreements_in_the_window_are_kept(
     given: tuple[str | None, ...], agreement: float, reason: str | None
 ) -> None:
-    assert judge(given, CONFIG) == ("7", pytest.approx(agreement), reason)
+    assert label_of(given, CONFIG) == PseudoLabel("7", pytest.approx(agreement), reason)
 
 
 def test_a_tie_has_no_label() -> None:
-    label, agreement, reason = judge(("1", "2", "1", "2"), CONFIG)
-    assert (label, agreement, reason) == (None, 0.5, "no majority")
+    assert label_of(("1", "2", "1", "2"), CONFIG) == PseudoLabel(None, 0.5, "no majority")
 
 
 def test_replies_without_any_answer_give_no_label() -> None:
-    assert judge(answers(0, 0, 10), CONFIG) == (None, 0.0, "no answer")
+    assert label_of(answers(0, 0, 10), CONFIG) == PseudoLabel(None, 0.0, "no answer")
 
 
 def row(number: int, domain: str, reason: str | None = None) -> LabelledQuestion:
@@ -53,25 +52,25 @@ def row(number: int, domain: str, reason: str | None = None) -> LabelledQuestion
 def test_no_domain_fills_the_curriculum() -> None:
     rows = within_quota([*(row(n, "clocks") for n in range(16)), *(row(n, "maps") for n in range(16, 20))], 0.4)
     kept = curriculum(rows)
-    assert [sum(one.domain == name for one in kept) for name in ("clocks", "maps")] == [8, 4]
-    assert sum(one.reason == "over quota" for one in rows) == 8
+    assert [sum(question.domain == name for question in kept) for name in ("clocks", "maps")] == [8, 4]
+    assert sum(question.reason == "over quota" for question in rows) == 8
 
 
-def test_the_quota_does_not_count_what_the_window_dropped() -> None:
+def test_the_quota_ignores_questions_outside_the_window() -> None:
     rows = within_quota([row(0, "maps"), row(1, "clocks"), *(row(n, "clocks", "too easy") for n in range(2, 9))], 0.5)
-    assert [one.reason for one in rows] == [None, None, *["too easy"] * 7]
+    assert [question.reason for question in rows] == [None, None, *["too easy"] * 7]
 
 
 def test_a_share_of_one_sets_no_limit() -> None:
     assert len(curriculum(within_quota([row(n, "maps") for n in range(9)], 1.0))) == 9
 
 
-def test_which_questions_go_does_not_depend_on_their_order() -> None:
+def test_the_quota_does_not_depend_on_the_order_of_questions() -> None:
     rows = [row(n, "maps") for n in range(12)]
     forward, backward = within_quota(rows, 0.5), within_quota(rows[::-1], 0.5)
-    assert {one.id for one in curriculum(forward)} == {one.id for one in curriculum(backward)}
+    assert {question.id for question in curriculum(forward)} == {question.id for question in curriculum(backward)}
 
 
-def test_a_label_that_the_gold_items_do_not_vouch_for_does_not_train() -> None:
+def test_a_label_below_the_gold_items_floor_does_not_train() -> None:
     low, high = row(0, "maps"), row(1, "maps").model_copy(update={"agreement": 0.7})
-    assert [trusted(one, 0.6).reason for one in (low, high)] == ["label not trusted", None]
+    assert [check_trust(question, 0.6).reason for question in (low, high)] == ["label not trusted", None]

@@ -1,4 +1,4 @@
-"""The frontier, from agreements."""
+"""Domain difficulty and domain weights from agreements."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ shares = st.lists(st.floats(0, 1), min_size=1, max_size=61)
 
 @given(shares, st.floats(0, 1))
 def test_weights_are_shares(difficulties: list[float], smoothing: float) -> None:
-    found = weights(difficulties, smoothing)
-    assert sum(found) == pytest.approx(1)
-    assert all(weight >= 0 for weight in found)
+    shares_of_domains = weights(difficulties, smoothing)
+    assert sum(shares_of_domains) == pytest.approx(1)
+    assert all(weight >= 0 for weight in shares_of_domains)
 
 
 @given(shares)
@@ -28,11 +28,11 @@ def test_without_smoothing_weights_follow_the_difficulty() -> None:
     assert weights([0.2, 0.6, 0.0], 0.0) == pytest.approx([0.25, 0.75, 0.0])
 
 
-def test_where_nothing_is_difficult_every_domain_counts_the_same() -> None:
+def test_weights_are_even_where_nothing_is_difficult() -> None:
     assert weights([0.0, 0.0], 0.3) == pytest.approx([0.5, 0.5])
 
 
-def test_a_domain_at_the_frontier_outweighs_mastered_and_hopeless_ones() -> None:
+def test_a_domain_at_the_frontier_outweighs_a_mastered_one() -> None:
     rows = frontier({"mastered": [1.0] * 4, "frontier": [0.5] * 4, "silent": [None] * 4}, ProbeConfig(), seed=0)
     by_name = {row.domain: row for row in rows}
     assert by_name["frontier"].difficulty == 1
@@ -41,11 +41,11 @@ def test_a_domain_at_the_frontier_outweighs_mastered_and_hopeless_ones() -> None
     assert (by_name["silent"].questions, by_name["silent"].agreement) == (4, 0.0)
 
 
-def test_a_picture_that_cannot_be_asked_about_lowers_the_difficulty() -> None:
+def test_a_picture_without_a_question_lowers_the_difficulty() -> None:
     half = frontier({"a": [0.5, None]}, ProbeConfig(), seed=0)[0]
     assert (half.difficulty, half.agreement) == (0.5, 0.5)
 
 
-def test_a_domain_without_pictures_says_nothing() -> None:
+def test_a_domain_without_pictures_has_difficulty_zero() -> None:
     row = frontier({"empty": [], "full": [0.5]}, ProbeConfig(), seed=0)[0]
     assert (row.questions, row.difficulty, row.low, row.high) == (0, 0.0, 0.0, 1.0)

@@ -1,4 +1,4 @@
-"""Promote or roll back."""
+"""The decision to promote a Solver or to roll the round back."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def scores(means: list[float], greedy: list[bool]) -> list[Score]:
 BEFORE = scores([0.5] * 50, [True, False] * 25)
 
 
-def test_a_gain_of_the_mean_that_costs_no_greedy_accuracy_is_promoted() -> None:
+def test_a_gain_of_the_mean_without_a_greedy_loss_is_promoted() -> None:
     decision = decide(BEFORE, scores([0.6] * 50, [True, False] * 25), GATE, PromoteConfig(), seed=0)
     assert decision.promoted
     assert decision.items == 50
@@ -51,7 +51,7 @@ def test_by_the_lower_end_a_gain_within_the_noise_is_rolled_back() -> None:
     assert not decide(BEFORE, after, GATE, PromoteConfig(criterion="lower end", least_mean_gain=2.0), seed=0).promoted
 
 
-def test_what_is_only_reported_does_not_decide() -> None:
+def test_reported_benchmarks_do_not_decide() -> None:
     reported = [score(number, 0.0, False, "world:heldout") for number in range(500)]
     after = scores([0.6] * 50, [True, False] * 25)
     assert decide(BEFORE, [*after, *reported], GATE, PromoteConfig(), seed=0).items == 50
@@ -65,19 +65,19 @@ def test_scores_of_different_items_cannot_be_compared() -> None:
         decide([], [], GATE, PromoteConfig(), seed=0)
 
 
-def test_the_order_of_items_does_not_matter_to_the_pairing() -> None:
+def test_pairing_does_not_depend_on_the_order_of_items() -> None:
     after = scores([n / 50 for n in range(50)], [True, False] * 25)
     assert decide(BEFORE, after, GATE, PromoteConfig(), 0) == decide(BEFORE, after[::-1], GATE, PromoteConfig(), 0)
 
 
-def test_the_decision_counts_what_greedy_won_and_lost_and_how_likely_that_is_by_chance() -> None:
+def test_the_decision_has_mcnemars_test_of_greedy_answers() -> None:
     after = scores([0.6] * 50, [True] * 48 + [False, False])
     decision = decide(BEFORE, after, GATE, PromoteConfig(), seed=0)
     assert (decision.greedy_won, decision.greedy_lost, decision.clusters) == (24, 1, 50)
     assert decision.greedy_p == pytest.approx(2 * 26 / 2**25)
 
 
-def test_items_that_go_together_are_one_piece_of_evidence() -> None:
+def test_dependent_items_are_one_piece_of_evidence() -> None:
     """A gain on three of four seed questions with ten variants each is no sure gain, though it is one of 30 items."""
 
     def variants(right: list[bool], clustered: bool) -> list[Score]:
@@ -101,7 +101,10 @@ def test_items_that_go_together_are_one_piece_of_evidence() -> None:
     assert not together.promoted
 
 
-def test_every_benchmark_is_compared_and_clusters_of_different_ones_are_not_mixed() -> None:
+def test_benchmarks_are_compared_without_mixing_their_clusters() -> None:
     reported = [score(number, 0.5, True, "mathverse", "p1") for number in range(5)]
-    told = compare_all([*BEFORE, *reported], [*BEFORE, *reported], resamples=100, seed=0)
-    assert {name: (one.items, one.clusters) for name, one in told.items()} == {GATE: (50, 50), "mathverse": (5, 1)}
+    comparisons = compare_all([*BEFORE, *reported], [*BEFORE, *reported], resamples=100, seed=0)
+    assert {name: (each.items, each.clusters) for name, each in comparisons.items()} == {
+        GATE: (50, 50),
+        "mathverse": (5, 1),
+    }

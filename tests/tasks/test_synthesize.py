@@ -1,11 +1,11 @@
-"""Questions as rows."""
+"""The Questioner's texts as rows."""
 
 from __future__ import annotations
 
 from tasks.records import SearchResult
 from tasks.synthesize import questions_about
 
-FIND = SearchResult(domain="bar charts", query="bars", key="00000/7", rank=1, score=0.5, reason=None)
+RESULT = SearchResult(domain="bar charts", query="bars", key="00000/7", rank=1, score=0.5, reason=None)
 
 
 def text(question: str) -> str:
@@ -13,7 +13,7 @@ def text(question: str) -> str:
 
 
 def test_every_text_becomes_a_row_of_its_picture() -> None:
-    rows = questions_about(FIND, [text("sum ?"), "nonsense"])
+    rows = questions_about(RESULT, [text("sum ?"), "nonsense"])
     assert [(row.id, row.key, row.domain, row.reason) for row in rows] == [
         ("00000/7#0", "00000/7", "bar charts", None),
         ("00000/7#1", "00000/7", "bar charts", "no question"),
@@ -22,10 +22,10 @@ def test_every_text_becomes_a_row_of_its_picture() -> None:
     assert rows[1].raw == "nonsense"
 
 
-def test_a_question_repeated_about_one_picture_is_a_duplicate_whatever_its_case() -> None:
-    rows = questions_about(FIND, [text("Sum ?"), text("sum  ?"), text("least ?")])
+def test_a_repeated_question_is_a_duplicate_whatever_its_case() -> None:
+    rows = questions_about(RESULT, [text("Sum ?"), text("sum  ?"), text("least ?")])
     assert [row.reason for row in rows] == [None, "duplicate", None]
 
 
-def test_two_unreadable_texts_are_not_duplicates_of_each_other() -> None:
-    assert [row.reason for row in questions_about(FIND, ["x", "x"])] == ["no question", "no question"]
+def test_two_unparsed_texts_are_not_duplicates_of_each_other() -> None:
+    assert [row.reason for row in questions_about(RESULT, ["x", "x"])] == ["no question", "no question"]

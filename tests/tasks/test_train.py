@@ -1,4 +1,4 @@
-"""What each role is paid for, measured by a frozen team on the scripted engine and a real, tiny library."""
+"""Rewards of each role, measured by a frozen team with the scripted engine on a real, tiny corpus."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from tasks.config import PromptTemplates, RewardConfig, load_config
 from tasks.corpora import WorldCorpus
 from tasks.corpus import build_corpus, corpus_place, open_corpus
 from tasks.engines import Scripted
-from tasks.engines.request import Completion, Engine, Request
+from tasks.engines.protocol import Engine
+from tasks.engines.request import Completion, Request
 from tasks.engines.scripted import Rule
 from tasks.players.sampler import AskedQuestion, Engines, Sampler
 from tasks.players.team import Team
@@ -27,7 +28,7 @@ from tasks.train import QuestionerReward, SearcherReward, SolverReward, searcher
 from tasks.trainers.example import Example, Rollout
 from tests.fixtures.tiny_clip import write_tiny_clip
 
-PAY = RewardConfig(preset="safe", answers=6, top_k=3)
+CONFIG = RewardConfig(preset="safe", answers=6, top_k=3)
 QUESTION = "<think>t</think><type>numeric_value</type><question>{} ?</question><answer>1</answer>"
 QUERY = "<type>chart</type><query>{}</query>"
 SCRIPT = Scripted(
@@ -40,7 +41,7 @@ SCRIPT = Scripted(
 
 
 class Recording:
-    """The scripted engine, with the requests that it was given."""
+    """The scripted engine; it records its requests."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine, self.requests = engine, list[Request]()
@@ -70,24 +71,24 @@ def engine() -> Recording:
     return Recording(SCRIPT.open(""))
 
 
-class Only(Engines):
-    """One engine, whatever the model."""
+class OneEngine(Engines):
+    """The same engine for every model."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
 
-    def of(self, model: str) -> Engine:
+    def for_model(self, model: str) -> Engine:
         return self.engine
 
 
 @pytest.fixture
 def sampler(team: Team, engine: Recording) -> Sampler:
-    return Sampler(team.prompts, lambda role: weights_of(team.model, getattr(team, role)), Only(engine), seed=0)
+    return Sampler(team.prompts, lambda role: weights_of(team.model, getattr(team, role)), OneEngine(engine), seed=0)
 
 
 @pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> SearchableCorpus:
-    folder = tmp_path_factory.mktemp("library")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> SearchableCorpus:
+    folder = tmp_path_factory.mktemp("corpus")
     place = corpus_place(str(folder / "corpora" / "world"))
     settings = RetrievalConfig(clip=Clip(model=f"local-dir:{write_tiny_clip(folder / 'clip')}"))
     build_corpus(place, WorldCorpus(pictures=12, per_shard=12), settings)
@@ -98,109 +99,112 @@ def picture(number: int) -> Picture:
     return Picture(f"00000/{number}", b"")
 
 
-def about(number: int, text: str) -> Rollout:
+def question(number: int, text: str) -> Rollout:
     """A Questioner's rollout about a picture."""
     return Rollout(Example(f"00000/{number}", Prompt("ask"), picture(number)), text)
 
 
-def sought(number: int, text: str) -> Rollout:
+def query(number: int, text: str) -> Rollout:
     """A Searcher's rollout in the domain of maps."""
     return Rollout(Example(f"maps#{number}", Prompt("search : maps"), None), text)
 
 
-def test_a_question_at_the_frontier_earns_more_than_one_that_is_always_answered_alike(sampler: Sampler) -> None:
+def test_a_question_at_the_frontier_is_rewarded_most(sampler: Sampler) -> None:
     texts = [QUESTION.format("even"), QUESTION.format("sure"), "no tags"]
-    even, sure, broken = QuestionerReward(sampler, PAY)([about(number, text) for number, text in enumerate(texts)])
+    even, sure, broken = QuestionerReward(sampler, CONFIG)(
+        [question(number, text) for number, text in enumerate(texts)]
+    )
     assert even.total > sure.total
     assert even.terms["difficulty"] > sure.terms["difficulty"] == broken.terms["difficulty"] == 0
     assert (even.terms["format"], broken.terms["format"], broken.total) == (1, 0, 0)
 
 
-def test_the_same_question_about_the_same_picture_is_answered_once_and_paid_alike(
-    sampler: Sampler, engine: Recording
-) -> None:
-    rollouts = [about(1, QUESTION.format("even"))] * 4 + [about(2, QUESTION.format("even"))]
-    rewards = QuestionerReward(sampler, PAY)(rollouts)
+def test_equal_questions_are_answered_once_and_rewarded_alike(sampler: Sampler, engine: Recording) -> None:
+    rollouts = [question(1, QUESTION.format("even"))] * 4 + [question(2, QUESTION.format("even"))]
+    rewards = QuestionerReward(sampler, CONFIG)(rollouts)
     assert len(engine.requests) == 2
     assert len({reward.terms["difficulty"] for reward in rewards[:4]}) == 1
 
 
-def test_a_step_played_again_earns_the_same(sampler: Sampler) -> None:
-    rollouts = [about(number, QUESTION.format("even")) for number in range(8)]
-    pay = QuestionerReward(sampler, PAY)
-    assert pay(rollouts) == pay(rollouts[::-1])[::-1]
+def test_rewards_do_not_depend_on_the_order_of_rollouts(sampler: Sampler) -> None:
+    rollouts = [question(number, QUESTION.format("even")) for number in range(8)]
+    reward_of = QuestionerReward(sampler, CONFIG)
+    assert reward_of(rollouts) == reward_of(rollouts[::-1])[::-1]
 
 
-def test_repeated_questions_cost_their_share_of_the_batch(sampler: Sampler) -> None:
+def test_repeated_questions_are_penalized_by_their_share(sampler: Sampler) -> None:
     long = QUESTION.format("even when all the bars of the chart are added up")
     other = QUESTION.format("even if nobody counts the small blue squares")
-    first, second, third = QuestionerReward(sampler, PAY)([about(1, long), about(2, long), about(3, other)])
+    first, second, third = QuestionerReward(sampler, CONFIG)([question(1, long), question(2, long), question(3, other)])
     assert first.terms["text repetition"] == second.terms["text repetition"] == pytest.approx(2 / 3)
     assert third.terms["text repetition"] == pytest.approx(1 / 3)
 
 
-def test_with_a_memory_what_earlier_rounds_asked_is_worth_less(sampler: Sampler) -> None:
-    asked = "even when all the bars of the chart are added up"
-    rollouts = [about(1, QUESTION.format(asked)), about(2, QUESTION.format("even if nobody counts the small squares"))]
-    pay = PAY.model_copy(update={"history_penalty": True})
-    old, new = QuestionerReward(sampler, pay, earlier=[f"{asked} ?"])(rollouts)
+def test_the_history_penalty_lowers_rewards_of_known_questions(sampler: Sampler) -> None:
+    text = "even when all the bars of the chart are added up"
+    rollouts = [
+        question(1, QUESTION.format(text)),
+        question(2, QUESTION.format("even if nobody counts the small squares")),
+    ]
+    config = CONFIG.model_copy(update={"history_penalty": True})
+    old, new = QuestionerReward(sampler, config, trained_on=[f"{text} ?"])(rollouts)
     assert (old.terms["history penalty"], new.terms["history penalty"]) == (1, 0)
     assert new.total - old.total == pytest.approx(1)
-    forgetful = QuestionerReward(sampler, PAY, earlier=[f"{asked} ?"])(rollouts)
-    assert forgetful[0].total == forgetful[1].total
+    unpenalized = QuestionerReward(sampler, CONFIG, trained_on=[f"{text} ?"])(rollouts)
+    assert unpenalized[0].total == unpenalized[1].total
 
 
-def test_a_query_is_paid_for_the_question_that_its_picture_leads_to(
-    sampler: Sampler, library: SearchableCorpus, engine: Recording
+def test_a_query_is_rewarded_by_the_question_about_its_picture(
+    sampler: Sampler, corpus: SearchableCorpus, engine: Recording
 ) -> None:
-    rewards = SearcherReward(sampler, library, PAY)([sought(0, QUERY.format("a map")), sought(1, "nothing")])
-    asked = [request for request in engine.requests if request.prompt.user == "ask"]
-    assert len(asked) == 1
-    assert asked[0].picture
-    assert asked[0].picture.key in {hit.key for hit in library.search(["a map"], 3)[0]}
+    rewards = SearcherReward(sampler, corpus, CONFIG)([query(0, QUERY.format("a map")), query(1, "nothing")])
+    requests = [request for request in engine.requests if request.prompt.user == "ask"]
+    assert len(requests) == 1
+    assert requests[0].picture
+    assert requests[0].picture.key in {hit.key for hit in corpus.search(["a map"], 3)[0]}
     assert rewards[0].terms["difficulty"] > 0
     assert rewards[1].total == 0
     assert set(rewards[0].terms) == {"difficulty", "format", "text repetition", "image repetition"}
 
 
-def test_queries_that_all_fail_are_no_error(sampler: Sampler, library: SearchableCorpus) -> None:
-    assert [reward.total for reward in SearcherReward(sampler, library, PAY)([sought(0, "x"), sought(1, "y")])] == [
+def test_a_batch_of_rejected_queries_is_no_error(sampler: Sampler, corpus: SearchableCorpus) -> None:
+    assert [reward.total for reward in SearcherReward(sampler, corpus, CONFIG)([query(0, "x"), query(1, "y")])] == [
         0,
         0,
     ]
 
 
-def test_rollouts_with_one_query_do_not_all_draw_the_same_picture(
-    sampler: Sampler, library: SearchableCorpus, engine: Recording
+def test_rollouts_with_one_query_get_different_pictures(
+    sampler: Sampler, corpus: SearchableCorpus, engine: Recording
 ) -> None:
-    SearcherReward(sampler, library, PAY)([sought(0, QUERY.format("a map"))] * 12)
+    SearcherReward(sampler, corpus, CONFIG)([query(0, QUERY.format("a map"))] * 12)
     assert len({request.picture for request in engine.requests if request.prompt.user == "ask"}) > 1
 
 
-def test_the_solver_is_paid_for_the_label_however_it_is_written() -> None:
-    pay = SolverReward({"q": "1/2"}, PAY, seed=0)
+def test_the_solver_is_rewarded_for_the_label_in_any_form() -> None:
+    reward_of = SolverReward({"q": "1/2"}, CONFIG, seed=0)
     rollouts = [Rollout(Example("q", Prompt("?"), None), text) for text in (r"\boxed{0.5}", r"\boxed{2}", "0.5")]
-    assert [reward.total for reward in pay(rollouts)] == pytest.approx([1.0, 0.1, 0.0])
+    assert [reward.total for reward in reward_of(rollouts)] == pytest.approx([1.0, 0.1, 0.0])
 
 
-def test_paid_by_lot_the_label_does_not_matter() -> None:
-    pay = SolverReward({"q": "1"}, PAY.model_copy(update={"solver": "random"}), seed=0)
+def test_random_rewards_do_not_depend_on_the_label() -> None:
+    reward_of = SolverReward({"q": "1"}, CONFIG.model_copy(update={"solver": "random"}), seed=0)
     rollouts = [Rollout(Example("q", Prompt("?"), None), rf"\boxed{{{number % 2}}}") for number in range(400)]
-    totals = np.array([reward.terms["accuracy"] for reward in pay(rollouts)])
+    totals = np.array([reward.terms["accuracy"] for reward in reward_of(rollouts)])
     assert totals[::2].mean() == pytest.approx(0.5, abs=0.1)
     assert totals[1::2].mean() == pytest.approx(0.5, abs=0.1)
 
 
-def test_labels_and_rewards_are_asked_for_in_the_same_words(
-    sampler: Sampler, team: Team, library: SearchableCorpus, engine: Recording
+def test_labels_and_rewards_use_the_same_prompt(
+    sampler: Sampler, team: Team, corpus: SearchableCorpus, engine: Recording
 ) -> None:
-    key = library.search(["a map"], 1)[0][0].key
-    verdict = LabelledQuestion(
+    key = corpus.search(["a map"], 1)[0][0].key
+    labelled = LabelledQuestion(
         id=f"{key}#0", key=key, domain="maps", kind="numeric_value", text="even ?", answers=("1",), label="1",
         agreement=0.5, reason=None,
     )  # fmt: skip
-    (example,) = solver_examples(team, [verdict], library)
-    sampler.answer([AskedQuestion(library.pictures([key])[0], verdict.text, verdict.kind)], 2, PAY.answer_draw)
+    (example,) = solver_examples(team, [labelled], corpus)
+    sampler.answer([AskedQuestion(corpus.pictures([key])[0], labelled.text, labelled.kind)], 2, CONFIG.answer_draw)
     assert engine.requests[0].prompt == example.prompt
     assert engine.requests[0].picture == example.picture
 
@@ -217,16 +221,16 @@ def test_domains_are_trained_on_in_proportion_to_their_weights(team: Team) -> No
     assert prompts[:12] != ["search : maps"] * 12
 
 
-def test_what_one_stage_measured_is_not_measured_again_on_the_same_samples(team: Team) -> None:
-    posed = [AskedQuestion(picture(1), "even ?", "numeric_value")]
+def test_other_seeds_sample_other_answers(team: Team) -> None:
+    questions = [AskedQuestion(picture(1), "even ?", "numeric_value")]
     answers = []
     for seed in (1, 2, 1):
         with team.open(seed) as frozen:
-            answers.append(frozen.answer(posed, 32, PAY.answer_draw)[0])
+            answers.append(frozen.answer(questions, 32, CONFIG.answer_draw)[0])
     assert answers[0] == answers[2] != answers[1]
 
 
-def test_a_folder_that_is_no_model_is_the_users_mistake(tmp_path: Path) -> None:
+def test_a_folder_that_is_no_model_is_refused(tmp_path: Path) -> None:
     from tasks.players.weights import base_model
     from tasks.settings.errors import UserError
 

@@ -1,4 +1,4 @@
-"""What each role is asked, and how its text is read."""
+"""Prompts, parsers and format checks of the three roles."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ QUESTION = "<think>two bars</think><type>numeric_value</type><question>sum ?</qu
 
 
 def test_a_prompt_is_the_template_filled_in() -> None:
-    wording = SearcherTemplate(user="search : {{ domain.name }}", max_tokens=8)
-    assert searcher.prompt(wording, Domain(name="bar charts")) == Prompt(user="search : bar charts")
+    template = SearcherTemplate(user="search : {{ domain.name }}", max_tokens=8)
+    assert searcher.prompt(template, Domain(name="bar charts")) == Prompt(user="search : bar charts")
 
 
-def test_the_solver_is_asked_the_bare_question_when_the_template_says_so() -> None:
+def test_the_solvers_template_may_be_the_bare_question() -> None:
     assert (
         solver.prompt(SolverTemplate(user="{{ question }}", max_tokens=8), "a < b ?", "short_answer").user == "a < b ?"
     )
@@ -41,7 +41,7 @@ def test_a_template_that_does_not_parse_is_refused() -> None:
 @pytest.mark.parametrize(
     "text", ["<type>a</type><query>red  bars</query>", " <type> a </type>\n<query>\nred bars </query> "]
 )
-def test_white_space_around_a_querys_tags_is_of_no_account(text: str) -> None:
+def test_white_space_around_a_querys_tags_is_ignored(text: str) -> None:
     assert searcher.parse(text) == Query("red bars")
     assert searcher.well_formed(text)
 
@@ -65,7 +65,7 @@ def test_a_query_without_its_type_is_usable_but_not_well_formed() -> None:
     assert not searcher.well_formed("<query>bars</query>")
 
 
-def test_a_question_is_read_with_its_kind_answer_and_thought() -> None:
+def test_a_question_is_parsed_with_kind_answer_and_thought() -> None:
     assert questioner.parse(QUESTION) == ParsedQuestion("sum ?", "numeric_value", "7", "two bars")
     assert questioner.well_formed(QUESTION)
 
@@ -74,11 +74,11 @@ def test_a_question_about_a_box_is_a_question() -> None:
     assert isinstance(questioner.parse(QUESTION.replace("sum ?", "median of the box plot ?")), ParsedQuestion)
 
 
-def test_a_tag_that_the_thought_mentions_is_not_the_question() -> None:
+def test_a_tag_in_the_thought_is_not_the_question() -> None:
     text = QUESTION.replace("two bars", "I write <question>x</question> later")
-    draft = questioner.parse(text)
-    assert isinstance(draft, ParsedQuestion)
-    assert draft.text == "sum ?"
+    question = questioner.parse(text)
+    assert isinstance(question, ParsedQuestion)
+    assert question.text == "sum ?"
     assert not questioner.well_formed(text)
 
 
@@ -98,7 +98,7 @@ def test_unusable_questions_are_rejected_with_a_reason(text: str, reason: str) -
     assert not questioner.well_formed(text)
 
 
-def test_a_question_without_the_questioners_own_answer_is_usable_but_not_well_formed() -> None:
+def test_a_question_without_an_answer_is_usable_but_not_well_formed() -> None:
     text = QUESTION.replace("<answer>7</answer>", "")
     assert isinstance(questioner.parse(text), ParsedQuestion)
     assert not questioner.well_formed(text)
@@ -116,7 +116,7 @@ def test_a_reply_without_an_answer_in_a_box_is_rejected(text: str) -> None:
     assert not solver.well_formed(text)
 
 
-def test_a_box_in_the_middle_is_read_but_is_not_well_formed() -> None:
+def test_a_box_in_the_middle_is_parsed_but_not_well_formed() -> None:
     assert solver.parse(r"\boxed{7} I think") == "7"
     assert not solver.well_formed(r"\boxed{7} I think")
 
