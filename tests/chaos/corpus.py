@@ -1,8 +1,8 @@
-"""A small corpus that is built, or added to, in a player of this folder."""
+"""A small corpus that a process of the chaos tests builds, or adds shards to."""
 
 from __future__ import annotations
 
-import open_clip  # noqa: F401  # what a child needs is imported before it is forked
+import open_clip  # noqa: F401  # imported here, before the process forks its children
 import pandas  # noqa: F401
 
 from tasks.corpora import LaionCorpus

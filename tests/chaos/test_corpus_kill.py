@@ -1,4 +1,4 @@
-"""`kill -9` at any moment of a corpus build or addition: run again, no shard is embedded twice, no byte differs."""
+"""`kill -9` at any moment of a corpus build or addition: no shard is embedded twice, and no byte differs."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ KILLED = -signal.SIGKILL
 
 @pytest.fixture(scope="module")
 def builder() -> Iterator[Player]:
-    with player("corpus") as one:
-        yield one
+    with player("corpus") as builder:
+        yield builder
 
 
 @pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:
-    """Shards, one of them damaged, further ones to be added, and a model."""
+    """A folder with shards, one of them damaged, more shards to add, and a CLIP model."""
     with quick_folder() as folder:
         ordinary_shards(folder / "shards", shards=3, pictures=12)
         whole = write_shard(folder / "shards", "00003", [("a.bmp", b"BM"), ("b.bmp", bytes(9000))])
@@ -39,17 +39,17 @@ def folder() -> Iterator[Path]:
 
 
 def contents(place: Place) -> dict[str, dict[str, str]]:
-    """sha256 of every file of every complete stage of a corpus, by where it lies and its name."""
+    """sha256 of every file of every complete stage of a corpus, by the stage's folder and the file's name."""
     root = Path(place.store.root, place.prefix)
-    found = {}
+    sums = {}
     for file in root.rglob("manifest.json"):
         manifest = Manifest.model_validate_json(file.read_text())
-        found[file.parent.relative_to(root).as_posix()] = {one.name: one.sha256 for one in manifest.files}
-    return found
+        sums[file.parent.relative_to(root).as_posix()] = {part.name: part.sha256 for part in manifest.files}
+    return sums
 
 
 def embedded(place: Place, shards: int) -> Counter[str]:
-    """How often each shard's embeddings were committed."""
+    """Number of commits of each shard's embeddings."""
     return Counter(
         f"{shard:05d}"
         for shard in range(shards)
@@ -58,11 +58,11 @@ def embedded(place: Place, shards: int) -> Counter[str]:
     )
 
 
-def disturbed(builder: Player, store: Store, run: str, draw: Random, longest: float, **what: Any) -> int:
-    """Kill at random moments until it is through; how often it was killed."""
+def run_killed(builder: Player, store: Store, run: str, draw: Random, longest: float, **work: Any) -> int:
+    """Kill the work at random moments and start it again until it ends. Returns the number of kills."""
     killed = 0
     while True:
-        answer = builder.play(store.url, run, seconds=draw.uniform(0, longest), **what)
+        answer = builder.play(store.url, run, seconds=draw.uniform(0, longest), **work)
         assert answer["status"] in (0, KILLED), answer
         if answer["status"] == 0:
             return killed
@@ -70,24 +70,22 @@ def disturbed(builder: Player, store: Store, run: str, draw: Random, longest: fl
 
 
 @pytest.mark.parametrize("kills", [8, pytest.param(200, marks=pytest.mark.slow)])
-def test_a_build_and_an_addition_that_are_killed_end_as_if_nothing_had_been(
-    builder: Player, folder: Path, kills: int
-) -> None:
+def test_killed_builds_end_with_the_same_bytes(builder: Player, folder: Path, kills: int) -> None:
     build = {"clip": str(folder / "clip"), "shards": str(folder / "shards")}
     add = {"clip": str(folder / "clip"), "added": str(folder / "added")}
     with quick_folder() as stores:
         store, seconds = Store(str(stores)), []
-        for what in (build, add):
+        for work in (build, add):
             started = time.monotonic()
-            assert builder.play(store.url, "calm", **what)["status"] == 0
+            assert builder.play(store.url, "calm", **work)["status"] == 0
             seconds.append(time.monotonic() - started)
         calm = contents(Place(store, "corpora/calm"))
         assert len(calm) == 2 * 6 + 2
         killed, draw = 0, Random(kills)
         while killed < kills:
             run = f"run{killed}"
-            for what, longest in zip((build, add), seconds, strict=True):
-                killed += disturbed(builder, store, run, draw, longest, **what)
+            for work, longest in zip((build, add), seconds, strict=True):
+                killed += run_killed(builder, store, run, draw, longest, **work)
             place = Place(store, f"corpora/{run}")
             assert contents(place) == calm
             assert embedded(place, 6) == Counter([f"{shard:05d}" for shard in range(6)])

@@ -1,6 +1,6 @@
-"""A corpus, and a round on it, in an object store: the same fingerprints and bytes as on a disk.
+"""A corpus and a round in an object store have the same fingerprints and bytes as on a disk.
 
-Against the small S3 server of these tests; against a real one where `AWS_ENDPOINT_URL` says where it is.
+The object store is the tests' small S3 server, or the server at `AWS_ENDPOINT_URL`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tests.fixtures.tiny_round import write_tiny_config
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[None]:
-    """One for all tests here: open file systems keep its address."""
+    """One server for all tests here: open file systems keep its address."""
     keys = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
     with small_s3() as address, pytest.MonkeyPatch.context() as monkey:
         if "AWS_ENDPOINT_URL" not in os.environ:
@@ -44,16 +44,16 @@ def bucket(server: None) -> str:
 
 
 def complete(store: Store) -> dict[str, tuple[str, dict[str, str]]]:
-    """Fingerprint and files' sha256 of every complete stage, by its address."""
+    """Fingerprint and files' sha256 of every complete stage, by the stage's address."""
     files = [path for path in store.fs.find(store.root) if path.endswith("/manifest.json")]
-    found = {path: Manifest.model_validate_json(store.fs.cat_file(path)) for path in files}
+    manifests = {path: Manifest.model_validate_json(store.fs.cat_file(path)) for path in files}
     return {
-        path.removeprefix(f"{store.root}/"): (one.fingerprint, {file.name: file.sha256 for file in one.files})
-        for path, one in found.items()
+        path.removeprefix(f"{store.root}/"): (manifest.fingerprint, {file.name: file.sha256 for file in manifest.files})
+        for path, manifest in manifests.items()
     }
 
 
-def test_a_corpus_built_from_a_bucket_into_a_bucket_is_the_one_on_a_disk(tmp_path: Path, bucket: str) -> None:
+def test_a_corpus_in_a_bucket_equals_one_on_a_disk(tmp_path: Path, bucket: str) -> None:
     config = RetrievalConfig(clip=Clip(model=f"local-dir:{write_tiny_clip(tmp_path / 'clip')}"))
     ordinary_shards(tmp_path / "first", shards=2, pictures=6)
     ordinary_shards(tmp_path / "more", shards=1, pictures=6, first=2)
@@ -65,22 +65,20 @@ def test_a_corpus_built_from_a_bucket_into_a_bucket_is_the_one_on_a_disk(tmp_pat
         build_corpus(corpus_place(f"{home}/corpora/c"), LaionCorpus(shards=f"{shards}/first"), config)
         add_to_corpus(corpus_place(f"{home}/corpora/c"), LaionCorpus(shards=f"{shards}/more"))
     here, in_bucket = (complete(Store(home)) for home in homes)
-    apart = {"corpora/c/catalog/manifest.json"}  # says where the shards lie
+    apart = {"corpora/c/catalog/manifest.json"}  # has the addresses of the shards
     stamped = {name for name in here if name.endswith("/shard/manifest.json")}  # by mtime here, by ETag there
     assert here.keys() == in_bucket.keys()
     assert {name: here[name] for name in here.keys() - apart - stamped} == {
         name: in_bucket[name] for name in here.keys() - apart - stamped
     }
     assert {name: here[name][1] for name in stamped} == {name: in_bucket[name][1] for name in stamped}
-    library = open_corpus(corpus_place(f"{there.url}/corpora/c"))
+    corpus = open_corpus(corpus_place(f"{there.url}/corpora/c"))
     keys = ["00002/000020003", "00000/000000001", "00002/000020004"]
-    assert [one.data for one in library.pictures(keys)] == [picture(15), picture(1), picture(16)]
+    assert [picture.data for picture in corpus.pictures(keys)] == [picture(15), picture(1), picture(16)]
 
 
 @pytest.mark.slow
-def test_a_round_in_a_bucket_has_the_fingerprints_of_one_on_a_disk(
-    tmp_path: Path, bucket: str, prefect_server: None
-) -> None:
+def test_a_round_in_a_bucket_has_the_fingerprints_of_a_disk(tmp_path: Path, bucket: str, prefect_server: None) -> None:
     from prefect import flow
 
     from flows.history import start_of
@@ -91,10 +89,10 @@ def test_a_round_in_a_bucket_has_the_fingerprints_of_one_on_a_disk(
     for store in (here, there):
         flow(play_round)(config, store, "r", 1, start_of(config, store, "r", 1))
     ours, theirs = complete(here), complete(there)
-    played = [path for path in ours if path.startswith("runs/")]
-    assert len(played) == 10 + 1
+    of_rounds = [path for path in ours if path.startswith("runs/")]
+    assert len(of_rounds) == 10 + 1
     assert ours.keys() == theirs.keys()
-    for path in played:
+    for path in of_rounds:
         assert ours[path][0] == theirs[path][0], f"another fingerprint: {path}"
-        timed = path.split("/")[-2] == "10-report"  # it tells how long the stages took
+        timed = path.split("/")[-2] == "10-report"  # it has the seconds of the stages
         assert timed or ours[path] == theirs[path], f"other bytes: {path}"
