@@ -121,9 +121,7 @@ class Files:
             except FileNotFoundError:  # the folder is missing, or a file in it disappeared while it was listed
                 if not self.exists(folder):
                     return [], []
-        raise StoreFault(
-            f"listing {self._address(folder)}: its files disappeared during each of {LISTINGS} attempts."
-        )
+        raise StoreFault(f"listing {self._address(folder)}: its files disappeared during each of {LISTINGS} attempts.")
 
     def _listed(self, folder: str) -> tuple[list[Stat], list[str]]:
         entries = self._request("listing", folder, lambda: self.fs.ls(folder, detail=True))

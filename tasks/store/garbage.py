@@ -1,10 +1,10 @@
-"""What no commit makes count: attempts that were killed, replaced or withdrawn, and files half written.
+"""Garbage: files of attempts that were killed, replaced or withdrawn, partial results, and half-written files.
 
-A file is garbage if it lies in a stage of a place with a journal, its name holds the id of an attempt that does not
-stand there, and that for longer than a set age; so is every partial result of that age, which only a killed stage
-leaves behind. Nothing is garbage at a place where somebody holds the lease and lives, and nothing whose name is not one
-of ours. What is removed goes under the place's lease, so an owner who was silent for long cannot make it count
-afterwards. Journals stay: they are small, and a hole in one would let a fenced process in.
+A file is garbage if it is in a stage's folder of a place with a journal, its name contains the id of an attempt that is
+not the complete one, and it has been so for a set age. Partial results of that age are garbage too: only a killed stage
+leaves them. A place whose lease has a live owner is skipped, and so is every file whose name is not one of the store's.
+Files are removed under the place's lease, so an owner that was silent for long cannot commit them afterwards. Journals
+are kept: they are small, and a gap in one would let a fenced process commit.
 """
 
 from __future__ import annotations
@@ -25,163 +25,175 @@ from tasks.store.partial_results import NAMED, PARTIAL
 ROWS, ATTACHED = re.compile(r"part-([0-9a-f]{8})-\d{5}\.parquet"), re.compile(r"([0-9a-f]{8})/.+")
 PARTIAL_FILE = re.compile(rf"{PARTIAL}/[0-9a-f]{{32}}/{NAMED.pattern}")
 KNOWN_DEAD = 60
-"""An owner of another machine counts as dead after this many times the silence that lets others take over."""
+"""An owner on another machine is treated as dead after this many times `silence()`."""
 
 
 @dataclass(frozen=True)
-class Garbage:
-    """One file that may go."""
+class GarbageFile:
+    """One file that may be removed."""
 
     path: str
     size: int
     why: str
     age: timedelta
-    """Since it was written, or was replaced: somebody may have read it until then."""
+    """Since the file was written, or its attempt was replaced: until then another process may have read it."""
 
 
 @dataclass(frozen=True)
-class Swept:
-    """What lies in a store that does not count."""
+class GarbageReport:
+    """The garbage of a store."""
 
-    garbage: tuple[Garbage, ...]
-    busy: tuple[str, ...]
-    """Places that were left alone: somebody plays there, or the end of their journal is damaged."""
+    files: tuple[GarbageFile, ...]
+    skipped: tuple[str, ...]
+    """Places whose lease has a live owner, or whose journal's end is damaged."""
 
 
-def garbage(files: Files, older: timedelta) -> Swept:
-    """What may be removed below a store's root. Nothing is removed."""
-    found, busy = list[Garbage](), list[str]()
-    for journal in _places(files, files.root):
+@dataclass(frozen=True)
+class _StageFile:
+    """A file in a stage's folder."""
+
+    stat: Stat
+    stage: str
+    name: str
+    """Its path relative to the stage's folder."""
+
+    @property
+    def attempt(self) -> str | None:
+        """The attempt's id in the name of a file of rows or an attached file; else None."""
+        match = ROWS.fullmatch(self.name) or ATTACHED.fullmatch(self.name)
+        return match[1] if match else None
+
+    @property
+    def is_rows(self) -> bool:
+        return ROWS.fullmatch(self.name) is not None
+
+
+def find_garbage(files: Files, min_age: timedelta) -> GarbageReport:
+    """The garbage below a store's root. Nothing is removed."""
+    found, skipped = list[GarbageFile](), list[str]()
+    for journal in _journals(files, files.root):
         if _is_busy(journal, journal.head()):
-            busy.append(journal.place)
+            skipped.append(journal.place)
         else:
-            found += _garbage_of(journal, older)
-    return Swept(tuple(found), tuple(busy))
+            found += _garbage_of(journal, min_age)
+    return GarbageReport(tuple(found), tuple(skipped))
 
 
-def sweep(files: Files, older: timedelta) -> Swept:
-    """Remove it, place by place; what was removed."""
-    removed, busy = list[Garbage](), list[str]()
-    for journal in _places(files, files.root):
+def remove_garbage(files: Files, min_age: timedelta) -> GarbageReport:
+    """Remove the garbage below a store's root, place by place; returns what was removed."""
+    removed, skipped = list[GarbageFile](), list[str]()
+    for journal in _journals(files, files.root):
         if _is_busy(journal, journal.head()):
-            busy.append(journal.place)
-        elif _garbage_of(journal, older):
+            skipped.append(journal.place)
+        elif _garbage_of(journal, min_age):
             try:
-                removed += _swept(journal, older)
+                removed += _remove(journal, min_age)
             except Held:
-                busy.append(journal.place)
-    return Swept(tuple(removed), tuple(busy))
+                skipped.append(journal.place)
+    return GarbageReport(tuple(removed), tuple(skipped))
 
 
-def _swept(journal: Journal, older: timedelta) -> list[Garbage]:
-    """Looked for again once nobody else can commit there."""
+def _remove(journal: Journal, min_age: timedelta) -> list[GarbageFile]:
+    """Remove a place's garbage, listed again under the lease: now no other process can commit there."""
     with hold(journal, wait=False):
-        found = _garbage_of(journal, older)
-        for one in found:
-            journal.files.remove(one.path)
-            journal.files.prune(str(PurePosixPath(one.path).parent))
-    return found
+        garbage = _garbage_of(journal, min_age)
+        for file in garbage:
+            journal.files.remove(file.path)
+            journal.files.prune(str(PurePosixPath(file.path).parent))
+    return garbage
 
 
-def _places(files: Files, folder: str) -> Iterator[Journal]:
-    """Every place in a folder and below."""
+def _journals(files: Files, folder: str) -> Iterator[Journal]:
+    """The journal of every place in a folder and below."""
     _, folders = files.listing(folder)
     if JOURNAL in folders:
         yield Journal(files, f"{folder}/{JOURNAL}")
     for name in folders:
         if name != JOURNAL:
-            yield from _places(files, f"{folder}/{name}")
-
-
-def _own_files(files: Files, folder: str) -> Iterator[Stat]:
-    """All files below a folder of a place, but not those of places further down."""
-    here, folders = files.listing(folder)
-    if JOURNAL not in folders:
-        yield from here
-        for name in folders:
-            yield from _own_files(files, f"{folder}/{name}")
+            yield from _journals(files, f"{folder}/{name}")
 
 
 def _is_busy(journal: Journal, head: JournalHead) -> bool:
-    """Whether somebody holds the lease who may live; or the journal's end is damaged, so that nobody can tell."""
+    """Whether the lease's owner may be alive, or the journal's end is damaged, so that the owner is unknown."""
     if head.entry is None or head.entry.position != head.position:
         return True
     owner = head.entry.owner
     if owner is None or owner.gone:
         return False
     try:
-        last = journal.files.stat(journal.heartbeat(head.entry.epoch)).modified
+        last_sign = journal.files.stat(journal.heartbeat(head.entry.epoch)).modified
     except FileNotFoundError:
-        last = journal.files.stat(journal.path(head.position)).modified
-    return owner.runs or (datetime.now(UTC) - last).total_seconds() < KNOWN_DEAD * silence()
+        last_sign = journal.files.stat(journal.path(head.position)).modified
+    return owner.runs or (datetime.now(UTC) - last_sign).total_seconds() < KNOWN_DEAD * silence()
 
 
-def _garbage_of(journal: Journal, older: timedelta) -> list[Garbage]:
-    return [one for one in _all_garbage_of(journal, journal.head(), datetime.now(UTC)) if one.age >= older]
+def _garbage_of(journal: Journal, min_age: timedelta) -> list[GarbageFile]:
+    garbage = _all_garbage_of(journal, journal.head(), datetime.now(UTC))
+    return [file for file in garbage if file.age >= min_age]
 
 
-def _all_garbage_of(journal: Journal, head: JournalHead, now: datetime) -> Iterator[Garbage]:
-    """A stage's attached files before its rows, which tell that they are an attempt's."""
+def _all_garbage_of(journal: Journal, head: JournalHead, now: datetime) -> Iterator[GarbageFile]:
+    """Garbage of any age. A stage's rows come last: they show that the attached files belong to an attempt."""
     commits = {stage: journal.commit(stage, head) for stage in head.complete}
     entries = journal.entries()
-    ever = {(entry.commit.stage, entry.commit.attempt) for entry in entries if entry.commit}
-    ended = _ended(entries)
-    named = [(file, *_names(journal, file)) for file in _inside(journal)]
-    made = ever | {(stage, match[1]) for _, stage, name in named if (match := ROWS.fullmatch(name))}
-    for file, stage, name in sorted(named, key=lambda one: ROWS.fullmatch(one[2]) is not None):
-        if stage in commits and commits[stage] is None:
-            continue  # its commit is damaged: nobody can tell what counts
-        commit = commits.get(stage)
-        if why := _why(name, stage, commit.attempt if commit else None, made, ever):
-            attempt = _attempt_in(name)
-            since = max(file.modified, ended.get((stage, attempt), file.modified)) if attempt else file.modified
-            yield Garbage(file.path, file.size, why, now - since)
-
-
-def _inside(journal: Journal) -> list[Stat]:
-    """All files of a place that belong to no place further down."""
-    folder = journal.folder.removesuffix(f"/{JOURNAL}")
-    _, folders = journal.files.listing(folder)
-    return [file for name in folders for file in _own_files(journal.files, f"{folder}/{name}")]
+    committed = {(entry.commit.stage, entry.commit.attempt) for entry in entries if entry.commit}
+    ended, files = _ended(entries), _stage_files(journal)
+    attempts = committed | {(file.stage, file.attempt) for file in files if file.is_rows and file.attempt}
+    for file in sorted(files, key=lambda file: file.is_rows):
+        if file.stage in commits and commits[file.stage] is None:
+            continue  # its commit is damaged, so its complete attempt is unknown
+        commit = commits.get(file.stage)
+        if why := _why(file, commit.attempt if commit else None, attempts, committed):
+            written = file.stat.modified
+            since = max(written, ended.get((file.stage, file.attempt), written)) if file.attempt else written
+            yield GarbageFile(file.stat.path, file.stat.size, why, now - since)
 
 
 def _ended(entries: Sequence[Entry]) -> dict[tuple[str, str], datetime]:
-    """When each attempt that counted, by stage and id, ceased to."""
+    """When each committed attempt, by stage and id, was replaced or withdrawn."""
     ended: dict[tuple[str, str], datetime] = {}
-    standing: dict[str, Commit] = {}
+    current: dict[str, Commit] = {}
     for entry in entries:
-        for stage in [
-            stage for stage in standing if stage not in entry.complete or entry.complete[stage] == entry.position
-        ]:
-            ended[stage, standing.pop(stage).attempt] = entry.at
+        for stage in list(current):
+            if entry.complete.get(stage, entry.position) == entry.position:
+                ended[stage, current.pop(stage).attempt] = entry.at
         if entry.commit:
-            standing[entry.commit.stage] = entry.commit
+            current[entry.commit.stage] = entry.commit
     return ended
 
 
-def _names(journal: Journal, file: Stat) -> tuple[str, str]:
-    """The stage that a file lies in, and its name there."""
-    stage, _, name = file.path.removeprefix(journal.folder.removesuffix(JOURNAL)).partition("/")
-    return stage, name
+def _stage_files(journal: Journal) -> list[_StageFile]:
+    """All files of a place, without those of places below it."""
+    place = journal.folder.removesuffix(f"/{JOURNAL}")
+    _, folders = journal.files.listing(place)
+    stats = [stat for name in folders for stat in _walk_own(journal.files, f"{place}/{name}")]
+    return [_stage_file(stat, place) for stat in stats]
+
+
+def _stage_file(stat: Stat, place: str) -> _StageFile:
+    stage, _, name = stat.path.removeprefix(f"{place}/").partition("/")
+    return _StageFile(stat, stage, name)
+
+
+def _walk_own(files: Files, folder: str) -> Iterator[Stat]:
+    """All files below a folder of a place, without those of places below it."""
+    here, folders = files.listing(folder)
+    if JOURNAL not in folders:
+        yield from here
+        for name in folders:
+            yield from _walk_own(files, f"{folder}/{name}")
 
 
 def _why(
-    name: str, stage: str, standing: str | None, made: set[tuple[str, str]], ever: set[tuple[str, str]]
+    file: _StageFile, complete: str | None, attempts: set[tuple[str, str]], committed: set[tuple[str, str]]
 ) -> str | None:
-    """Why a file of a stage does not count; None where it does, or is none of ours."""
-    if TEMPORARY.fullmatch(PurePosixPath(name).name):
+    """Why a file is garbage; None where it is not. `complete` is the id of the stage's complete attempt, if any."""
+    if TEMPORARY.fullmatch(PurePosixPath(file.name).name):
         return "half written"
-    if name == MANIFEST:
-        return None if standing else "withdrawn"
-    if PARTIAL_FILE.fullmatch(name):
-        return "partial result of a complete stage" if standing else "partial result of an unfinished stage"
-    attempt = _attempt_in(name)
-    if attempt is None or attempt == standing or (stage, attempt) not in made:
+    if file.name == MANIFEST:
+        return None if complete else "withdrawn"
+    if PARTIAL_FILE.fullmatch(file.name):
+        return "partial result of a complete stage" if complete else "partial result of an unfinished stage"
+    if file.attempt is None or file.attempt == complete or (file.stage, file.attempt) not in attempts:
         return None
-    return "replaced" if (stage, attempt) in ever else "never committed"
-
-
-def _attempt_in(name: str) -> str | None:
-    """The id in the name of an attempt's file."""
-    match = ROWS.fullmatch(name) or ATTACHED.fullmatch(name)
-    return match[1] if match else None
+    return "replaced" if (file.stage, file.attempt) in committed else "never committed"

@@ -10,7 +10,7 @@ import pytest
 
 from tasks.records import Row
 from tasks.store import Artifact, Output, Place, Store
-from tasks.store.garbage import garbage, sweep
+from tasks.store.garbage import find_garbage, remove_garbage
 from tasks.store.journal import Commit, JournalHead
 from tasks.store.owner import Owner
 
@@ -54,7 +54,7 @@ def killed(place: Place, stage: str = "6-filter") -> None:
 
 def found(store: Store, older: timedelta = NOW) -> dict[str, int]:
     """How many files by why."""
-    whys = [one.why for one in garbage(store.files, older).garbage]
+    whys = [one.why for one in find_garbage(store.files, older).files]
     return {why: whys.count(why) for why in whys}
 
 
@@ -68,7 +68,7 @@ def test_attempts_that_were_killed_or_replaced_are_garbage_and_what_stands_is_no
     killed(place)
     newer = commit(place, 2)
     assert found(store) == {"replaced": 2, "never committed": 2}
-    assert len(sweep(store.files, NOW).garbage) == 4
+    assert len(remove_garbage(store.files, NOW).files) == 4
     assert found(store) == {}
     again = place.find("6-filter", Note)
     assert again == newer and again and again.read() == [Note(n=2)]
@@ -99,8 +99,8 @@ def test_what_is_young_stays(store: Store, place: Place) -> None:
 def test_nothing_is_garbage_where_somebody_plays(store: Store, place: Place) -> None:
     killed(place)
     with place.hold(wait=False):
-        swept = garbage(store.files, NOW)
-    assert swept.garbage == () and swept.busy == ("runs/default/round-001",)
+        swept = find_garbage(store.files, NOW)
+    assert swept.files == () and swept.skipped == ("runs/default/round-001",)
 
 
 def test_what_was_replaced_a_moment_ago_stays_however_old_its_files_are(store: Store, place: Place) -> None:
@@ -123,7 +123,7 @@ def test_an_owner_who_was_silent_cannot_make_count_what_was_removed(
     store.files.replace(files, b"uploaded by the silent owner")
     for path in Path(store.root).rglob("*"):
         os.utime(path, (time.time() - 7200,) * 2)
-    assert [one.why for one in sweep(store.files, NOW).garbage] == ["never committed"]
+    assert [one.why for one in remove_garbage(store.files, NOW).files] == ["never committed"]
     manifest = commit(Place.round(store, "other", 1)).manifest
     pointing = Commit(
         stage="6-filter", attempt="0badc0de", fingerprint="", inputs={}, manifest=manifest.model_dump_json()
@@ -174,7 +174,7 @@ def test_where_the_journal_is_damaged_everything_stays(store: Store, place: Plac
     commit(place)
     last = place.journal.head().position
     store.files.replace(place.journal.path(last), b"{")
-    assert garbage(store.files, NOW).busy == ("runs/default/round-001",)
+    assert find_garbage(store.files, NOW).skipped == ("runs/default/round-001",)
 
 
 def test_drafts_that_a_killed_stage_left_are_garbage(store: Store, place: Place, tmp_path: Path) -> None:

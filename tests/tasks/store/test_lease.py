@@ -147,7 +147,9 @@ def test_a_process_that_lost_its_lease_takes_nothing_away_from_the_next_owner(
     newer = commit(place, 2)
     place.store.files.replace(place.journal.manifest("6-filter"), older.model_dump_json(indent=2).encode())
     assert place.find("6-filter", Note) == newer
-    assert f"is of attempt {older.attempt}, but attempt {newer.manifest.attempt} was committed and is used" in caplog.text
+    assert (
+        f"is of attempt {older.attempt}, but attempt {newer.manifest.attempt} was committed and is used" in caplog.text
+    )
 
 
 def test_no_work_begins_under_a_lease_that_was_lost(place: Place) -> None:
