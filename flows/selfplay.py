@@ -8,11 +8,11 @@ from prefect.runtime import flow_run
 from flows.force import withdraw
 from flows.history import RunHistory, read_history, start_of
 from flows.round import Round, play_round, round_place
-from flows.server.artifacts import show_round
+from flows.server.artifacts import publish_round
 from flows.server.parameters import Override, Rounds, RunName, StageName, Text
 from tasks.config import DEFAULT, RunConfig, load_config
-from tasks.execution.flow_run import take_charge
-from tasks.labelling.gold import rotten
+from tasks.execution.flow_run import own_process_group
+from tasks.labelling.gold import reason_to_stop
 from tasks.store import Store
 
 
@@ -40,7 +40,7 @@ def play_rounds(
         wait: Where another process plays the round, wait for it instead of leaving.
         approve: Suspend before each promotion, until somebody resumes the run (deployments only).
     """
-    take_charge()
+    own_process_group()
     settings, home, played = load_config(config, overrides), Store.from_environment(), list[Round]()
     if force_from_stage is not None:
         withdraw(home, run, force_from_stage, str(flow_run.id), wait)
@@ -52,7 +52,7 @@ def play_rounds(
             start = start_of(settings, home, run, number)
             # No flow of its own: nested in this one, it would stay Running after a kill, and could not be suspended.
             played.append(play_round(settings, home, run, number, start, approve))
-            show_round(played[-1], home)
+            publish_round(played[-1], home)
         if reason := reason_to_end(settings, played[-1], read_history(home, run)):
             get_run_logger().warning("the run ends after round %d: %s", played[-1].number, reason)
             break
@@ -63,4 +63,4 @@ def reason_to_end(config: RunConfig, last: Round, now: RunHistory) -> str | None
     """Too many rounds rolled back in a row, or labels that the gold items show to be rotten."""
     if now.rolled_back >= config.patience:
         return f"{now.rolled_back} rounds in a row were rolled back (patience)"
-    return rotten(last.curriculum.read(), config.filter)
+    return reason_to_stop(last.curriculum.read(), config.filter)

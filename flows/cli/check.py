@@ -1,4 +1,4 @@
-"""What the doctor says of one thing."""
+"""The result of one check of `active-zero doctor`."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ State = Literal["pass", "warn", "fail"]
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at."""
+    """What was checked, and how it turned out."""
 
     name: str
     state: State
-    told: str
-    """What was found, and, unless it passed, what to do."""
+    message: str
+    """What was found and, unless it passed, what to do."""

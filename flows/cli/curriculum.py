@@ -1,57 +1,107 @@
-"""`active-zero curriculum`: a round's questions as a table, JSON lines, Parquet or a page with their pictures."""
+"""`active-zero curriculum`: a round's questions as a table, JSON lines, Parquet, or a page with pictures."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from flows.cli.console import note, say_table
-from flows.cli.runs import existing_store, verdicts
-from tasks.records import LabelledQuestion, to_table
+import typer
+
+from flows.cli.console import print_table, write_file
+from flows.cli.options import DEFAULT_CONFIG, Overrides, examples
 from tasks.settings.errors import UserError
-from tasks.store import Store
+
+if TYPE_CHECKING:
+    from tasks.records import LabelledQuestion
+    from tasks.store import Store
 
 COLUMNS = ("domain", "text", "label", "agreement", "reason", "id")
 
+app = typer.Typer()
 
+
+@app.command(
+    epilog=examples(
+        "active-zero curriculum default --round 1",
+        "active-zero curriculum default --round 1 --all --format html --out curriculum.html",
+    )
+)
 def curriculum(
-    run: str,
-    number: int | None,
-    everything: bool,
-    form: str,
-    out: Path | None,
-    config: str,
-    overrides: Sequence[str] = (),
+    run: Annotated[str, typer.Argument(metavar="RUN")],
+    number: Annotated[
+        int | None, typer.Option("--round", metavar="N", help="By default the last filtered one.")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Rejected questions too, with their reasons.")] = False,
+    form: Annotated[Literal["table", "jsonl", "parquet", "html"], typer.Option("--format")] = "table",
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="F", help="Write to this file instead of standard output.")
+    ] = None,
+    config: Annotated[
+        str, typer.Option(metavar="F", help="The config that names the corpus with the pictures (html only).")
+    ] = DEFAULT_CONFIG,
+    overrides: Overrides = None,
 ) -> None:
-    """Print or write the questions of a round; kept ones only, unless `everything`."""
+    """Print or write the questions that trained the Solver in a round: text, label, agreement."""
+    from flows.cli.stores import existing_store
+
     if form == "table" and out is not None:
-        raise UserError("a table is for the eye: give --out with --format jsonl, parquet or html.")
+        raise UserError("a table goes to the terminal: give --out with --format jsonl, parquet or html.")
     store = existing_store()
-    number, judged = verdicts(store, run, number)
-    chosen = [one for one in judged if everything or one.reason is None]
-    if form == "table":
-        records = [one.model_dump(include=set(COLUMNS)) for one in chosen]
-        say_table(records, COLUMNS if everything else COLUMNS[:4], "No question was kept.")
-        return
+    number, questions = labelled_questions(store, run, number)
+    chosen = [question for question in questions if everything or question.reason is None]
     match form:
+        case "table":
+            records = [question.model_dump(include=set(COLUMNS)) for question in chosen]
+            print_table(records, COLUMNS if everything else COLUMNS[:4], "No question was kept.")
         case "jsonl":
-            write(out, jsonl(chosen))
+            write_file(out, _jsonl(chosen))
         case "parquet":
-            write(out, parquet(chosen))
-        case _:
-            write(out, html(f"Run {run}, round {number}: curriculum", chosen, store, config, overrides))
+            write_file(out, _parquet(chosen))
+        case "html":
+            pictured = [question for question in chosen if question.target is None]  # gold items are not in the corpus
+            page = _html(f"Run {run}, round {number}: curriculum", pictured, store, config, overrides or [])
+            write_file(out, page)
 
 
-def jsonl(rows: Sequence[LabelledQuestion]) -> bytes:
+def labelled_questions(store: Store, run: str, number: int | None) -> tuple[int, list[LabelledQuestion]]:
+    """A round's number and its labelled questions; by default of the last round whose filter is complete."""
+    from flows.round import round_place
+    from tasks.filter import filter_questions
+    from tasks.records import LabelledQuestion
+
+    if number is None:
+        number = _last_filtered(store, run)
+    store.stages(run, number)  # raises for a round that does not exist
+    place = round_place(store, run, number)
+    artifact = place.find(filter_questions.name, LabelledQuestion)
+    if artifact is None:
+        uri = place.uri(filter_questions.name)
+        raise UserError(f"{uri} is not complete: resume with `active-zero iterate --run {run}`.")
+    return number, artifact.read()
+
+
+def _last_filtered(store: Store, run: str) -> int:
+    from flows.round import round_place
+    from tasks.filter import filter_questions
+
+    for number in reversed(store.rounds(run)):
+        if round_place(store, run, number).manifest(filter_questions.name) is not None:
+            return number
+    raise UserError(f"Run {run!r} has no curriculum yet: resume with `active-zero iterate --run {run}`.")
+
+
+def _jsonl(rows: Sequence[LabelledQuestion]) -> bytes:
     """One JSON object a line."""
     return "".join(f"{row.model_dump_json()}\n" for row in rows).encode()
 
 
-def parquet(rows: Sequence[LabelledQuestion]) -> bytes:
+def _parquet(rows: Sequence[LabelledQuestion]) -> bytes:
     """A Parquet file of the rows' own columns."""
     import pyarrow as pa
     import pyarrow.parquet as pq
+
+    from tasks.records import LabelledQuestion, to_table
 
     sink = pa.BufferOutputStream()
     pq.write_table(to_table(LabelledQuestion, list(rows)), sink)
@@ -59,25 +109,12 @@ def parquet(rows: Sequence[LabelledQuestion]) -> bytes:
     return data
 
 
-def html(title: str, rows: Sequence[LabelledQuestion], store: Store, config: str, overrides: Sequence[str]) -> bytes:
-    """The page, with pictures from the corpus that the settings name. Gold items have none there."""
+def _html(title: str, rows: Sequence[LabelledQuestion], store: Store, config: str, overrides: Sequence[str]) -> bytes:
+    """A page with pictures from the corpus that the config names."""
     from tasks.config import load_config
     from tasks.corpus import open_corpus, place_of
     from tasks.reporting.page import page
 
-    rows = [row for row in rows if row.target is None]
-    library = open_corpus(place_of(store, load_config(config, overrides).corpus.at))
-    pictures = library.pictures(list(dict.fromkeys(row.key for row in rows)))
+    corpus = open_corpus(place_of(store, load_config(config, overrides).corpus.at))
+    pictures = corpus.pictures(list(dict.fromkeys(row.key for row in rows)))
     return page(title, rows, {picture.key: picture for picture in pictures}).encode()
-
-
-def write(out: Path | None, data: bytes, option: str = "--out") -> None:
-    """To a file, whole, or to standard output. UserError where the file that `option` names cannot be written."""
-    if out is None:
-        sys.stdout.buffer.write(data)
-        return
-    try:
-        out.write_bytes(data)
-    except OSError as error:
-        raise UserError(f"{out} cannot be written ({error.strerror}): give another {option}.") from None
-    note(f"wrote {out}")

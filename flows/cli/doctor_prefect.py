@@ -1,6 +1,6 @@
-"""The doctor's look at Prefect: server, worker, what `active-zero deploy` registers, and the port of the UI.
+"""Checks of Prefect: server, worker, what `active-zero deploy` registers, and the UI's port.
 
-Nothing of Prefect is imported, and nothing is changed: a few requests to the API.
+Imports no Prefect and changes nothing: a few requests to the API.
 """
 
 from __future__ import annotations
@@ -12,25 +12,25 @@ from importlib import metadata
 from typing import Any
 
 from flows.cli.check import Check
-from flows.server.deploy import POOL, ZOMBIES, deployments
-from flows.server.server import HOST, ask, configured, local_url, version_at
+from flows.server.deploy import AUTOMATION, POOL, deployment_names
+from flows.server.server import HOST, configured_url, local_url, request_api, version_at
 from tasks.execution.stage import GPU
 from tasks.settings.errors import UserError
 
-DEPLOY = "run `active-zero deploy`"
+ADVICE = "run `active-zero deploy`"
 
 
 def checks() -> dict[str, Callable[[], Check]]:
-    """By name. Without a server there is nothing to look at but the port."""
-    url = configured() or local_url()
-    here: dict[str, Callable[[], Check]] = {"port": _port, "prefect server": lambda: _server(url)}
+    """The checks by name; without a running server only those of the port and the server."""
+    url = configured_url() or local_url()
+    always: dict[str, Callable[[], Check]] = {"port": _port, "prefect server": lambda: _server(url)}
     try:
         if version_at(url, timeout=3) is None:
-            return here
-    except UserError:  # which the first look tells again
-        return here
+            return always
+    except UserError:  # the check of the server reports it
+        return always
     return {
-        **here,
+        **always,
         "prefect worker": lambda: _worker(url),
         "prefect deployments": lambda: _deployments(url),
         "prefect limit": lambda: _limit(url),
@@ -39,85 +39,86 @@ def checks() -> dict[str, Callable[[], Check]]:
 
 
 def _server(url: str) -> Check:
-    name, version, ours = "prefect server", version_at(url, timeout=3), metadata.version("prefect")
-    if version is None and configured():
+    name, version, installed = "prefect server", version_at(url, timeout=3), metadata.version("prefect")
+    if version is None and configured_url():
         return Check(name, "fail", f"{url} does not answer: start it, or unset PREFECT_API_URL")
     if version is None:
-        return Check(name, "warn", "none runs: `iterate` starts one for its own time; `make ui` to schedule rounds")
-    if version != ours:
-        return Check(name, "warn", f"{url} is {version}, here is {ours}: use one version")
+        return Check(name, "warn", "none runs: `iterate` starts a temporary one; run `make ui` to schedule rounds")
+    if version != installed:
+        return Check(name, "warn", f"{url} is {version}, here is {installed}: use one version")
     return Check(name, "pass", f"{url}, {version}")
 
 
 def _worker(url: str) -> Check:
-    found = _ask(url, f"/work_pools/{POOL}/workers/filter", {})
-    if found is None:
-        return Check("prefect worker", "fail", f"no work pool {POOL}: {DEPLOY}")
-    online = [one["name"] for one in found if one["status"] == "ONLINE"]
+    workers = _request(url, f"/work_pools/{POOL}/workers/filter", {})
+    if workers is None:
+        return Check("prefect worker", "fail", f"no work pool {POOL}: {ADVICE}")
+    online = [worker["name"] for worker in workers if worker["status"] == "ONLINE"]
     if online:
         return Check("prefect worker", "pass", f"{len(online)} online in pool {POOL}")
     return Check("prefect worker", "warn", f"none is online: `prefect worker start --pool {POOL}`, or `make ui`")
 
 
 def _deployments(url: str) -> Check:
-    found = _ask(url, "/deployments/filter", {}) or []
-    missing = sorted(set(deployments()) - {one["name"] for one in found if one["work_pool_name"] == POOL})
+    registered = _request(url, "/deployments/filter", {}) or []
+    wanted = deployment_names()
+    missing = sorted(set(wanted) - {item["name"] for item in registered if item["work_pool_name"] == POOL})
     if missing:
-        return Check("prefect deployments", "fail", f"not registered: {', '.join(missing)}: {DEPLOY}")
-    plans = [plan for one in found for plan in one["schedules"]]
-    active = sum(plan["active"] for plan in plans)
-    return Check(
-        "prefect deployments", "pass", f"{', '.join(deployments())}; {active} of {len(plans)} schedules active"
-    )
+        return Check("prefect deployments", "fail", f"not registered: {', '.join(missing)}: {ADVICE}")
+    schedules = [schedule for item in registered for schedule in item["schedules"]]
+    active = sum(schedule["active"] for schedule in schedules)
+    return Check("prefect deployments", "pass", f"{', '.join(wanted)}; {active} of {len(schedules)} schedules active")
 
 
 def _limit(url: str) -> Check:
-    limit = _ask(url, f"/v2/concurrency_limits/{GPU}")
+    limit = _request(url, f"/v2/concurrency_limits/{GPU}")
     if limit is None:
-        return Check("prefect limit", "fail", f"no limit {GPU}, so two runs may take one GPU at once: {DEPLOY}")
+        return Check("prefect limit", "fail", f"no limit {GPU}, so two runs may use one GPU at once: {ADVICE}")
     return Check("prefect limit", "pass", f"{GPU}: {limit['active_slots']} of {limit['limit']} in use")
 
 
 def _automation(url: str) -> Check:
-    found = _ask(url, "/automations/filter", {}) or []
-    if any(one["name"] == ZOMBIES and one["enabled"] for one in found):
+    automations = _request(url, "/automations/filter", {}) or []
+    if any(item["name"] == AUTOMATION and item["enabled"] for item in automations):
         return Check("prefect automation", "pass", "a run whose process is gone becomes Crashed")
-    return Check("prefect automation", "warn", f"a run whose machine is gone stays Running for ever: {DEPLOY}")
+    return Check("prefect automation", "warn", f"a run whose machine is gone stays Running forever: {ADVICE}")
 
 
 def _port() -> Check:
-    """The port of `make ui`: free, or Prefect's, and not open to other machines."""
+    """The port of `make ui`: free, or Prefect's and closed to other machines."""
     url = local_url()
     port = int(url.removesuffix("/api").rpartition(":")[2])
-    if version_at(url) is None:
-        with socket.socket() as one:
-            if one.connect_ex((HOST, port)) == 0:
-                return Check("port", "warn", f"{port} is taken by something else: `make ui ARGS='--port {port + 1}'`")
-        return Check("port", "pass", f"{port} is free for the UI")
-    if _reached_from_outside(port):
-        return Check(
-            "port", "warn", f"Prefect listens on {port} beyond loopback, and asks for no password: --host {HOST}"
-        )
-    return Check("port", "pass", f"Prefect listens on {port} of loopback")
+    if version_at(url) is not None:
+        if _answers_beyond_loopback(port):
+            message = f"Prefect listens on {port} beyond loopback, without a password: start it with --host {HOST}"
+            return Check("port", "warn", message)
+        return Check("port", "pass", f"Prefect listens on {port} of loopback")
+    if _answers(HOST, port):
+        return Check("port", "warn", f"{port} is taken by another service: `make ui ARGS='--port {port + 1}'`")
+    return Check("port", "pass", f"{port} is free for the UI")
 
 
-def _reached_from_outside(port: int) -> bool:
-    """Whether the port answers at the address that other machines know, if there is one."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+def _answers_beyond_loopback(port: int) -> bool:
+    """Whether the port answers at this machine's network address, if it has one."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
-            one.connect(("192.0.2.1", 9))  # nothing is sent: this only chooses an address
-            address = one.getsockname()[0]
+            probe.connect(("192.0.2.1", 9))  # sends nothing: it only selects the local address
+            address = probe.getsockname()[0]
         except OSError:
             return False
-    with socket.socket() as one:
-        one.settimeout(1)
-        return not address.startswith("127.") and one.connect_ex((address, port)) == 0
+    return not address.startswith("127.") and _answers(address, port)
 
 
-def _ask(url: str, path: str, body: object = None) -> Any:
-    """The API's answer; None for what is not there."""
+def _answers(address: str, port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex((address, port)) == 0
+
+
+def _request(url: str, path: str, body: object = None) -> Any:
+    """The API's reply; None for 404."""
     try:
-        return ask(url, path, body)
+        return request_api(url, path, body)
     except urllib.error.HTTPError as error:
         if error.code == 404:
             return None

@@ -1,64 +1,98 @@
-"""`active-zero evaluate`."""
+"""`active-zero evaluate`: a model's scores on a benchmark."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from flows.cli.runtime import working
-from tasks.benchmarks import open_benchmark
-from tasks.config import load_config
-from tasks.store import Store
+import typer
+
+from flows.cli.console import print_json, print_line, print_table
+from flows.cli.options import DEFAULT_CONFIG, BenchmarkName, Config, Json, Overrides, Verbose, examples
+from flows.cli.session import Session, session_of
 
 if TYPE_CHECKING:
     from flows.benchmark import BenchmarkFigures, BenchmarkResult
 
 COLUMNS = ("category", "items", "greedy", "mean", "majority", "unparsed", "truncated")
 
+app = typer.Typer()
 
-def evaluate(model: str, benchmark: str, config: str, overrides: Sequence[str]) -> BenchmarkResult:
-    """Score a model; what can be wrong with the names is found before any item is answered."""
+
+@app.command(
+    epilog=examples(
+        "active-zero evaluate infra/models/vlm --benchmark world:heldout",
+        "active-zero evaluate run:default@2 --benchmark MathVista_MINI.tsv --json",
+    )
+)
+def evaluate(
+    context: typer.Context,
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Folder, hub name, run:NAME or run:NAME@ROUND.")],
+    benchmark: BenchmarkName,
+    config: Config = DEFAULT_CONFIG,
+    overrides: Overrides = None,
+    json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Score a model: greedy, the mean of k samples at temperature 1, and their majority, with 95 % intervals."""
+    result = _score(session_of(context), model, benchmark, config, overrides or [])
+    if json:
+        print_json(result.model_dump())
+        return
+    print_table(result_records(result), COLUMNS, "No items.")
+    for line in notes(result):
+        print_line(line)
+
+
+def _score(session: Session, model: str, benchmark: str, config: str, overrides: Sequence[str]) -> BenchmarkResult:
+    """Score the model. UserError for a wrong name before any item is answered."""
+    from flows.cli.runtime import working
+    from tasks.benchmarks import open_benchmark
+    from tasks.config import load_config
+    from tasks.store import Store
+
     settings, store = load_config(config, overrides), Store.from_environment()
     open_benchmark(benchmark).items()
-    with working("evaluate"):
+    with working(session, "evaluate"):
         from flows.benchmark import benchmark_result, score_model, team_named
 
         team_named(model, settings, store)
         return benchmark_result(model, benchmark, score_model(settings, model, benchmark, store.url))
 
 
-def table(card: BenchmarkResult) -> tuple[list[dict[str, Any]], Sequence[str], str]:
-    """Records, columns, and what to say without any: the categories, and the whole last with its intervals."""
-    records = [_record(name, one) for name, one in card.by_category.items()]
+def result_records(result: BenchmarkResult) -> list[dict[str, Any]]:
+    """One record a category, and a last one of the whole benchmark with 95 % intervals."""
+    categories = [_record(name, figures) for name, figures in result.by_category.items()]
     whole = {
-        **_record(f"all of {card.benchmark}", card),
-        "greedy": _with_interval(card.accuracy, card.interval),
-        "mean": _with_interval(card.mean, card.mean_interval),
-        "majority": _with_interval(card.majority, card.majority_interval),
+        **_record(f"all of {result.benchmark}", result),
+        "greedy": _with_interval(result.accuracy, result.interval),
+        "mean": _with_interval(result.mean, result.mean_interval),
+        "majority": _with_interval(result.majority, result.majority_interval),
     }
-    return [*records, whole], COLUMNS, "No items."
+    return [*categories, whole]
 
 
-def notes(card: BenchmarkResult) -> list[str]:
-    """What stands beside the table: the benchmark's own metric, the judge, and what the intervals rest on."""
+def notes(result: BenchmarkResult) -> list[str]:
+    """The lines below the table: the benchmark's own metric, the judge's score, and what the intervals rest on."""
     lines = [
-        f"{name}: {value:.1f} (mean of {card.samples}: {card.own_mean[name]:.1f})" for name, value in card.own.items()
+        f"{name}: {value:.1f} (mean of {result.samples}: {result.own_metric_mean[name]:.1f})"
+        for name, value in result.own_metric.items()
     ]
-    if card.judged is not None:
-        lines.append(f"the judge finds {card.judged:.1f} of the greedy answers right ({card.undecided} undecided)")
-    if card.clusters < card.items:
-        lines.append(f"intervals over {card.clusters} groups of items that go together")
-    return [*lines, f"mean: of {card.samples} samples at temperature 1; {card.timeouts} grader time-outs"]
+    if result.judged is not None:
+        lines.append(f"the judge finds {result.judged:.1f} of the greedy answers right ({result.undecided} undecided)")
+    if result.clusters < result.items:
+        lines.append(f"intervals over {result.clusters} groups of items that belong together")
+    return [*lines, f"mean: of {result.samples} samples at temperature 1; {result.timeouts} grader time-outs"]
 
 
-def _record(name: str, card: BenchmarkFigures) -> dict[str, Any]:
-    figures = {"greedy": card.accuracy, "mean": card.mean, "majority": card.majority}
-    shares = {"unparsed": card.unparsed, "truncated": card.truncated}
+def _record(name: str, figures: BenchmarkFigures) -> dict[str, Any]:
+    points = {"greedy": figures.accuracy, "mean": figures.mean, "majority": figures.majority}
+    shares = {"unparsed": figures.unparsed, "truncated": figures.truncated}
     return {
         "category": name,
-        "items": card.items,
-        **{figure: f"{value:.1f}" for figure, value in figures.items()},
-        **{figure: f"{value:.1f} %" for figure, value in shares.items()},
+        "items": figures.items,
+        **{column: f"{value:.1f}" for column, value in points.items()},
+        **{column: f"{value:.1f} %" for column, value in shares.items()},
     }
 
 

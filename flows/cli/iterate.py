@@ -1,32 +1,67 @@
-"""`active-zero iterate`: all that can be wrong is checked, then rounds are played, watched and summed up."""
+"""`active-zero iterate`: check the input, play rounds, and print the result of each."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from flows.cli.console import say
-from flows.cli.runs import refuse_if_not_writable
-from flows.cli.runtime import working
-from flows.history import read_history
-from flows.round import round_place
-from tasks.config import load_config
-from tasks.players.weights import base_model
-from tasks.reporting.facts import LabelAccuracy
-from tasks.store import Artifact, Store
-from tasks.store.lease import refuse_if_held
+import typer
+
+from flows.cli.console import print_line
+from flows.cli.options import DEFAULT_CONFIG, Config, ForceFrom, Overrides, Verbose, examples
+from flows.cli.session import session_of
 
 if TYPE_CHECKING:
     from flows.round import Round
+    from tasks.reporting.facts import LabelAccuracy
+    from tasks.store import Artifact
+
+app = typer.Typer()
 
 
+@app.command(
+    epilog=examples(
+        "active-zero iterate",
+        "active-zero iterate --run mine --rounds 3 --set filter.low=0.5",
+        "active-zero iterate --config qwen2.5-vl-7b --set corpus.at=s3://bucket/corpora/web",
+    )
+)
 def iterate(
-    config: str, run: str, rounds: int, overrides: Sequence[str], force_from: str | None = None, wait: bool = False
+    context: typer.Context,
+    config: Config = DEFAULT_CONFIG,
+    run: Annotated[str, typer.Option(metavar="NAME", help="The run to start or to resume.")] = "default",
+    rounds: Annotated[int, typer.Option(min=1, metavar="N", help="How many rounds at most.")] = 1,
+    overrides: Overrides = None,
+    force_from: ForceFrom = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait while another process plays the round.")] = False,
+    verbose: Verbose = False,
 ) -> None:
-    """Play rounds on from where the run stands, and print what became of each."""
+    """Play the next rounds of a run; complete stages are reused."""
+    from flows.cli.runtime import working
+
+    _check(config, run, overrides or [], force_from, wait)
+    with working(session_of(context), "iterate", preload="flows.selfplay"):
+        from flows.selfplay import play_rounds
+
+        played = play_rounds(run, rounds, config, tuple(overrides or []), force_from, wait)
+    for complete in played:
+        for line in last_lines(complete):
+            print_line(line)
+
+
+def _check(config: str, run: str, overrides: Sequence[str], force_from: str | None, wait: bool) -> None:
+    """UserError for any wrong input that can be found before the work starts."""
+    from flows.cli.stores import check_writable
+    from flows.history import read_history
+    from flows.round import round_place
+    from tasks.config import load_config
+    from tasks.players.weights import base_model
+    from tasks.store import Store
+    from tasks.store.acquire import refuse_if_held
+
     settings, store = load_config(config, overrides), Store.from_environment()
-    refuse_if_not_writable(store, "set ACTIVE_ZERO_STORE to a folder or address that can be")
-    round_place(store, run, 1)  # refuses a name that cannot be one
+    check_writable(store, "set ACTIVE_ZERO_STORE to a writable folder or address")
+    round_place(store, run, 1)  # raises for a name that the store does not allow
     base_model(settings.model)
     if force_from is not None:
         from flows.force import round_to_force
@@ -34,21 +69,14 @@ def iterate(
         round_to_force(store, run, force_from)
     if not wait:
         refuse_if_held(round_place(store, run, read_history(store, run).next_round).journal)
-    with working("iterate", "flows.selfplay"):
-        from flows.selfplay import play_rounds
-
-        played = play_rounds(run, rounds, config, tuple(overrides), force_from, wait)
-    for one in played:
-        for line in ending(one):
-            say(line)
 
 
-def ending(played: Round) -> list[str]:
-    """The last lines of a round."""
+def last_lines(played: Round) -> list[str]:
+    """The printed result of a round: its summary, and the path of its report."""
     summary = played.report.file("summary.txt").read_text().splitlines()
-    return ["", f"Run {played.run}, round {played.number}", *summary, f"report: {address(played.report)}"]
+    return ["", f"Run {played.run}, round {played.number}", *summary, f"report: {_address(played.report)}"]
 
 
-def address(report: Artifact[LabelAccuracy]) -> str:
-    """Where a person opens the report: a path where the store is on this disk."""
+def _address(report: Artifact[LabelAccuracy]) -> str:
+    """The report's URL; a plain path where the store is on this disk."""
     return f"{report.uri}/{report.manifest.attempt}/report.md".removeprefix("file://")

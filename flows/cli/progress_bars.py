@@ -1,4 +1,4 @@
-"""Progress of long work: bars on a terminal, a log line now and then elsewhere. See `tasks.execution.progress`."""
+"""Progress of long work: bars on a terminal, else a log line now and then. See `tasks.execution.progress`."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, TaskID
 
-QUIET_SECONDS = 30.0
-"""Between two lines about progress where nobody watches."""
+SECONDS_BETWEEN_LINES = 30.0
+"""Of progress in the log, where there is no terminal."""
 
 
 @contextmanager
 def watching(console: Console) -> Iterator[None]:
-    """Show all work tracked inside this block."""
+    """Show the progress of all work tracked inside this block."""
     if console.is_terminal:
         with _bars(console) as progress, listen(Bars(progress)):
             yield
     else:
-        with listen(LogLines(logging.getLogger(__name__), every=QUIET_SECONDS)):
+        with listen(LogLines(logging.getLogger(__name__), every=SECONDS_BETWEEN_LINES)):
             yield
 
 
 class Bars:
-    """A listener that keeps a head line for what is being played, and a bar for each piece of work within it."""
+    """A progress listener: one line at the top for the stage, and a bar for each piece of work within it."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -47,8 +47,8 @@ class Bars:
 
     def _begin(self, snapshot: Snapshot) -> TaskID:
         if len(snapshot.path) > 1:
-            return self._progress.add_task(named(snapshot), total=snapshot.total, figures="")
-        self._progress.reset(self._head, total=snapshot.total, description=named(snapshot), figures="")
+            return self._progress.add_task(label(snapshot), total=snapshot.total, figures="")
+        self._progress.reset(self._head, total=snapshot.total, description=label(snapshot), figures="")
         return self._head
 
     def _end(self, snapshot: Snapshot) -> None:
@@ -57,22 +57,22 @@ class Bars:
             self._progress.remove_task(task)
 
 
-def named(snapshot: Snapshot) -> str:
-    """`stage 6 of 10  filter` for a stage of a round, else what it is, indented under what it belongs to."""
-    what, depth = snapshot.path[-1], len(snapshot.path) - 1
-    if numbered := re.fullmatch(r"(\d+)-(.+)", what):
-        from flows.force import FOLDERS  # imported already where a round is played
+def label(snapshot: Snapshot) -> str:
+    """`stage 6 of 10  filter` for a stage of a round; for other work its name, indented by its depth."""
+    name, depth = snapshot.path[-1], len(snapshot.path) - 1
+    if numbered := re.fullmatch(r"(\d+)-(.+)", name):
+        from flows.force import FOLDERS  # slow to import, and imported already where stages run
 
-        what = f"stage {numbered[1]} of {len(FOLDERS)}  {numbered[2]}"
-    return "  " * depth + what
+        name = f"stage {numbered[1]} of {len(FOLDERS)}  {numbered[2]}"
+    return "  " * depth + name
 
 
 def figures(snapshot: Snapshot) -> str:
     """`120/640  reward 0.41  2 min 10 s left`."""
-    counted = f"{snapshot.done}/{snapshot.total}" if snapshot.total else (str(snapshot.done) if snapshot.done else "")
+    count = f"{snapshot.done}/{snapshot.total}" if snapshot.total else (str(snapshot.done) if snapshot.done else "")
     values = [f"{name} {value:.3g}" for name, value in snapshot.figures.items()]
     left = "" if snapshot.left is None else f"{duration(snapshot.left)} left"
-    return "  ".join(part for part in (counted, *values, left) if part)
+    return "  ".join(part for part in (count, *values, left) if part)
 
 
 def _bars(console: Console) -> Progress:

@@ -1,1 +1,1 @@
-"""The Prefect side: server, UI, deployments, forms, and artifacts for the UI."""
+"""Prefect: server, UI, deployments, their forms, and artifacts for the UI."""

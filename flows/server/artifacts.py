@@ -1,7 +1,7 @@
-"""A round on the pages of the Prefect UI: small artifacts made of what lies in the store, with links to the rest.
+"""Prefect artifacts of a round: small tables, a chart and links, made from the store's files.
 
-Events above 1.5 MB are dropped by the server, so nothing here grows with the round. A model's text only ever stands in
-cells of tables, which the page shows as text.
+The server drops events above 1.5 MB, so no artifact grows with the round. A model's text appears only in table cells,
+which the page shows as plain text.
 """
 
 from __future__ import annotations
@@ -21,24 +21,23 @@ from tasks.filter import curriculum
 from tasks.reporting.text import CHART
 from tasks.store import Manifest, Store
 
-SHOWN = 12
-LONGEST = 240
-"""Characters of a cell."""
-MOST_BYTES = 700_000
-"""Of a picture; a third more when it is written as text."""
+QUESTIONS_SHOWN = 12
+CELL_CHARACTERS = 240
+CHART_BYTES = 700_000
+"""Largest PNG; base64 adds a third."""
 
 
-def show_round(played: Round, store: Store) -> None:
-    """Stages, scores, curriculum, picture and links. What cannot be shown is a warning: the round is complete."""
-    for show in (show_stages, show_scores, show_curriculum, show_chart, show_report):
+def publish_round(played: Round, store: Store) -> None:
+    """Publish all artifacts of a round. One that fails is logged as a warning: the round itself is complete."""
+    for publish in (publish_stages, publish_scores, publish_curriculum, publish_chart, publish_report):
         try:
-            show(played, store)
+            publish(played, store)
         except Exception as error:  # a page is no reason to fail after days of work
-            get_run_logger().warning("%s: %s", show.__name__.replace("_", " "), error)
+            get_run_logger().warning("%s: %s", publish.__name__.replace("_", " "), error)
 
 
-def show_stages(played: Round, store: Store) -> None:
-    """What the manifests say of each stage."""
+def publish_stages(played: Round, store: Store) -> None:
+    """Each stage's manifest in a table."""
     rows = [_stage(name, manifest) for name, manifest in store.stages(played.run, played.number) if manifest]
     uri = played.report.uri.rpartition("/")[0]
     create_table_artifact(key=key(played, "stages"), table=rows, description=f"Stages below `{uri}`")
@@ -54,10 +53,10 @@ def _stage(name: str, manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def show_scores(played: Round, store: Store) -> None:
-    """Before and after on each benchmark, in points, with 95 % intervals of the gain."""
+def publish_scores(played: Round, store: Store) -> None:
+    """Scores before and after on each benchmark, in points, with 95 % intervals of the gain."""
     changes = json.loads(played.report.file("scores.json").read_text())
-    create_table_artifact(key=key(played, "scores"), table=list(map(_score, changes)), description=_decided(played))
+    create_table_artifact(key=key(played, "scores"), table=list(map(_score, changes)), description=_decision(played))
 
 
 def _score(change: Mapping[str, Any]) -> dict[str, Any]:
@@ -73,73 +72,74 @@ def _score(change: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _decided(played: Round) -> str:
+def _decision(played: Round) -> str:
     return f"{'promoted' if played.decision.promoted else 'rolled back'}: {played.decision.why}"
 
 
-def show_curriculum(played: Round, store: Store) -> None:
+def publish_curriculum(played: Round, store: Store) -> None:
     """A sample of the questions that trained the Solver, evenly spread."""
     kept = curriculum(played.curriculum.read())
+    sample = kept[:: max(1, len(kept) // QUESTIONS_SHOWN)][:QUESTIONS_SHOWN]
     rows = [
         {
-            "domain": cell(one.domain),
-            "question": cell(one.text),
-            "label": cell(one.label or ""),
-            "agreement": round(one.agreement, 2),
-            "picture": cell(one.key),
+            "domain": cell(question.domain),
+            "question": cell(question.text),
+            "label": cell(question.label or ""),
+            "agreement": round(question.agreement, 2),
+            "picture": cell(question.key),
         }
-        for one in kept[:: max(1, len(kept) // SHOWN)][:SHOWN]
+        for question in sample
     ]
     create_table_artifact(
         key=key(played, "curriculum"), table=rows, description=f"{len(rows)} of {len(kept)} questions"
     )
 
 
-def show_chart(played: Round, store: Store) -> None:
-    """The report's picture, within the page itself: the server reads no store."""
+def publish_chart(played: Round, store: Store) -> None:
+    """The report's chart as a data URL, since the server does not read the store."""
     picture = smaller(played.report.file(CHART).read_bytes())
     url = f"data:image/png;base64,{b64encode(picture).decode()}"
     create_image_artifact(key=key(played, "chart"), image_url=url, description=f"{played.run}, round {played.number}")
 
 
 def smaller(png: bytes) -> bytes:
-    """The picture in at most `MOST_BYTES`: in 64 colours, and half as large until it fits."""
+    """Reduce a PNG to at most `CHART_BYTES`: to 64 colours, then to half the width and height until it fits."""
     from PIL import Image
 
     image = Image.open(BytesIO(png)).convert("RGB")
-    while len(png) > MOST_BYTES:
+    while len(png) > CHART_BYTES:
         out = BytesIO()
         image.quantize(64).save(out, "PNG", optimize=True)
         png, image = out.getvalue(), image.reduce(2)
     return png
 
 
-def show_report(played: Round, store: Store) -> None:
-    """The summary, and where the files are."""
+def publish_report(played: Round, store: Store) -> None:
+    """The summary, with links to the files."""
     create_markdown_artifact(key=key(played, "report"), markdown="\n".join(_report(played)))
 
 
 def _report(played: Round) -> Iterator[str]:
     yield f"# Run {played.run}, round {played.number}"
     yield from (f"- {escaped(line)}" for line in played.report.file("summary.txt").read_text().splitlines())
-    yield "\nThe whole report, and the curriculum beside its pictures:\n"
+    yield "\nThe whole report, and the curriculum with its pictures:\n"
     folder = f"{played.report.uri}/{played.report.manifest.attempt}"
     yield from (f"- [{name}]({folder}/{name})  \n  `{folder}/{name}`" for name in ("report.md", "curriculum.html"))
     command = f"active-zero curriculum {played.run} --round {played.number}"
     yield f"\nThe curriculum: `{played.curriculum.uri}`, or `{command}`"
 
 
-def key(played: Round, what: str) -> str:
-    """`default-round-3-stages`: Prefect takes small letters, digits and dashes."""
-    return re.sub(r"[^a-z0-9]+", "-", f"{played.run}-round-{played.number}-{what}")
+def key(played: Round, kind: str) -> str:
+    """An artifact's key, such as `default-round-3-stages`. Prefect allows lower-case letters, digits and dashes."""
+    return re.sub(r"[^a-z0-9]+", "-", f"{played.run}-round-{played.number}-{kind}")
 
 
 def cell(text: str) -> str:
-    """A model's text as a cell shows it: one line, not too long."""
+    """A model's text as one line of at most `CELL_CHARACTERS`."""
     line = " ".join(text.split())
-    return line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"
+    return line if len(line) <= CELL_CHARACTERS else f"{line[: CELL_CHARACTERS - 1]}…"
 
 
 def escaped(line: str) -> str:
-    """Plain text within Markdown."""
+    """Escape Markdown's special characters."""
     return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", line)

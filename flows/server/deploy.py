@@ -1,7 +1,6 @@
-"""`active-zero deploy`: work pool, limit, deployments and automation on the server at PREFECT_API_URL.
+"""`active-zero deploy`: work pool, limit, deployments and automation at the server of PREFECT_API_URL.
 
-Whatever is there already is brought up to date, but for what a person may have changed in the UI: the pool, the limit,
-and schedules.
+Updates what is registered already, except what a person may have changed in the UI: the pool, the limit, and schedules.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from flows.server.server import configured, local_url, version_at
+from flows.server.server import configured_url, local_url, version_at
 from tasks.execution.stage import GPU
 from tasks.settings.errors import UserError
 from tasks.settings.overlay import ROOT
@@ -30,59 +29,64 @@ if TYPE_CHECKING:
 
 FILE = ROOT / "infra" / "prefect.yaml"
 POOL = "active-zero"
-FLOWS = ("self-play", "corpus", "benchmark")
-ZOMBIES = "active-zero: the process of a run is gone"
+FLOWS = ("self-play", "corpus", "benchmark", "evaluate")
+"""Names of the deployed flows."""
+AUTOMATION = "active-zero: the process of a run is gone"
 HEARTBEAT = 30
-"""Seconds between two heartbeats of a flow run, as `infra/prefect.yaml` sets them."""
+"""Seconds between two heartbeats of a flow run, as set in `infra/prefect.yaml`."""
 
 
-def deploy() -> str:
-    """Register everything, and say in a line what and where. UserError without a server."""
+def register() -> str:
+    """Register everything and return one line that lists it. UserError if no server answers."""
     url = server_url()
     os.environ["PREFECT_API_URL"] = url
-    schedules = asyncio.run(_before())
-    _deployments()
-    asyncio.run(_after(schedules))
-    return f"registered at {url}: pool {POOL}, limit {GPU}, {', '.join(deployments())}, automation against zombies"
+    schedules = asyncio.run(_before_deploy())
+    _deploy_all()
+    asyncio.run(_after_deploy(schedules))
+    names = ", ".join(deployment_names())
+    return f"registered at {url}: pool {POOL}, limit {GPU}, {names}, automation for crashed runs"
 
 
 def server_url() -> str:
-    """The API to register at: the configured one, or that of `make ui`. UserError where no server answers."""
-    url = configured() or local_url()
+    """The configured API, or that of `make ui`. UserError if no server answers there."""
+    url = configured_url() or local_url()
     if version_at(url, timeout=5) is None:
         raise UserError(f"no Prefect server answers at {url}: start one with `make ui`, or set PREFECT_API_URL.")
     return url
 
 
-def deployments() -> list[str]:
-    """Names of what `infra/prefect.yaml` deploys."""
-    return [one["name"] for one in yaml.safe_load(FILE.read_text())["deployments"]]
+def deployment_names() -> list[str]:
+    """Names of the deployments in `infra/prefect.yaml`."""
+    return [deployment["name"] for deployment in yaml.safe_load(FILE.read_text())["deployments"]]
 
 
-async def _before() -> dict[str, list[dict[str, Any]]]:
-    """Make what deployments refer to. Gives the schedules that are there, by deployment: a person's, to be kept."""
+async def _before_deploy() -> dict[str, list[dict[str, Any]]]:
+    """Create the work pool and the limit; return the server's schedules by deployment, so that they can be kept."""
     from prefect import get_client
     from prefect.client.schemas.actions import WorkPoolCreate
     from prefect.exceptions import ObjectAlreadyExists
 
     async with get_client() as client:
         pool = WorkPoolCreate(name=POOL, type="process", description="Rounds, corpora and benchmarks of Active-Zero")
-        with suppress(ObjectAlreadyExists):  # which a person may have changed: another type, more variables
+        with suppress(ObjectAlreadyExists):  # a person may have changed its type or variables
             await client.create_work_pool(pool)
         if await _gpu_limit(client) is None:
             await client.upsert_global_concurrency_limit_by_name(GPU, limit=1)
-        return {one.name: list(map(_kept, one.schedules)) for one in await _ours(client)}
+        registered = await _registered(client)
+        return {deployment.name: list(map(_schedule_fields, deployment.schedules)) for deployment in registered}
 
 
-def _kept(plan: DeploymentSchedule) -> dict[str, Any]:
-    """A schedule as it is sent again: with a name, which the server asks for and those made on the page have not."""
-    fields = plan.model_dump(include={"schedule", "active", "parameters", "max_scheduled_runs"})
-    return {**fields, "slug": plan.slug or f"schedule-{str(plan.id)[:8]}"}
+def _schedule_fields(schedule: DeploymentSchedule) -> dict[str, Any]:
+    """A schedule as an update sends it. The server wants a slug, which schedules made in the UI lack."""
+    fields = schedule.model_dump(include={"schedule", "active", "parameters", "max_scheduled_runs"})
+    return {**fields, "slug": schedule.slug or f"schedule-{str(schedule.id)[:8]}"}
 
 
-async def _ours(client: PrefectClient) -> list[DeploymentResponse]:
-    names = deployments()
-    return [one for one in await client.read_deployments() if one.work_pool_name == POOL and one.name in names]
+async def _registered(client: PrefectClient) -> list[DeploymentResponse]:
+    """This project's deployments on the server."""
+    names = deployment_names()
+    found = await client.read_deployments()
+    return [deployment for deployment in found if deployment.work_pool_name == POOL and deployment.name in names]
 
 
 async def _gpu_limit(client: PrefectClient) -> Any | None:
@@ -94,48 +98,48 @@ async def _gpu_limit(client: PrefectClient) -> Any | None:
         return None
 
 
-def _deployments() -> None:
-    """What `prefect deploy` does, from the repository's root, where runs then start."""
+def _deploy_all() -> None:
+    """Run `prefect deploy` in the repository's root, where runs start. RuntimeError with its output if it fails."""
     command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(FILE)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError("\n".join([*done.stdout.splitlines()[-20:], *done.stderr.splitlines()[-5:]]))
 
 
-async def _after(schedules: Mapping[str, list[dict[str, Any]]]) -> None:
-    """Forms that refuse unknown names, the schedules that were there before, and the automation."""
+async def _after_deploy(schedules: Mapping[str, list[dict[str, Any]]]) -> None:
+    """Make forms refuse unknown parameters, restore the earlier schedules, and replace the automation."""
     from prefect import get_client
     from prefect.client.schemas.actions import DeploymentUpdate
 
     async with get_client() as client:
-        for one in await _ours(client):
-            known = {"schedules": schedules[one.name]} if one.name in schedules else {}
-            form = {**(one.parameter_openapi_schema or {}), "additionalProperties": False}
-            update = DeploymentUpdate.model_validate({"parameter_openapi_schema": form, **known})
-            await client.update_deployment(one.id, update)
-        for old in await client.read_automations_by_name(ZOMBIES):
+        for deployment in await _registered(client):
+            kept = {"schedules": schedules[deployment.name]} if deployment.name in schedules else {}
+            form = {**(deployment.parameter_openapi_schema or {}), "additionalProperties": False}
+            update = DeploymentUpdate.model_validate({"parameter_openapi_schema": form, **kept})
+            await client.update_deployment(deployment.id, update)
+        for old in await client.read_automations_by_name(AUTOMATION):
             await client.delete_automation(old.id)
-        await client.create_automation(zombie_automation())
+        await client.create_automation(crash_automation())
 
 
-def zombie_automation() -> AutomationCore:
-    """A run of ours that sends no heartbeat any more, and has not said how it ended, is Crashed: Retry plays it on."""
+def crash_automation() -> AutomationCore:
+    """Mark a flow run Crashed if its heartbeats stop before it reports an end state; Retry then resumes it."""
     from prefect.client.schemas.objects import StateType
     from prefect.events.actions import ChangeFlowRunState
     from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
     from prefect.events.schemas.events import ResourceSpecification
 
-    heard = "prefect.flow-run.heartbeat"
+    heartbeat = "prefect.flow-run.heartbeat"
     ends = ("Completed", "Failed", "Cancelled", "Crashed", "Suspended", "Paused", "Scheduled", "AwaitingRetry")
-    named = {"prefect.resource.role": "flow", "prefect.resource.name": list(FLOWS)}
+    of_our_flows = {"prefect.resource.role": "flow", "prefect.resource.name": list(FLOWS)}
     return AutomationCore(
-        name=ZOMBIES,
+        name=AUTOMATION,
         description="Worker and run were killed together, or the machine is gone.",
         trigger=EventTrigger(
-            after={heard},
-            expect={heard, *(f"prefect.flow-run.{state}" for state in ends)},
+            after={heartbeat},
+            expect={heartbeat, *(f"prefect.flow-run.{state}" for state in ends)},
             match=ResourceSpecification({"prefect.resource.id": ["prefect.flow-run.*"]}),
-            match_related=ResourceSpecification(named),
+            match_related=ResourceSpecification(of_our_flows),
             for_each={"prefect.resource.id"},
             posture=Posture.Proactive,
             threshold=1,

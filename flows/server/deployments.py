@@ -1,26 +1,27 @@
-"""Flows with a form of their own for what the command line does with `corpus build` and `evaluate`.
+"""The deployed flows of `corpus build` and `evaluate`, each with its own form.
 
-`active-zero iterate` and the deployment `iterate` play the same flow: `flows.selfplay.play_rounds`.
+The deployment `iterate` runs the same flow as `active-zero iterate`: `flows.selfplay.play_rounds`.
 """
 
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from prefect import flow
 from prefect.artifacts import create_table_artifact
 
-from flows.benchmark import benchmark_result, card, score_model, team_named
+from flows.benchmark import BenchmarkFigures, benchmark_result, score_model, team_named
 from flows.corpus import build_from, info
 from flows.server.parameters import Location, Override, Text
 from tasks.config import DEFAULT, load_config
-from tasks.execution.flow_run import take_charge
+from tasks.execution.flow_run import own_process_group
 from tasks.store import Store
 
 
 @flow(name="corpus", flow_run_name="{out}", persist_result=False)
 def build_corpus(shards: Location, out: Location, config: Text = DEFAULT, overrides: tuple[Override, ...] = ()) -> None:
-    """Embed and index shards or a folder of pictures; what is complete already is reused.
+    """Embed and index shards or a folder of pictures; complete shards are reused.
 
     Args:
         shards: Tar shards, or a folder of pictures.
@@ -28,10 +29,10 @@ def build_corpus(shards: Location, out: Location, config: Text = DEFAULT, overri
         config: A file, or a name in configs/.
         overrides: Settings such as retrieval.index.kind=exact.
     """
-    take_charge()
+    own_process_group()
     build_from(shards, out, load_config(config, overrides))
-    told = [{"what": name, "value": str(value)} for name, value in info(out).model_dump(mode="json").items()]
-    create_table_artifact(key=_key(f"corpus-{out}"), table=told, description=f"Corpus at `{out}`")
+    rows = [{"what": name, "value": str(value)} for name, value in info(out).model_dump(mode="json").items()]
+    create_table_artifact(key=_key(f"corpus-{out}"), table=rows, description=f"Corpus at `{out}`")
 
 
 @flow(name="benchmark", flow_run_name="{benchmark}", persist_result=False)
@@ -44,24 +45,24 @@ def score(model: Text, benchmark: Text, config: Text = DEFAULT, overrides: tuple
         config: A file, or a name in configs/.
         overrides: Settings such as evaluate.items=100.
     """
-    take_charge()
+    own_process_group()
     settings, store = load_config(config, overrides), Store.from_environment()
     team_named(model, settings, store)
-    rows = score_model.fn(settings, model, benchmark, store.url)
-    whole = benchmark_result(model, benchmark, rows)
-    parts = {**whole.by_category, f"all of {benchmark}": card(rows)}
-    table = [
-        {
-            "category": name,
-            "items": one.items,
-            "greedy": _points(one.accuracy, one.interval),
-            "mean": _points(one.mean, one.mean_interval),
-            "majority": _points(one.majority, one.majority_interval),
-            "unparsed, %": round(one.unparsed, 1),
-        }
-        for name, one in parts.items()
-    ]
+    result = benchmark_result(model, benchmark, score_model.fn(settings, model, benchmark, store.url))
+    figures: dict[str, BenchmarkFigures] = {**result.by_category, f"all of {benchmark}": result}
+    table = [_row(name, part) for name, part in figures.items()]
     create_table_artifact(key=_key(f"{benchmark}-{model}"), table=table, description=f"{model} on {benchmark}")
+
+
+def _row(category: str, figures: BenchmarkFigures) -> dict[str, Any]:
+    return {
+        "category": category,
+        "items": figures.items,
+        "greedy": _points(figures.accuracy, figures.interval),
+        "mean": _points(figures.mean, figures.mean_interval),
+        "majority": _points(figures.majority, figures.majority_interval),
+        "unparsed, %": round(figures.unparsed, 1),
+    }
 
 
 def _points(value: float, interval: tuple[float, float]) -> str:

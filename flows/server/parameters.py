@@ -1,4 +1,4 @@
-"""What may be filled into a deployment's form. Shallow, so that the page shows each field and the server checks it."""
+"""Types of the fields in a deployment's form. Flat, so that the page shows each field and the server checks it."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ Rounds = Annotated[int, Field(ge=1, le=1000)]
 Text = Annotated[str, Field(min_length=1)]
 Location = Annotated[Address, Field(min_length=1)]
 Override = Annotated[str, Field(pattern=r"^\s*\w+(\.\w+)*\s*=")]
-"""A setting by its dotted name: `filter.low=0.5`."""
+"""One setting by its dotted name: `filter.low=0.5`."""
 StageName = Annotated[str, Field(json_schema_extra={"enum": [*FOLDERS]})]

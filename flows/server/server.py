@@ -1,4 +1,4 @@
-"""The Prefect server that a command works with: the one that is configured, or runs here, or one for its own time."""
+"""The Prefect server of a command: the configured one, the one running on this machine, or a temporary one."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from tasks.execution.processes import bound
+from tasks.execution.processes import child_command
 from tasks.settings.errors import UserError
 
 HOST, PORT = "127.0.0.1", 4200
 LOOPBACK = (HOST, "localhost", "::1")
-"""Where no proxy leads, whatever the environment says."""
+"""Hosts that are reached without a proxy, whatever the environment says."""
 REFUSALS = (401, 403)
 START_SECONDS = 600.0
-"""For a server on a fresh database and a busy machine; 10 s is usual."""
+"""Until a server with a fresh database answers on a busy machine; 10 s is usual."""
 STOP_SECONDS = 10.0
 
 
 def local_url(port: int | None = None) -> str:
-    """The API of a server on this machine; by default where `make ui` has it."""
+    """The API of a server on this machine, by default at the port of `make ui`."""
     return f"http://{HOST}:{port or int(os.environ.get('PREFECT_SERVER_API_PORT') or PORT)}/api"
 
 
-def configured() -> str | None:
-    """The API that the environment or the active Prefect profile names."""
-    return _setting("PREFECT_API_URL")
+def configured_url() -> str | None:
+    """The API in the environment or the active Prefect profile; None if neither names one."""
+    return _prefect_setting("PREFECT_API_URL")
 
 
-def _setting(name: str) -> str | None:
-    """One of Prefect's, without importing it."""
+def _prefect_setting(name: str) -> str | None:
+    """A setting from the environment or the active profile, read without importing Prefect."""
     if value := os.environ.get(name):
         return value
     home = Path(os.environ.get("PREFECT_HOME") or Path.home() / ".prefect")
@@ -56,100 +56,103 @@ def _setting(name: str) -> str | None:
 
 
 def version_at(url: str, timeout: float = 1.0) -> str | None:
-    """The version of the Prefect server there; None where none answers. UserError where one refuses us."""
+    """The version of the Prefect server at `url`; None if none answers. UserError if the server denies access."""
     try:
-        return str(ask(url, "/admin/version", timeout=timeout))
+        return str(request_api(url, "/admin/version", timeout=timeout))
     except urllib.error.HTTPError as error:
         if error.code in REFUSALS:
             raise UserError(
-                f"the server at {url} refuses us ({error.code}): set PREFECT_API_AUTH_STRING to what its "
-                "PREFECT_SERVER_API_AUTH_STRING is, or PREFECT_API_URL to another server."
+                f"the server at {url} denies access ({error.code}): set PREFECT_API_AUTH_STRING to its "
+                "PREFECT_SERVER_API_AUTH_STRING, or PREFECT_API_URL to another server."
             ) from None
     except (OSError, ValueError, HTTPException):
         pass
     return None
 
 
-def ask(url: str, path: str, body: object = None, timeout: float = 10.0) -> Any:
-    """The API's answer, asked as Prefect's client does: with its password or key. Raises what `urllib` does."""
+def request_api(url: str, path: str, body: object = None, timeout: float = 10.0) -> Any:
+    """The API's reply to GET, or to POST with a body; sends Prefect's password or key. Raises what `urllib` raises."""
     headers = {"content-type": "application/json"}
-    if word := _setting("PREFECT_API_AUTH_STRING"):
-        headers["authorization"] = f"Basic {base64.b64encode(word.encode()).decode()}"
-    elif key := _setting("PREFECT_API_KEY"):
+    if password := _prefect_setting("PREFECT_API_AUTH_STRING"):
+        headers["authorization"] = f"Basic {base64.b64encode(password.encode()).decode()}"
+    elif key := _prefect_setting("PREFECT_API_KEY"):
         headers["authorization"] = f"Bearer {key}"
     data = None if body is None else json.dumps(body).encode()
-    here = urlsplit(url).hostname in LOOPBACK
-    opener = urllib.request.build_opener(*([urllib.request.ProxyHandler({})] if here else []))
+    is_local = urlsplit(url).hostname in LOOPBACK
+    opener = urllib.request.build_opener(*([urllib.request.ProxyHandler({})] if is_local else []))
     with opener.open(urllib.request.Request(url + path, data, headers), timeout=timeout) as reply:
         return json.load(reply)
 
 
 @contextmanager
-def server() -> Iterator[Callable[[], None]]:
-    """A server for what is done inside: `PREFECT_API_URL` is set before Prefect reads it, and taken back at the end.
+def prefect_server() -> Iterator[Callable[[], None]]:
+    """A server for the work inside the block. Yields a function that waits until the server answers.
 
-    Gives what waits until the server is there: it starts beside whatever is imported before that is called. Where
-    Prefect has been imported already (a notebook, a test), whoever did so has chosen.
+    Sets `PREFECT_API_URL`, which must happen before Prefect is imported, and removes it at the end. A temporary server
+    starts in the background, so imports can go on before the wait. Where Prefect is imported already (a notebook, a
+    test), its settings stay.
     """
-    if configured() or "prefect" in sys.modules:
+    if configured_url() or "prefect" in sys.modules:
         yield lambda: None
     elif version_at(local_url()) is not None:
-        with _chosen(local_url()):
+        with _api_url(local_url()):
             yield lambda: None
     else:
         url = local_url(free_port())
-        with _chosen(url), temporary(url) as ready:
-            yield ready
+        with _api_url(url), temporary_server(url) as wait_until_ready:
+            yield wait_until_ready
 
 
 @contextmanager
-def temporary(url: str) -> Iterator[Callable[[], None]]:
-    """A server without pages; gives what waits until it answers. It leaves with this process, however that one ends."""
+def temporary_server(url: str) -> Iterator[Callable[[], None]]:
+    """A server without UI that ends with this process. Yields a function that waits until the server answers."""
     port = str(urlsplit(url).port)
-    # uvicorn would look for modules in the present folder first: see `started`
+    # uvicorn would look for modules in the working folder first: see `start_process`
     program = ["-m", "uvicorn", "--app-dir", sysconfig.get_path("purelib")]
     options = ["--host", HOST, "--port", port, "--lifespan", "on", "--log-level", "error"]
     environment = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
     command = [sys.executable, *program, "--factory", "prefect.server.api.server:create_app", *options]
-    with tempfile.TemporaryFile() as said:
-        process = started(command, environment, said.fileno())
+    with tempfile.TemporaryFile() as output:
+        process = start_process(command, environment, output.fileno())
 
-        def ready() -> None:
+        def wait_until_ready() -> None:
             try:
-                wait_for(url, process)
+                wait_for_server(url, process)
             except RuntimeError as error:
-                said.seek(0)
-                lines = said.read().decode(errors="replace").splitlines() or ["it said nothing"]
+                output.seek(0)
+                lines = output.read().decode(errors="replace").splitlines() or ["no output"]
                 raise RuntimeError(f"{error}: {lines[-1]}") from None
 
         try:
-            yield ready
+            yield wait_until_ready
         finally:
-            end(process)
+            end_process(process)
 
 
-def started(
+def start_process(
     command: list[str], environment: Mapping[str, str], output: int = subprocess.DEVNULL
 ) -> subprocess.Popen[bytes]:
-    """A process that leaves with this one, and which Ctrl-C does not reach. It imports nothing from the folder that a
-    person happens to be in: a file of theirs may be called as one of a library's."""
-    whole = {**os.environ, "PYTHONSAFEPATH": "1", **environment}
-    return subprocess.Popen(bound(command), env=whole, start_new_session=True, stdout=output, stderr=output)
+    """Start a process that ends with this one and does not receive Ctrl-C.
+
+    PYTHONSAFEPATH: a file in the user's working folder may have the name of a library's module.
+    """
+    variables = {**os.environ, "PYTHONSAFEPATH": "1", **environment}
+    return subprocess.Popen(child_command(command), env=variables, start_new_session=True, stdout=output, stderr=output)
 
 
-def wait_for(url: str, process: subprocess.Popen[bytes] | None = None) -> None:
-    """Return once the server answers. RuntimeError where its process ends before, or the time does."""
-    end = time.monotonic() + START_SECONDS
+def wait_for_server(url: str, process: subprocess.Popen[bytes] | None = None) -> None:
+    """Return once the server answers. RuntimeError if its process ends first, or after `START_SECONDS`."""
+    deadline = time.monotonic() + START_SECONDS
     while version_at(url) is None:
         if process is not None and process.poll() is not None:
             raise RuntimeError(f"the Prefect server ended with exit code {process.returncode}")
-        if time.monotonic() > end:
+        if time.monotonic() > deadline:
             raise RuntimeError(f"the Prefect server at {url} did not answer within {START_SECONDS:.0f} s")
         time.sleep(0.1)
 
 
-def end(process: subprocess.Popen[bytes], seconds: float = STOP_SECONDS) -> None:
-    """Ask it to leave, and after the seconds make it."""
+def end_process(process: subprocess.Popen[bytes], seconds: float = STOP_SECONDS) -> None:
+    """Terminate a process; kill it if it still runs after `seconds`."""
     process.terminate()
     try:
         process.wait(seconds)
@@ -159,14 +162,14 @@ def end(process: subprocess.Popen[bytes], seconds: float = STOP_SECONDS) -> None
 
 
 def free_port() -> int:
-    """A port of loopback that nobody has now."""
-    with socket.socket() as one:
-        one.bind((HOST, 0))
-        return int(one.getsockname()[1])
+    """A port of loopback that is free now."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
 
 
 @contextmanager
-def _chosen(url: str) -> Iterator[None]:
+def _api_url(url: str) -> Iterator[None]:
     os.environ["PREFECT_API_URL"] = url
     try:
         yield

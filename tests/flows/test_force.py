@@ -11,7 +11,7 @@ import pytest
 from flows import force
 from tasks.records import Decision
 from tasks.store import Held, Output, Place, Store
-from tests.flows.cli.test_cli import DECISION
+from tests.fixtures.run_rows import DECISION
 
 HOLDER = """
 import sys, time

@@ -80,16 +80,16 @@ def test_a_key_in_the_environment_is_in_no_part_of_a_corpus_and_no_log(
 
     from flows import corpus
     from flows.cli import runtime as cli_work
+    from tasks.corpora.detect import detect_source
     from tasks.retrieval import RetrievalConfig
 
     for name in SECRETS:
         monkeypatch.setenv(name, CANARY)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(cli_work, "verbose", True)
     library = RetrievalConfig.model_validate({"clip": {"model": f"local-dir:{write_tiny_clip(tmp_path / 'clip')}"}})
     shards, uri = ordinary_shards(tmp_path / "shards", pictures=3), str(tmp_path / "built")
-    with cli_work.logging_to(tmp_path / "build.log", Console(stderr=True)):
-        corpus.build.fn(uri, corpus.source(str(shards)), library)
+    with cli_work.logging_to(tmp_path / "build.log", Console(stderr=True), verbose=True):
+        corpus.build.fn(uri, detect_source(str(shards)), library)
     print(corpus.info(uri).model_dump_json())
     assert "embeddings: 3 rows" in (tmp_path / "build.log").read_text()
     assert canaries(tmp_path) == []

@@ -1,4 +1,4 @@
-"""What lies in `infra/` is read by the tools that it is for, as far as they are on this machine."""
+"""Files in `infra/`, read by the tools that use them where these are installed."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ INFRA = FILE.parent
 VARIABLE = re.compile(r"{{\s*(\w+)\s*}}")
 
 
-def tool(*command: str) -> None:
-    """Skip where the tool, or the part of it that is asked, is absent."""
-    found = shutil.which(command[0]) and subprocess.run(command, capture_output=True).returncode == 0
-    if not found:
+def require_tool(*command: str) -> None:
+    """Skip where the tool or its subcommand is missing."""
+    is_installed = shutil.which(command[0]) and subprocess.run(command, capture_output=True).returncode == 0
+    if not is_installed:
         pytest.skip(f"no {' '.join(command)}")
 
 
@@ -33,8 +33,8 @@ def deployments() -> list[dict[str, Any]]:
     return found
 
 
-@pytest.mark.parametrize("deployment", deployments(), ids=lambda one: one["name"])
-def test_a_deployment_names_a_flow_and_parameters_that_it_has(deployment: dict[str, Any]) -> None:
+@pytest.mark.parametrize("deployment", deployments(), ids=lambda deployment: deployment["name"])
+def test_a_deployment_names_an_existing_flow_and_its_parameters(deployment: dict[str, Any]) -> None:
     path, name = deployment["entrypoint"].split(":")
     flow = getattr(importlib.import_module(path.removesuffix(".py").replace("/", ".")), name)
     assert flow.name in FLOWS
@@ -56,19 +56,21 @@ def test_the_form_of_iterate_is_shallow_and_offers_every_stage() -> None:
 
 
 def test_schedules_are_paused_until_somebody_starts_them() -> None:
-    assert not any(plan["active"] for one in deployments() for plan in one.get("schedules", []))
+    schedules = [schedule for deployment in deployments() for schedule in deployment.get("schedules", [])]
+    assert schedules
+    assert not any(schedule["active"] for schedule in schedules)
 
 
-def test_compose_publishes_nothing_but_the_page_and_that_on_loopback() -> None:
+def test_compose_publishes_only_the_ui_and_only_on_loopback() -> None:
     services = yaml.safe_load((INFRA / "compose.yaml").read_text())["services"]
-    published = {name: one["ports"] for name, one in services.items() if "ports" in one}
+    published = {name: service["ports"] for name, service in services.items() if "ports" in service}
     assert list(published) == ["server"]
     assert all(port.startswith("127.0.0.1:") for port in published["server"])
 
 
 @pytest.mark.parametrize("files", [["compose.yaml"], ["compose.yaml", "compose.gpu.yaml"]], ids=len)
-def test_compose_is_what_docker_takes(files: list[str]) -> None:
-    tool("docker", "compose", "version")
+def test_docker_accepts_the_compose_files(files: list[str]) -> None:
+    require_tool("docker", "compose", "version")
     secrets = dict.fromkeys(("POSTGRES_PASSWORD", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), "x")
     command = ["docker", "compose", *(part for name in files for part in ("-f", str(INFRA / name))), "config", "-q"]
     subprocess.run(command, env={**os.environ, **secrets}, check=True)
@@ -93,10 +95,10 @@ def test_a_job_template_uses_the_variables_that_it_declares() -> None:
     assert used == set(template["variables"]["properties"])
 
 
-def test_a_job_with_its_defaults_is_a_job_that_asks_for_a_gpu(tmp_path: Path) -> None:
-    tool("kubectl", "version", "--client")
+def test_a_job_with_default_values_requests_a_gpu(tmp_path: Path) -> None:
+    require_tool("kubectl", "version", "--client")
     template = job_template()
-    values = {name: one.get("default", "x") for name, one in template["variables"]["properties"].items()}
+    values = {name: field.get("default", "x") for name, field in template["variables"]["properties"].items()}
     manifest = filled(template["job_configuration"]["job_manifest"], values)
     manifest["metadata"]["name"] = "one"
     container = manifest["spec"]["template"]["spec"]["containers"][0]
@@ -105,29 +107,29 @@ def test_a_job_with_its_defaults_is_a_job_that_asks_for_a_gpu(tmp_path: Path) ->
     assert shown["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == 1
 
 
-def test_the_worker_is_what_kubectl_takes(tmp_path: Path) -> None:
-    tool("kubectl", "version", "--client")
+def test_kubectl_accepts_the_worker(tmp_path: Path) -> None:
+    require_tool("kubectl", "version", "--client")
     text = (INFRA / "kubernetes" / "worker.yaml").read_text()
-    kinds = [one["kind"] for one in yaml.safe_load_all(text)]
+    kinds = [document["kind"] for document in yaml.safe_load_all(text)]
     assert kinds == ["Namespace", "ServiceAccount", "Role", "RoleBinding", "Deployment"]
     kustomized(tmp_path, text)
 
 
 def kustomized(folder: Path, text: str) -> Any:
-    """The first document, read and written by kubectl, which refuses what is no object of Kubernetes."""
-    (folder / "it.yaml").write_text(text)
-    (folder / "kustomization.yaml").write_text("resources: [it.yaml]\n")
+    """The first document, read and written by kubectl, which rejects anything but Kubernetes objects."""
+    (folder / "resource.yaml").write_text(text)
+    (folder / "kustomization.yaml").write_text("resources: [resource.yaml]\n")
     done = subprocess.run(["kubectl", "kustomize", str(folder)], check=True, capture_output=True, text=True)
     return next(yaml.safe_load_all(done.stdout))
 
 
 def filled(value: Any, values: dict[str, Any]) -> Any:
-    """A template with its variables' values, as a worker fills it."""
+    """A job template with its variables replaced by values, as a worker does it."""
     match value:
         case dict():
-            return {name: filled(one, values) for name, one in value.items()}
+            return {name: filled(item, values) for name, item in value.items()}
         case list():
-            return [filled(one, values) for one in value]
-        case str() if found := VARIABLE.fullmatch(value):
-            return values[found[1]]
+            return [filled(item, values) for item in value]
+        case str() if match := VARIABLE.fullmatch(value):
+            return values[match[1]]
     return value

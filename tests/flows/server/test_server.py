@@ -1,4 +1,4 @@
-"""What is found at the address of a Prefect server: one that answers, one that refuses, another service, nothing."""
+"""Prefect servers that answer, deny access, or do not start; other services; the environment of requests."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ import pytest
 from flows.cli.doctor_prefect import checks
 from flows.cli.runtime import prepare
 from flows.server.deploy import server_url
-from flows.server.server import free_port, local_url, started, temporary, version_at
+from flows.server.server import free_port, local_url, start_process, temporary_server, version_at
 from tasks.settings.errors import UserError
 
-WORD = "admin:right"
+PASSWORD = "admin:right"
 
 
 @pytest.fixture(autouse=True)
@@ -32,12 +32,12 @@ def nothing_configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextmanager
-def guarded() -> Iterator[str]:
-    """The API of a server that answers only to `WORD`, as Prefect's does with PREFECT_SERVER_API_AUTH_STRING."""
+def password_server() -> Iterator[str]:
+    """The API of a server that answers only to `PASSWORD`, as Prefect's does with PREFECT_SERVER_API_AUTH_STRING."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            basic = f"Basic {base64.b64encode(WORD.encode()).decode()}"
+            basic = f"Basic {base64.b64encode(PASSWORD.encode()).decode()}"
             self.send_response(200 if self.headers.get("Authorization") == basic else 401)
             self.end_headers()
             self.wfile.write(b'"3.7.7"')
@@ -53,7 +53,7 @@ def guarded() -> Iterator[str]:
 
 @contextmanager
 def another_service() -> Iterator[int]:
-    """A port where somebody speaks, but no HTTP."""
+    """A port with a service that does not speak HTTP."""
 
     def greet() -> None:
         while True:
@@ -70,34 +70,34 @@ def another_service() -> Iterator[int]:
         yield listening.getsockname()[1]
 
 
-def test_a_server_with_a_password_is_found_with_the_right_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PREFECT_API_AUTH_STRING", WORD)
-    with guarded() as url:
+def test_a_server_with_a_password_answers_to_the_right_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREFECT_API_AUTH_STRING", PASSWORD)
+    with password_server() as url:
         assert version_at(url) == "3.7.7"
         monkeypatch.setenv("PREFECT_API_URL", url)
         assert server_url() == url
 
 
-def test_the_password_may_stand_in_the_active_profile(tmp_path: Path) -> None:
-    text = f'active = "mine"\n[profiles.mine]\nPREFECT_API_AUTH_STRING = "{WORD}"\n'
+def test_the_password_may_be_in_the_active_profile(tmp_path: Path) -> None:
+    text = f'active = "mine"\n[profiles.mine]\nPREFECT_API_AUTH_STRING = "{PASSWORD}"\n'
     (tmp_path / "profiles.toml").write_text(text)
-    with guarded() as url:
+    with password_server() as url:
         assert version_at(url) == "3.7.7"
 
 
-@pytest.mark.parametrize("word", [None, "admin:wrong"])
-def test_a_server_that_refuses_is_the_users_mistake_and_the_line_tells_the_setting(
-    word: str | None, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("password", [None, "admin:wrong"])
+def test_denied_access_is_the_users_mistake_and_names_the_setting(
+    password: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if word:
-        monkeypatch.setenv("PREFECT_API_AUTH_STRING", word)
-    with guarded() as url, pytest.raises(UserError, match=r"401.*PREFECT_API_AUTH_STRING") as told:
+    if password:
+        monkeypatch.setenv("PREFECT_API_AUTH_STRING", password)
+    with password_server() as url, pytest.raises(UserError, match=r"401.*PREFECT_API_AUTH_STRING") as caught:
         version_at(url)
-    assert "\n" not in str(told.value) and "wrong" not in str(told.value)
+    assert "\n" not in str(caught.value) and "wrong" not in str(caught.value)
 
 
-def test_a_doctor_goes_on_past_a_server_that_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
-    with guarded() as url:
+def test_a_doctor_reports_a_server_that_denies_access(monkeypatch: pytest.MonkeyPatch) -> None:
+    with password_server() as url:
         monkeypatch.setenv("PREFECT_API_URL", url)
         found = checks()
         assert list(found) == ["port", "prefect server"]
@@ -111,35 +111,35 @@ def test_another_service_on_the_port_is_no_prefect_server() -> None:
     assert version_at(local_url(free_port())) is None
 
 
-def test_no_proxy_is_asked_for_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_requests_to_loopback_use_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", local_url(free_port()))
     monkeypatch.delenv("no_proxy", raising=False)
-    monkeypatch.setenv("PREFECT_API_AUTH_STRING", WORD)
-    with guarded() as url:
+    monkeypatch.setenv("PREFECT_API_AUTH_STRING", PASSWORD)
+    with password_server() as url:
         assert version_at(url) == "3.7.7"
 
 
-def test_commands_and_what_they_start_ask_no_proxy_for_loopback_either(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_child_processes_use_no_proxy_for_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.environ", {"http_proxy": "http://proxy:3128", "NO_PROXY": "intern"})
     prepare()
     prepare()  # as in a command that a command starts
     assert os.environ["no_proxy"] == os.environ["NO_PROXY"] == "intern,127.0.0.1,localhost,::1"
 
 
-def test_a_file_of_the_users_that_is_called_as_a_librarys_module_is_not_imported(
+def test_a_users_file_named_as_a_library_module_is_not_imported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "datetime.py").write_text("raise SystemExit('imported')")
     monkeypatch.chdir(tmp_path)
-    assert started([sys.executable, "-m", "calendar"], {}).wait(60) == 0
+    assert start_process([sys.executable, "-m", "calendar"], {}).wait(60) == 0
 
 
-def test_a_server_that_does_not_start_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_does_not_start_reports_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "h2.py").write_text("raise SystemExit('imported')")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PREFECT_API_DATABASE_CONNECTION_URL", "nonsense")
     with (
-        temporary(local_url(free_port())) as ready,
+        temporary_server(local_url(free_port())) as wait_until_ready,
         pytest.raises(RuntimeError, match=r"ended with exit code 1: .*Could not parse"),
     ):
-        ready()
+        wait_until_ready()

@@ -1,4 +1,4 @@
-"""What `active-zero ui` finds out before it starts anything."""
+"""What `active-zero ui` checks before it starts anything."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from flows.cli.main import USER, command
-from flows.server import ui as cli_ui
+from flows.server import ui
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
-def test_a_port_that_another_service_holds_is_the_users_mistake_and_nothing_is_started(
+def test_a_taken_port_is_the_users_mistake_and_starts_nothing(
     host: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cli_ui, "started", None)
+    monkeypatch.setattr(ui, "start_process", None)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with socket.create_server((host, 0)) as other:
         port = other.getsockname()[1]
@@ -25,9 +25,9 @@ def test_a_port_that_another_service_holds_is_the_users_mistake_and_nothing_is_s
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_port_that_was_just_let_go_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_port_that_was_just_released_is_free() -> None:
     with socket.create_server(("127.0.0.1", 0)) as before:
         port = before.getsockname()[1]
         with socket.create_connection(("127.0.0.1", port)):
             before.accept()[0].close()
-    cli_ui._refuse_taken(port)
+    ui.check_port(port)

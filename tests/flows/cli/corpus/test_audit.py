@@ -57,9 +57,9 @@ def test_an_audit_names_the_copies_and_splits_a_runs_scores(
     Place.round(store, "r", 1).commit("8-evaluate", Score, Output(scores), {"version": 1}, 0.1)
     assert command(["corpus", "audit", "--corpus", corpus, "--benchmark", questions, "--run", "r", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert [touch["key"] for touch in found["touches"]] == ["web/copy-1.jpg", "web/copy-2.jpg"]
-    assert (found["pictures"], found["items"], found["touched_items"]) == (4, 3, 2)
-    assert (found["scores"]["touched"]["greedy"], found["scores"]["clean"]["greedy"]) == (1.0, 0.0)
+    assert [copy["key"] for copy in found["copies"]] == ["web/copy-1.jpg", "web/copy-2.jpg"]
+    assert (found["pictures"], found["items"], found["contaminated_items"]) == (4, 3, 2)
+    assert (found["scores"]["contaminated"]["greedy"], found["scores"]["clean"]["greedy"]) == (1.0, 0.0)
 
 
 def test_a_benchmark_that_is_not_there_is_a_mistake_of_the_users(corpus: str) -> None:

@@ -1,0 +1,23 @@
+"""`active-zero deploy`: register everything at the Prefect server."""
+
+from __future__ import annotations
+
+import typer
+
+from flows.cli.console import print_line
+from flows.cli.options import examples
+
+app = typer.Typer()
+
+
+@app.command(
+    epilog=examples(
+        "active-zero deploy",
+        "PREFECT_API_URL=http://prefect:4200/api active-zero deploy",
+    )
+)
+def deploy() -> None:
+    """Register work pool, GPU limit, deployments and automation at the Prefect server (PREFECT_API_URL)."""
+    from flows.server.deploy import register
+
+    print_line(register())
