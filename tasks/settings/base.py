@@ -1,4 +1,4 @@
-"""The two base classes of pydantic models here: what a person may set, and any other frozen record."""
+"""The base classes of all pydantic models: `Settings` for what a user may set, `Frozen` for any other record."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ class Frozen(BaseModel):
 
 
 class Settings(Frozen):
-    """What a YAML file may say. The text beneath a field describes it, in `active-zero config` and in forms."""
+    """Settings that a YAML file may hold. The text below a field describes it in `active-zero config` and in forms."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)

@@ -1,24 +1,23 @@
-"""What was computed, apart from where and how fast it was computed.
+"""Fingerprints: what was computed, apart from where and how fast.
 
-A stage is reused when its fingerprint has not changed. What is fingerprinted is plain JSON, so that it can be kept in a
-manifest, read by a person and compared field by field. A field or argument declared `Annotated[T, NotFingerprinted]`
-(device, workers, batch split, a path to write to) says only where the work runs, and stays out.
+A stage is reused when its fingerprint is unchanged. The fingerprinted values are plain JSON, which the manifest keeps,
+a person can read, and `differences` compares field by field. A field or argument declared
+`Annotated[T, NotFingerprinted]` (device, workers, batch split, an output path) is left out.
 
-How a value enters:
+How a value is fingerprinted:
 
-- a model: its fields by name, without the `NotFingerprinted` ones. A member of a union enters as what it is, not as
-  what the
-  union declares, so members need a discriminating field (`kind`).
-- a number: a whole float enters as the integer (YAML's `1` and the default `1.0` are one setting), `nan` and
-  infinities as their names. Bools stay bools.
+- a model: its fields by name, without `NotFingerprinted` ones. A member of a union is fingerprinted as the class that
+  it is, not as the class that the union declares, so members need a discriminating field (`kind`).
+- a number: a whole float as the integer (YAML's `1` and the default `1.0` are one setting), `nan` and infinities as
+  their names. Bools stay bools.
 - a tuple or list: a list, in order. A set: a sorted list. A mapping: keys as text.
-- a path: the sha256 of the file or folder it leads to, because the place of a file is not what was computed, but its
-  contents are. Declare a path `NotFingerprinted` where its contents do not matter or are named by another input. (A
-  path given as plain text enters as text.)
-- an artifact: `artifact:<fingerprint>@<digest of its contents>`; so an input that was replayed and came out different
-  is another input, even though its settings are the same.
+- a path: the sha256 of the file or folder, because its contents were computed with, not its location. Declare a path
+  `NotFingerprinted` where its contents do not matter or another input names them. (A path given as plain text is
+  fingerprinted as text.)
+- an artifact: `artifact:<fingerprint>@<digest of its contents>`. An input that ran again with other contents is another
+  input, although its settings are the same.
 
-Anything else is refused: a value that silently stayed out could make two computations look the same.
+Anything else raises TypeError: a value that was silently left out could make two computations look the same.
 """
 
 from __future__ import annotations
@@ -39,16 +38,16 @@ from pydantic.fields import FieldInfo
 from tasks.settings.errors import UserError
 
 SAME_SETTINGS = "same input, other contents"
-"""How `differences` calls an input that is played again with the settings that it had."""
+"""How `differences` reports an input with the same fingerprint and other contents."""
 
 
 class NotFingerprinted:
-    """Marks a field or argument, as `Annotated[int, NotFingerprinted]`, that says where or how fast, not what."""
+    """Marks a field or argument that does not enter fingerprints: `Annotated[int, NotFingerprinted]`."""
 
 
 @runtime_checkable
 class Fingerprinted(Protocol):
-    """Something that knows its own fingerprinted: an artifact."""
+    """A value that knows its own fingerprint: an artifact."""
 
     @property
     def content_id(self) -> str: ...
@@ -57,11 +56,15 @@ class Fingerprinted(Protocol):
 def fingerprint_fields(model: BaseModel) -> dict[str, JsonValue]:
     """The model's fields as JSON, recursively, without those declared `NotFingerprinted`."""
     fields = type(model).model_fields
-    return {name: fingerprint_value(getattr(model, name)) for name, info in fields.items() if not _is_execution(info)}
+    return {
+        name: fingerprint_value(getattr(model, name))
+        for name, info in fields.items()
+        if not _is_not_fingerprinted(info)
+    }
 
 
 def fingerprint_value(value: object) -> JsonValue:
-    """Any value that may enter a fingerprint as JSON; `TypeError` names what may not."""
+    """A value as JSON, as the module docstring describes. TypeError for a type that is not listed there."""
     match value:
         case None | bool() | int() | str() if not isinstance(value, Enum):
             return value
@@ -87,21 +90,21 @@ def fingerprint_value(value: object) -> JsonValue:
 
 
 def digest(value: object) -> str:
-    """sha256 of the value's canonical JSON, in hexadecimal. Anything that `fingerprint_value` takes."""
+    """sha256 of the value's canonical JSON, in hexadecimal. Takes every value that `fingerprint_value` takes."""
     return hashlib.sha256(canonical(fingerprint_value(value)).encode()).hexdigest()
 
 
 def canonical(value: JsonValue) -> str:
-    """One text per JSON value: keys sorted, no white space, ASCII."""
+    """Canonical JSON, so that equal values have one text: sorted keys, no white space, ASCII."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def marks_not_fingerprinted(annotation: Any) -> bool:
-    """Whether an annotation, or one arm of its union, is declared `Annotated[..., NotFingerprinted]`."""
+    """Whether an annotation, or a member of its union, is declared `Annotated[..., NotFingerprinted]`."""
     if get_origin(annotation) is Annotated:
         return NotFingerprinted in get_args(annotation)[1:] or marks_not_fingerprinted(get_args(annotation)[0])
     if get_origin(annotation) in (Union, types.UnionType):
-        return any(marks_not_fingerprinted(arm) for arm in get_args(annotation))
+        return any(marks_not_fingerprinted(member) for member in get_args(annotation))
     return False
 
 
@@ -109,7 +112,7 @@ def contents(path: Path) -> str:
     """sha256 of a file's bytes, or of a folder's relative names and their files' sha256. UserError if it is missing."""
     if path.is_file():
         status = path.stat()
-        return _sha256_of_version(path, status.st_size, status.st_mtime_ns)
+        return _cached_sha256(path, status.st_size, status.st_mtime_ns)
     if not path.is_dir():
         raise UserError(f"{path} does not exist: give the path of a file or folder.")
     files = sorted(file for file in path.rglob("*") if file.is_file())
@@ -117,7 +120,7 @@ def contents(path: Path) -> str:
 
 
 def differences(old: Mapping[str, JsonValue], new: Mapping[str, JsonValue]) -> list[str]:
-    """What changed between two fingerprints, in words: `config.window_low: 0.3 -> 0.4`, `questions: other input`."""
+    """The changes between two fingerprinted values: `config.window_low: 0.3 -> 0.4`, `questions: other input`."""
     before, after = dict(_leaves(dict(old))), dict(_leaves(dict(new)))
     names = [*after, *(name for name in before if name not in after)]
     return [_change(name, before, after) for name in names if before.get(name, _ABSENT) != after.get(name, _ABSENT)]
@@ -161,8 +164,8 @@ def _number(value: float) -> JsonValue:
     return int(value) if value.is_integer() else value
 
 
-def _is_execution(info: FieldInfo) -> bool:
-    return NotFingerprinted in info.metadata or marks_not_fingerprinted(info.annotation)
+def _is_fingerprinted(info: FieldInfo) -> bool:
+    return NotFingerprinted not in info.metadata and not marks_not_fingerprinted(info.annotation)
 
 
 def file_sha256(path: Path) -> str:
@@ -172,6 +175,6 @@ def file_sha256(path: Path) -> str:
 
 
 @lru_cache(maxsize=4096)
-def _sha256_of_version(path: Path, size: int, modified_ns: int) -> str:
-    """Hashed once per process and version of the file: a base model is an input of every stage."""
+def _cached_sha256(path: Path, size: int, modified_ns: int) -> str:
+    """Cached by size and time of change: the base model is an input of every stage."""
     return file_sha256(path)

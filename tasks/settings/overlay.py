@@ -1,7 +1,8 @@
-"""YAML files laid over each other, dotted overrides on top, and mistakes in them told in one line.
+"""YAML config files laid over each other, with dotted overrides on top; a mistake in them is reported in one line.
 
-A file may say `extends: other.yaml` (beside it). Mappings merge key by key; everything else replaces what it covers.
-A mapping whose `kind` differs from the one below replaces it whole: settings of one engine mean nothing to another.
+A file may say `extends: other.yaml` (a file in the same folder). Mappings merge key by key; any other value replaces
+the value below. A mapping whose `kind` differs from the one below replaces it as a whole: the settings of one engine
+mean nothing to another.
 """
 
 from __future__ import annotations
@@ -24,28 +25,28 @@ ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "configs"
 
 
-def find(name: str | Path) -> Path:
-    """The config file `name`: as given, or by its name (with or without `.yaml`) in `configs/`."""
+def find_config(name: str | Path) -> Path:
+    """The path of a config: `name` as given, or in `configs/`, with or without `.yaml`. UserError if it is unknown."""
     for path in (Path(name), CONFIGS / name, CONFIGS / f"{name}.yaml"):
         if path.is_file():
             return path
     known = ", ".join(sorted(path.name for path in CONFIGS.glob("*.yaml") if isinstance(_yaml(path), dict)))
-    raise UserError(f"config {name} is not a file; give a path, or one of {known}")
+    raise UserError(f"config {name} is not a file: give a path, or one of {known}")
 
 
-def read(path: Path, below: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """The file's settings over those of the files that it extends."""
+def read_config(path: Path, below: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The file's settings, laid over those of the files that it extends."""
     if path in below:
         raise UserError(f"config {path} extends itself through {', '.join(str(other) for other in below)}")
     data = _mapping(path)
     base = data.pop("extends", None)
     if isinstance(data.get("domains"), str):
         data["domains"] = read_list(path.parent / data["domains"])
-    return data if base is None else merge(read(path.parent / base, (*below, path)), data)
+    return data if base is None else merge(read_config(path.parent / base, (*below, path)), data)
 
 
 def read_list(path: Path) -> list[Any]:
-    """A YAML file that holds a list."""
+    """The list in a YAML file."""
     data = _yaml(path)
     if not isinstance(data, list):
         raise UserError(f"{path} must hold a list")
@@ -53,14 +54,14 @@ def read_list(path: Path) -> list[Any]:
 
 
 def override(settings: dict[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
-    """`settings` with each `a.b=value` laid over them; values are YAML (`[1, 2]` is a list, `null` is none)."""
+    """`settings` with each `a.b=value` laid over them; values are YAML (`[1, 2]` is a list, `null` is None)."""
     for assignment in assignments:
         key, equals, value = assignment.partition("=")
         if not equals or not all(key.strip().split(".")):
             raise UserError(f"override {assignment!r} is not of the form a.b=value")
         nested = _parse(value, f"override {assignment!r}")
         if key.strip() == "domains" and isinstance(nested, str):
-            nested = read_list(find(nested))
+            nested = read_list(find_config(nested))
         for part in reversed(key.strip().split(".")):
             nested = {part: nested}
         settings = merge(settings, nested)
@@ -78,18 +79,18 @@ def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def validated(model: type[M], settings: Mapping[str, Any], source: str) -> M:
-    """`settings` as `model`; mistakes become one UserError that names the key and, if unknown, its neighbour."""
+def validate(model: type[M], settings: Mapping[str, Any], source: str) -> M:
+    """`settings` as a `model`. UserError names the first wrong key and, where it is unknown, the most similar key."""
     try:
         return model.model_validate(settings)
     except ValidationError as error:
-        wrong = error.errors(include_url=False)
-        more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
-        raise UserError(f"{source}: {_told(model, settings, wrong[0])}{more}") from None
+        errors = error.errors(include_url=False)
+        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+        raise UserError(f"{source}: {_message(model, settings, errors[0])}{more}") from None
 
 
 def keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
-    """Every dotted key that `model` knows, those of all the variants of a union included."""
+    """Every dotted key of `model`, with the keys of every member of a union."""
     for name, field in model.model_fields.items():
         yield prefix + name
         for nested in _models(field.annotation):
@@ -104,7 +105,8 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
             yield from _models(argument)
 
 
-def _told(model: type[BaseModel], settings: Mapping[str, Any], error: ErrorDetails) -> str:
+def _message(model: type[BaseModel], settings: Mapping[str, Any], error: ErrorDetails) -> str:
+    """One of pydantic's errors in one line."""
     key = _dotted(error["loc"], settings)
     if error["type"] == "extra_forbidden":
         near = _nearest(key, list(dict.fromkeys(keys(model))))
@@ -117,14 +119,14 @@ def _told(model: type[BaseModel], settings: Mapping[str, Any], error: ErrorDetai
 
 
 def _within(settings: Any, part: str | int) -> Any:
-    """What lies under one key or at one place; None where nothing does."""
+    """The value at one key or index; None where there is none."""
     if isinstance(settings, Mapping):
         return settings.get(part)
     return settings[part] if isinstance(settings, list) and isinstance(part, int) else None
 
 
 def _dotted(loc: Sequence[str | int], settings: Any) -> str:
-    """The error's place as the user wrote it: without the names that pydantic puts in for a union's variant."""
+    """The key as the user wrote it: without the names that pydantic inserts for members of a union."""
     parts = []
     for number, part in enumerate(loc):
         known = part in settings if isinstance(settings, Mapping) else isinstance(part, int)
@@ -135,7 +137,7 @@ def _dotted(loc: Sequence[str | int], settings: Any) -> str:
 
 
 def _nearest(key: str, known: Sequence[str]) -> str | None:
-    """The valid key most like `key`, else one whose last part is like its last part."""
+    """The known key most similar to `key`, else one whose last part is similar to its last part."""
     if near := difflib.get_close_matches(key, known, n=1, cutoff=0.8):
         return near[0]
     last = difflib.get_close_matches(key.rpartition(".")[2], [name.rpartition(".")[2] for name in known], 1, 0.7)

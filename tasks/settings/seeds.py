@@ -1,4 +1,4 @@
-"""Seeds that are the same for the same purpose, on every machine."""
+"""Random seeds that depend only on what they are for."""
 
 from __future__ import annotations
 
