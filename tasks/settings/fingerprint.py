@@ -56,11 +56,7 @@ class Fingerprinted(Protocol):
 def fingerprint_fields(model: BaseModel) -> dict[str, JsonValue]:
     """The model's fields as JSON, recursively, without those declared `NotFingerprinted`."""
     fields = type(model).model_fields
-    return {
-        name: fingerprint_value(getattr(model, name))
-        for name, info in fields.items()
-        if not _is_not_fingerprinted(info)
-    }
+    return {name: fingerprint_value(getattr(model, name)) for name, info in fields.items() if _is_fingerprinted(info)}
 
 
 def fingerprint_value(value: object) -> JsonValue:
