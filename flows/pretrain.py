@@ -1,8 +1,8 @@
-"""Trains the embedded base models again from the micro world, measures them, and writes their card.
+"""Train the shipped tiny models again from the micro world, measure them, and write their model card.
 
     python -m flows.pretrain [--models infra/models] [--only vlm|clip|card]
 
-By the measured seconds a step: about 50 minutes for the language model and 10 for CLIP, on one core.
+On one core the vision-language model takes about 50 minutes and CLIP about 10 (extrapolated from seconds a step).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PARTS: tuple[Part, ...] = ("vlm", "clip", "card")
 
 
 def train_vlm(folder: Path) -> None:
-    """The vision-language model of all three roles."""
+    """Train the vision-language model of all three roles."""
     from tasks.pretraining.vlm import Pretraining, pretrain
 
     recipe = Pretraining()
@@ -30,7 +30,7 @@ def train_vlm(folder: Path) -> None:
 
 
 def train_clip(folder: Path) -> None:
-    """The open_clip model that finds pictures by text."""
+    """Train the open_clip model that finds pictures by text."""
     from tasks.pretraining.clip import ClipPretraining, pretrain_clip
 
     recipe = ClipPretraining()
@@ -38,14 +38,14 @@ def train_clip(folder: Path) -> None:
 
 
 def write_card(folder: Path) -> None:
-    """Measures both models and writes `README.md` beside them."""
-    from tasks.pretraining.card import describe
+    """Measure both models and write `README.md` next to them."""
+    from tasks.pretraining.card import model_card
 
-    (folder / "README.md").write_text(describe(folder))
+    (folder / "README.md").write_text(model_card(folder))
 
 
 def _timed(name: str, steps: int, train: Callable[[Callable[[int, float], None]], None]) -> None:
-    """Runs a training with progress and says how long it took."""
+    """Run a training with a progress bar and print how long it took."""
     started = time.monotonic()
     with track(steps, name) as progress:
         train(lambda step, loss: progress.advance(1, loss=loss))
@@ -53,10 +53,10 @@ def _timed(name: str, steps: int, train: Callable[[Callable[[int, float], None]]
 
 
 def main(
-    models: Annotated[Path, typer.Option(help="where they are put")] = ROOT / "infra" / "models",
-    only: Annotated[Part | None, typer.Option(help="one part: vlm, clip or card")] = None,
+    models: Annotated[Path, typer.Option(help="Folder that the models are written to.")] = ROOT / "infra" / "models",
+    only: Annotated[Part | None, typer.Option(help="Run one part only: vlm, clip or card.")] = None,
 ) -> None:
-    """Train the embedded base models from scratch, measure them, and write their card."""
+    """Train the shipped tiny models from scratch, measure them, and write their model card."""
     import torch
 
     torch.set_num_threads(1)

@@ -1,1 +1,1 @@
-"""The recipe of the shipped tiny models."""
+"""Train the shipped tiny models from scratch on the micro world, and measure them for their model card."""

@@ -1,7 +1,7 @@
-"""Trains the embedded open_clip model from scratch on the micro world's pictures and captions.
+"""Train the shipped tiny CLIP model from scratch on the micro world's pictures and captions.
 
-The loss is CLIP's, with one departure: captions of a batch that read the same are positives of each other's pictures,
-because short captions ("a bar chart") recur in every batch and would be taught as each other's opposites.
+The loss is CLIP's, with one departure: equal captions of a batch are positives of each other's pictures. Short captions
+("a bar chart") recur in every batch and would otherwise be negatives of the pictures that they describe.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
+from tasks.pretraining.schedule import warmup_cosine
 from tasks.settings.base import Settings
 from tasks.world import DOMAINS, Scene
 from tasks.world.splits import PRETRAINING
@@ -31,15 +32,15 @@ PREPROCESS: dict[str, Any] = {
 
 
 class ClipPretraining(Settings):
-    """The recipe of the embedded open_clip model."""
+    """The recipe of the shipped tiny CLIP model."""
 
     steps: int = Field(800, ge=1)
     pairs: int = Field(128, ge=2)
-    """Fresh pictures a step, each with one of its captions."""
+    """New pictures a step, each with one of its captions."""
     width: int = 96
     layers: int = 3
     dimensions: int = 64
-    """Length of the common vectors."""
+    """Length of the embedding vectors."""
     learning_rate: float = Field(1.5e-3, gt=0)
     warmup: int = Field(50, ge=0)
     weight_decay: float = Field(0.05, ge=0)
@@ -47,7 +48,7 @@ class ClipPretraining(Settings):
 
 
 def draw_pairs(recipe: ClipPretraining, step: int) -> list[tuple[Scene, str]]:
-    """The step's pictures and captions: domains, levels and exactness of the caption by lot."""
+    """Draw a step's pictures and captions; domain, level and caption are random."""
     rng = Random(f"clip/{recipe.seed}/{step}")
     scenes = [Scene(rng.choice(DOMAINS), rng.randint(1, 3), PRETRAINING.draw(rng)) for _ in range(recipe.pairs)]
     return [(scene, rng.choice(scene.captions())) for scene in scenes]
@@ -75,7 +76,7 @@ def build_clip_tokenizer(texts: Sequence[str]) -> PreTrainedTokenizerFast:
 
 
 def clip_settings(tokenizer: PreTrainedTokenizerFast, recipe: ClipPretraining) -> dict[str, Any]:
-    """What `open_clip.CLIP` is built from."""
+    """The arguments of `open_clip.CLIP`."""
     heads = recipe.width // 32
     return {
         "embed_dim": recipe.dimensions,
@@ -90,7 +91,7 @@ def clip_settings(tokenizer: PreTrainedTokenizerFast, recipe: ClipPretraining) -
 
 
 def pixels(scenes: Sequence[Scene]) -> torch.Tensor:
-    """float32 [n, 3, 112, 112], scaled and normalised as `PREPROCESS` says."""
+    """Pictures as float32 [n, 3, 112, 112], scaled and normalised as in `PREPROCESS`."""
     import numpy as np
     import torch
 
@@ -99,7 +100,7 @@ def pixels(scenes: Sequence[Scene]) -> torch.Tensor:
 
 
 def clip_loss(similarity: torch.Tensor, captions: Sequence[str]) -> torch.Tensor:
-    """Symmetric cross-entropy of [pictures, captions] logits; equal captions share their pictures' targets."""
+    """Symmetric cross-entropy of logits [pictures, captions], in nats; equal captions share the target weight."""
     import torch
     from torch.nn import functional as F
 
@@ -111,7 +112,7 @@ def clip_loss(similarity: torch.Tensor, captions: Sequence[str]) -> torch.Tensor
 
 
 def pretrain_clip(recipe: ClipPretraining, folder: Path, on_step: Callable[[int, float], None]) -> None:
-    """Runs the recipe and leaves the model in `folder`, as open_clip's `local-dir:` reads it."""
+    """Train by the recipe and write the model to `folder`, in the layout of open_clip's `local-dir:`."""
     import open_clip
     import torch
 
@@ -125,7 +126,9 @@ def pretrain_clip(recipe: ClipPretraining, folder: Path, on_step: Callable[[int,
     optimizer = torch.optim.AdamW(
         model.parameters(), recipe.learning_rate, betas=(0.9, 0.98), weight_decay=recipe.weight_decay
     )
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, recipe))
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: warmup_cosine(step, recipe.warmup, recipe.steps)
+    )
     for step in range(recipe.steps):
         scenes, captions = zip(*draw_pairs(recipe, step), strict=True)
         tokens = tokenizer(list(captions), padding="max_length", max_length=32, truncation=True, return_tensors="pt")[
@@ -139,14 +142,6 @@ def pretrain_clip(recipe: ClipPretraining, folder: Path, on_step: Callable[[int,
         optimizer.step()
         schedule.step()
         with torch.no_grad():
-            model.logit_scale.clamp_(0, 4.6)  # CLIP's own bound: a scale of 100
+            model.logit_scale.clamp_(0, 4.6)  # CLIP's bound: a scale of 100
         on_step(step, float(loss.detach()))
     save_clip(folder, model, settings, PREPROCESS, tokenizer)
-
-
-def rate(step: int, recipe: ClipPretraining) -> float:
-    """Warm-up, then half a cosine down to zero."""
-    import math
-
-    warm = min(1.0, (step + 1) / max(1, recipe.warmup))
-    return warm * 0.5 * (1 + math.cos(math.pi * step / recipe.steps))

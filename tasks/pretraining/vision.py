@@ -1,4 +1,4 @@
-"""The tiny model's vision tower: its pictures as patches, and its forward pass over a plain batch."""
+"""The tiny model's vision tower: pictures as patches, and a forward pass over a plain batch."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 PIXELS, PATCH, MERGE = 112, 14, 2
 IMAGE_TOKENS = (PIXELS // PATCH // MERGE) ** 2
 MEAN, DEVIATION = (0.95, 0.95, 0.95), (0.25, 0.25, 0.25)
-"""Centred on paper, not on photographs: around a mean of 0.45 the white ground would be the largest part of every
-patch, and the tower's RMS norms do not centre."""
+"""Normalisation for light backgrounds, not for photographs. With a mean of 0.45 the white background would be the
+largest part of every patch, and the tower's RMS norms do not centre."""
 
 
 def patches(images: Sequence[Any]) -> torch.Tensor:
-    """Pictures as the vision tower takes them: float32 [n * 64, 1176], as the model's own image processor does it."""
+    """The vision tower's input for n pictures, float32 [n * 64, 1176], equal to the model's own image processor's."""
     import numpy as np
     import torch
 
@@ -30,10 +30,10 @@ def patches(images: Sequence[Any]) -> torch.Tensor:
 
 
 def picture_features(model: Qwen2_5_VLForConditionalGeneration, pixels: torch.Tensor) -> torch.Tensor:
-    """float32 [pictures, 16, width]: the vision tower over equal pictures in one batch.
+    """The vision tower's features float32 [pictures, 16, width] of pictures of equal size, in one batch.
 
-    transformers runs attention picture by picture (`cu_seqlens`), which on a CPU costs more than the arithmetic; with
-    one window a picture the same weights can be run as a plain batch.
+    transformers runs attention picture by picture (`cu_seqlens`), which costs more than the arithmetic on a CPU. With
+    one window a picture, the same weights run as a plain batch.
     """
     from torch.nn import functional as F
     from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import apply_rotary_pos_emb_vision
@@ -54,7 +54,7 @@ def picture_features(model: Qwen2_5_VLForConditionalGeneration, pixels: torch.Te
 
 
 def _patch_positions() -> torch.Tensor:
-    """int64 [64, 2]: row and column of each patch, merge blocks together."""
+    """Row and column of each patch, int64 [64, 2], the patches of a merge block together."""
     import torch
 
     blocks = PIXELS // PATCH // MERGE

@@ -1,8 +1,8 @@
-"""Trains the embedded vision-language model from scratch on the micro world: first the tower, then all of it.
+"""Train the shipped tiny vision-language model from scratch on the micro world: first the tower, then all of it.
 
-Each step draws fresh scenes, so no picture is seen twice and none is in a corpus or a benchmark (their seeds lie in
-ranges of their own). The vision tower runs once a picture and several lessons share its features; lessons are sorted
-by length and run in chunks, so that little is spent on padding.
+Each step draws new scenes, so no picture occurs twice and none is in a corpus or a benchmark (their seeds lie in other
+ranges). The vision tower runs once for each picture, and several examples share its features. Examples are sorted by
+length and run in chunks, so that little time goes into padding.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tasks.pretraining.tower import TowerPretraining, pretrain_tower
 from tasks.pretraining.vision import DEVIATION, IMAGE_TOKENS, MEAN, MERGE, PATCH, PIXELS, patches, picture_features
 from tasks.settings.base import Settings
 from tasks.world import DOMAINS, Scene
-from tasks.world.lessons import Lesson, questioner_lesson, searcher_lesson, solver_lesson
+from tasks.world.examples import PretrainingExample, questioner_example, searcher_example, solver_example
 from tasks.world.splits import PRETRAINING
 
 if TYPE_CHECKING:
@@ -60,44 +60,44 @@ CHAT_TEMPLATE = (
 
 
 class Pretraining(Settings):
-    """The recipe of the embedded base model."""
+    """The recipe of the shipped tiny model."""
 
     tower: TowerPretraining = TowerPretraining()
-    """Comes first."""
+    """The recipe of the tower, which is trained first."""
     steps: int = Field(1000, ge=1)
     horizon: int = Field(1300, ge=1)
-    """Steps of the cosine that the rates follow until the cool-down."""
+    """Steps of the cosine that the learning rates follow until the cool-down."""
     cooldown: int = Field(200, ge=0)
-    """Last steps, in which the rates fall in a straight line to zero. Stopped there, the model is partly competent, as
-    a base for self-play should be: at the cosine's end it would leave little to learn."""
+    """Last steps, in which the learning rates fall linearly to zero. The model is then partly competent, as a base for
+    self-play should be; at the cosine's end it would have little left to learn."""
     pictures: int = Field(64, ge=1)
-    """Fresh pictures a step."""
-    lessons: int = Field(2, ge=1)
-    """Questions to the Solver for each picture; the Questioner gets one lesson for every second picture."""
-    slips: float = Field(0.12, ge=0, lt=1)
-    """Share of the Solver's lessons that answer for another picture. Their errors scatter, so a majority sees through
-    them: this is what self-play can distil first."""
+    """New pictures a step."""
+    questions: int = Field(2, ge=1)
+    """Solver examples for each picture; the Questioner gets one example for every second picture."""
+    label_noise: float = Field(0.12, ge=0, lt=1)
+    """Share of Solver examples with the answer of another picture. The resulting errors scatter, so a majority vote
+    corrects them: self-play distils this first."""
     queries: int = Field(4, ge=0)
-    """Lessons of the Searcher a step."""
+    """Searcher examples a step."""
     blind: int = Field(4, ge=0)
-    """The Solver's lessons a step that go without their picture: what it answers then is what words alone suggest, as
-    the filter's blind gate wants to know."""
+    """Solver examples a step without their picture. The answer then follows from the words alone, as the filter's blind
+    leakage check requires."""
     chunk: int = Field(56, ge=1)
-    """Lessons in one forward pass, all of about one length."""
+    """Examples in one forward pass, all of similar length."""
     width: int = 128
     text_layers: int = 4
     vision_layers: int = 4
     text_rate: float = Field(2e-3, gt=0)
     """AdamW's peak learning rate for the language model."""
     tower_rate: float = Field(5e-4, gt=0)
-    """And for the vision tower, which has learned to read before."""
+    """AdamW's peak learning rate for the vision tower, which is trained already."""
     warmup: int = Field(50, ge=0)
     weight_decay: float = Field(0.05, ge=0)
     seed: int = 0
 
 
 def build_tokenizer(texts: Iterator[str]) -> PreTrainedTokenizerFast:
-    """A byte-level BPE of about a thousand tokens: any text round-trips, the world's own words are one token each."""
+    """A byte-level BPE of about a thousand tokens: any text round-trips; each word of the world is one token."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -118,7 +118,7 @@ def build_tokenizer(texts: Iterator[str]) -> PreTrainedTokenizerFast:
 
 
 def build_model(tokenizer: PreTrainedTokenizerFast, recipe: Pretraining) -> Qwen2_5_VLForConditionalGeneration:
-    """An untrained Qwen2.5-VL in miniature: 112-pixel pictures, 64 patches, 16 visual tokens."""
+    """An untrained, small Qwen2.5-VL: 112-pixel pictures, 64 patches, 16 visual tokens."""
     from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
     def token(name: str) -> int:
@@ -149,7 +149,7 @@ def build_model(tokenizer: PreTrainedTokenizerFast, recipe: Pretraining) -> Qwen
 
 
 def save_model(folder: Path, model: Qwen2_5_VLForConditionalGeneration, tokenizer: PreTrainedTokenizerFast) -> None:
-    """Weights, tokenizer and processor, as `from_pretrained` reads them."""
+    """Write weights, tokenizer and processor in the layout of `from_pretrained`."""
     from transformers import Qwen2_5_VLProcessor
     from transformers.models.qwen2_vl.image_processing_qwen2_vl import Qwen2VLImageProcessor
     from transformers.models.qwen2_vl.video_processing_qwen2_vl import Qwen2VLVideoProcessor
@@ -168,26 +168,28 @@ def save_model(folder: Path, model: Qwen2_5_VLForConditionalGeneration, tokenize
 
 @dataclass(frozen=True)
 class Chunk:
-    """Lessons of about one length about pictures of the step."""
+    """Examples of similar length about pictures of one step."""
 
     ids: torch.Tensor
-    """int64 [lessons, length], padded on the right."""
+    """int64 [examples, length], padded on the right."""
     targets: torch.Tensor
-    """int64 [lessons, length]: the next token where it belongs to a reply, else -100."""
+    """int64 [examples, length]: the next token where it belongs to a reply, else -100."""
     pictures: torch.Tensor | None
-    """int64 [lessons]: which picture of the step each is about; None for lessons without one."""
+    """int64 [examples]: number of each example's picture in the step; None for examples without a picture."""
 
 
-def encode(lessons: Sequence[Lesson], pictures: Sequence[int] | None, tokenizer: PreTrainedTokenizerFast) -> Chunk:
-    """Chat markup, ids and targets of one chunk."""
+def encode(
+    examples: Sequence[PretrainingExample], pictures: Sequence[int] | None, tokenizer: PreTrainedTokenizerFast
+) -> Chunk:
+    """Render examples with chat markup as one chunk. `pictures` are their numbers in the step, None for no pictures."""
     import torch
 
     start = "<|vision_start|>" + "<|image_pad|>" * IMAGE_TOKENS + "<|vision_end|>" if pictures is not None else ""
-    heads = tokenizer([f"{start}{lesson.prompt}<|reply|>" for lesson in lessons])["input_ids"]
-    tails = tokenizer([f"{lesson.reply}<|im_end|>" for lesson in lessons])["input_ids"]
+    heads = tokenizer([f"{start}{example.prompt}<|reply|>" for example in examples])["input_ids"]
+    tails = tokenizer([f"{example.reply}<|im_end|>" for example in examples])["input_ids"]
     length = max(len(head) + len(tail) for head, tail in zip(heads, tails, strict=True))
-    ids = torch.full((len(lessons), length), int(tokenizer.pad_token_id))
-    targets = torch.full((len(lessons), length), -100)
+    ids = torch.full((len(examples), length), int(tokenizer.pad_token_id))
+    targets = torch.full((len(examples), length), -100)
     for row, (head, tail) in enumerate(zip(heads, tails, strict=True)):
         ids[row, : len(head) + len(tail)] = torch.tensor(head + tail)
         targets[row, len(head) - 1 : len(head) + len(tail) - 1] = torch.tensor(tail)
@@ -197,29 +199,29 @@ def encode(lessons: Sequence[Lesson], pictures: Sequence[int] | None, tokenizer:
 def step_chunks(
     scenes: Sequence[Scene], recipe: Pretraining, tokenizer: PreTrainedTokenizerFast, rng: Random
 ) -> list[Chunk]:
-    """All lessons of one step: sorted by length, in chunks; those without a picture apart."""
-    shown = [i for i in range(len(scenes)) for _ in range(recipe.lessons)]
-    asked = [(solver_lesson(scenes[i], rng, recipe.slips), i) for i in shown]
-    asked += [(questioner_lesson(scene, rng), i) for i, scene in enumerate(scenes) if i % 2 == 0]
-    asked.sort(key=lambda pair: len(pair[0].prompt) + len(pair[0].reply))
-    parts = [asked[i : i + recipe.chunk] for i in range(0, len(asked), recipe.chunk)]
-    chunks = [encode([lesson for lesson, _ in part], [i for _, i in part], tokenizer) for part in parts]
-    unseen = [searcher_lesson(scene, rng) for scene in scenes[: recipe.queries]]
-    unseen += [solver_lesson(scene, rng) for scene in scenes[: recipe.blind]]
-    return [*chunks, encode(unseen, None, tokenizer)] if unseen else chunks
+    """All examples of one step, sorted by length, in chunks; examples without a picture are the last chunk."""
+    pictures = [i for i in range(len(scenes)) for _ in range(recipe.questions)]
+    pairs = [(solver_example(scenes[i], rng, recipe.label_noise), i) for i in pictures]
+    pairs += [(questioner_example(scene, rng), i) for i, scene in enumerate(scenes) if i % 2 == 0]
+    pairs.sort(key=lambda pair: len(pair[0].prompt) + len(pair[0].reply))
+    parts = [pairs[i : i + recipe.chunk] for i in range(0, len(pairs), recipe.chunk)]
+    chunks = [encode([example for example, _ in part], [i for _, i in part], tokenizer) for part in parts]
+    without_picture = [searcher_example(scene, rng) for scene in scenes[: recipe.queries]]
+    without_picture += [solver_example(scene, rng) for scene in scenes[: recipe.blind]]
+    return [*chunks, encode(without_picture, None, tokenizer)] if without_picture else chunks
 
 
 def draw_scenes(recipe: Pretraining, step: int) -> list[Scene]:
-    """The step's pictures: domains and levels by lot, seeds from the range that belongs to pretraining alone."""
+    """Draw a step's scenes; domains and levels are random, seeds come from the range for pretraining."""
     rng = Random(f"pretraining/{recipe.seed}/{step}")
     return [Scene(rng.choice(DOMAINS), rng.randint(1, 3), PRETRAINING.draw(rng)) for _ in range(recipe.pictures)]
 
 
-# Learning -----------------------------------------------------------------------------------------------------------
+# Training -----------------------------------------------------------------------------------------------------------
 
 
 def _token_positions(length: int, with_picture: bool) -> torch.Tensor:
-    """int64 [3, 1, length]: M-RoPE positions (time, row, column); every lesson has its picture in the same place."""
+    """M-RoPE positions (time, row, column), int64 [3, 1, length]; the picture comes first in every example."""
     import torch
 
     if not with_picture:
@@ -231,8 +233,8 @@ def _token_positions(length: int, with_picture: bool) -> torch.Tensor:
     return torch.cat([torch.zeros(3, 1, dtype=torch.int64), picture, rest], dim=1)[:, None]
 
 
-def lesson_loss(model: Qwen2_5_VLForConditionalGeneration, chunk: Chunk, features: torch.Tensor) -> torch.Tensor:
-    """Summed cross-entropy of the replies' tokens."""
+def reply_loss(model: Qwen2_5_VLForConditionalGeneration, chunk: Chunk, features: torch.Tensor) -> torch.Tensor:
+    """Sum of the cross-entropy over the replies' tokens, in nats."""
     import torch
     from torch.nn import functional as F
 
@@ -249,16 +251,16 @@ def lesson_loss(model: Qwen2_5_VLForConditionalGeneration, chunk: Chunk, feature
 
 
 def learn_step(model: Qwen2_5_VLForConditionalGeneration, scenes: Sequence[Scene], chunks: Sequence[Chunk]) -> float:
-    """Accumulates the gradient of one step and returns the mean loss per token, in nats.
+    """Accumulate the gradient of one step and return the mean loss per token, in nats.
 
-    The chunks' gradients meet at the picture features, so the vision tower is run back once.
+    The chunks' gradients are summed at the picture features, so the vision tower's backward pass runs once.
     """
     tokens = sum(int((chunk.targets != -100).sum()) for chunk in chunks)
     features = picture_features(model, patches([scene.image() for scene in scenes]))
     shared = features.detach().requires_grad_()
     loss = 0.0
     for chunk in chunks:
-        part = lesson_loss(model, chunk, shared) / tokens
+        part = reply_loss(model, chunk, shared) / tokens
         part.backward()
         loss += float(part.detach())
     features.backward(shared.grad)
@@ -266,9 +268,9 @@ def learn_step(model: Qwen2_5_VLForConditionalGeneration, scenes: Sequence[Scene
 
 
 def initialize(model: Qwen2_5_VLForConditionalGeneration) -> None:
-    """Matrices by fan-in, those that write to the residual stream smaller.
+    """Initialise matrices by fan-in, smaller where they write to the residual stream.
 
-    The architecture's own 0.02 is meant for a width of thousands: at 128 the layers would begin almost silent.
+    The architecture's default of 0.02 suits widths of thousands; at 128 the layers would contribute almost nothing.
     """
     import torch
 
@@ -279,7 +281,7 @@ def initialize(model: Qwen2_5_VLForConditionalGeneration) -> None:
 
 
 def optimizer(model: Qwen2_5_VLForConditionalGeneration, recipe: Pretraining) -> torch.optim.Optimizer:
-    """AdamW; weight decay on matrices, a lower rate on the tower."""
+    """AdamW with weight decay on matrices only and a lower learning rate for the tower."""
     import torch
 
     def group(tower: bool, matrices: bool) -> dict[str, Any]:
@@ -293,7 +295,7 @@ def optimizer(model: Qwen2_5_VLForConditionalGeneration, recipe: Pretraining) ->
 
 
 def rate(step: int, recipe: Pretraining) -> float:
-    """Share of the peak rates: a warm-up, a cosine, and a straight line to zero."""
+    """Share of the peak learning rates: a warm-up, a cosine, and a straight line to zero."""
     turn = recipe.steps - recipe.cooldown
     cosine = 0.5 * (1 + math.cos(math.pi * min(step, turn) / recipe.horizon))
     warm = min(1.0, (step + 1) / max(1, recipe.warmup))
@@ -301,7 +303,7 @@ def rate(step: int, recipe: Pretraining) -> float:
 
 
 def pretrain(recipe: Pretraining, folder: Path, on_step: Callable[[int, float], None]) -> None:
-    """Runs the recipe and leaves the model in `folder`."""
+    """Train by the recipe and write the model to `folder`."""
     import torch
 
     torch.manual_seed(recipe.seed)
@@ -319,7 +321,7 @@ def learn_language(
     recipe: Pretraining,
     on_step: Callable[[int, float], None],
 ) -> None:
-    """Trains the whole model on the three roles' lessons."""
+    """Train the whole model on the three roles' examples."""
     import torch
 
     rng, adamw = Random(f"lessons/{recipe.seed}"), optimizer(model, recipe)
@@ -335,9 +337,9 @@ def learn_language(
 
 
 def _texts(recipe: Pretraining) -> Iterator[str]:
-    """Text for the tokenizer to learn its words from."""
+    """Texts that the tokenizer is trained on."""
     rng = Random(recipe.seed)
     for step in range(30):
         for scene in draw_scenes(recipe, step):
-            for lesson in (solver_lesson(scene, rng), questioner_lesson(scene, rng), searcher_lesson(scene, rng)):
-                yield from (lesson.prompt, lesson.reply)
+            for example in (solver_example(scene, rng), questioner_example(scene, rng), searcher_example(scene, rng)):
+                yield from (example.prompt, example.reply)

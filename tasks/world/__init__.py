@@ -1,4 +1,4 @@
-"""The micro world: procedural pictures in sixteen domains with exact captions, questions and answers."""
+"""The micro world: procedural pictures of sixteen domains with exact captions, questions and answers."""
 
 from tasks.world import oracle
 from tasks.world.scene import DOMAINS, FAMILIES, TRIVIAL, Scene, SceneQuestion, parse_url, scene_at

@@ -1,4 +1,4 @@
-"""A small antialiased canvas and the world's palette. Coordinates are in picture pixels, 0..112."""
+"""The micro world's antialiased canvas and palette. Coordinates are picture pixels, 0..112."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 SIZE = 112
 _SCALE = 2
-"""Pictures are drawn at twice their size and reduced: thin needles and slopes stay readable."""
+"""Pictures are drawn at twice their size and then reduced, so that thin needles and slopes stay readable."""
 
 COLORS: dict[str, tuple[int, int, int]] = {
     "red": (214, 40, 40),
@@ -28,20 +28,20 @@ SHAPES = ("circle", "square", "triangle", "star", "cross")
 INK = (40, 40, 40)
 
 CELL = 28
-"""Layouts keep to a lattice of 28 pixels, one visual token of the embedded model: a picture's parts then fall into
-tokens of their own, and reading is learned from tens of thousands of pictures instead of millions."""
+"""Layouts keep to a lattice of 28 pixels, one visual token of the shipped tiny model. Each part of a picture then falls
+into a token of its own, and the model learns to read from tens of thousands of pictures instead of millions."""
 
 Point = tuple[float, float]
 Color = tuple[int, int, int]
 
 
 def paper(rng: Random) -> Color:
-    """A light background that differs from picture to picture."""
+    """A light background color, drawn by lot."""
     return (rng.randint(232, 255), rng.randint(232, 255), rng.randint(232, 255))
 
 
 def jitter(rng: Random, reach: float = 1.0) -> Point:
-    """A small shift, so that no two pictures are the same."""
+    """A random shift of at most `reach` pixels in x and y, so that no two pictures are the same."""
     return rng.uniform(-reach, reach), rng.uniform(-reach, reach)
 
 
@@ -52,7 +52,7 @@ def polar(center: Point, radius: float, degrees: float) -> Point:
 
 
 class Canvas:
-    """What the families draw on."""
+    """A picture that a family draws on."""
 
     def __init__(self, background: Color) -> None:
         self._image = Image.new("RGB", (SIZE * _SCALE, SIZE * _SCALE), background)

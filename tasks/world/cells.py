@@ -1,4 +1,4 @@
-"""Color grids, digit tables, maps and Venn diagrams: pictures that are worked through cell by cell."""
+"""Families whose pictures are read cell by cell: color grids, digit tables, maps and Venn diagrams."""
 
 from __future__ import annotations
 
@@ -8,7 +8,18 @@ from dataclasses import dataclass
 from random import Random
 
 from tasks.world.canvas import CELL, COLORS, INK, NAMES, Canvas, Point, jitter
-from tasks.world.family import Family, Kind, Slots, Solution, each, either_way, gap, once, pairs, total
+from tasks.world.family import (
+    Family,
+    QuestionTemplate,
+    Slots,
+    Solution,
+    addition,
+    fill_each,
+    fill_pairs,
+    maybe_reversed,
+    no_slots,
+    subtraction,
+)
 
 # Color grids --------------------------------------------------------------------------------------------------------
 
@@ -49,7 +60,7 @@ def _cells_of(grid: Grid, slots: Slots, rng: Random) -> Solution | None:
     by_rows = rng.random() < 0.5
     lines = grid.rows if by_rows else grid.columns
     counts = [line.count(slots["a"]) for line in lines]
-    return Solution(f"{'rows' if by_rows else 'columns'} {total(counts)}", str(sum(counts)))
+    return Solution(f"{'rows' if by_rows else 'columns'} {addition(counts)}", str(sum(counts)))
 
 
 def _cell(grid: Grid, slots: Slots, rng: Random) -> Solution | None:
@@ -65,7 +76,7 @@ def _most(grid: Grid, slots: Slots, rng: Random) -> Solution | None:
     counts = Counter(cell for row in grid.rows for cell in row).most_common()
     if len(counts) > 1 and counts[0][1] == counts[1][1]:
         return None
-    listed = either_way([f"{name} {count}" for name, count in sorted(counts)], rng)
+    listed = maybe_reversed([f"{name} {count}" for name, count in sorted(counts)], rng)
     return Solution(", ".join(listed), counts[0][0])
 
 
@@ -91,12 +102,14 @@ GRIDS = Family(
         f"a color grid with {len(g.rows)} rows, {', '.join(g.colors)}",
     ],
     (
-        Kind("how many {a} cells are there?", "numeric_value", lambda g: each("a", g.colors), _cells_of),
-        Kind("what color is row {r} column {c}?", "short_answer", lambda g: _places(len(g.rows)), _cell),
-        Kind(
+        QuestionTemplate(
+            "how many {a} cells are there?", "numeric_value", lambda g: fill_each("a", g.colors), _cells_of
+        ),
+        QuestionTemplate("what color is row {r} column {c}?", "short_answer", lambda g: _places(len(g.rows)), _cell),
+        QuestionTemplate(
             "which color fills the most cells?",
             "short_answer",
-            lambda g: once(g) if _most(g, {}, Random(0)) else [],
+            lambda g: no_slots(g) if _most(g, {}, Random(0)) else [],
             _most,
         ),
     ),
@@ -141,7 +154,7 @@ def _line_sum(table: DigitTable, slots: Slots, rng: Random) -> Solution | None:
     values = list(lines[int(slots["i"]) - 1])
     if rng.random() < 0.5:
         values.reverse()
-    return Solution(total(values), str(sum(values)))
+    return Solution(addition(values), str(sum(values)))
 
 
 def _digit(table: DigitTable, slots: Slots, rng: Random) -> Solution | None:
@@ -162,7 +175,7 @@ def _largest_digit(table: DigitTable, slots: Slots, rng: Random) -> Solution:
 def _table_sum(table: DigitTable, slots: Slots, rng: Random) -> Solution:
     by_rows = rng.random() < 0.5
     sums = [sum(line) for line in (table.rows if by_rows else table.columns)]
-    return Solution(f"{'rows' if by_rows else 'columns'} {total(sums)}", str(sum(sums)))
+    return Solution(f"{'rows' if by_rows else 'columns'} {addition(sums)}", str(sum(sums)))
 
 
 TABLES = Family(
@@ -176,15 +189,17 @@ TABLES = Family(
         f"a table of digits with {', '.join(map(str, t.rows[0]))} on top",
     ],
     (
-        Kind(
+        QuestionTemplate(
             "what is the sum of {line} {i}?",
             "numeric_value",
             lambda t: [{"line": line, "i": str(i + 1)} for line in ("row", "column") for i in range(len(t.rows))],
             _line_sum,
         ),
-        Kind("what digit is in row {r} column {c}?", "numeric_value", lambda t: _places(len(t.rows)), _digit),
-        Kind("what is the largest digit?", "numeric_value", once, _largest_digit),
-        Kind("what is the sum of all digits?", "numeric_value", once, _table_sum),
+        QuestionTemplate(
+            "what digit is in row {r} column {c}?", "numeric_value", lambda t: _places(len(t.rows)), _digit
+        ),
+        QuestionTemplate("what is the largest digit?", "numeric_value", no_slots, _largest_digit),
+        QuestionTemplate("what is the sum of all digits?", "numeric_value", no_slots, _table_sum),
     ),
 )
 
@@ -230,8 +245,8 @@ def _walk(town: Map, slots: Slots, rng: Random) -> Solution | None:
         return None
     down, across = abs(a[0] - b[0]), abs(a[1] - b[1])
     ways = [
-        f"down {down}, across {across}, {total((down, across))}",
-        f"across {across}, down {down}, {total((across, down))}",
+        f"down {down}, across {across}, {addition((down, across))}",
+        f"across {across}, down {down}, {addition((across, down))}",
     ]
     return Solution(rng.choice(ways), str(down + across))
 
@@ -241,7 +256,7 @@ def _north(town: Map, slots: Slots, rng: Random) -> Solution | None:
     winners = [name for name, row, _ in town.houses if row == best]
     if len(winners) > 1:
         return None
-    return Solution(", ".join(either_way([f"{name} {row + 1}" for name, row, _ in town.houses], rng)), winners[0])
+    return Solution(", ".join(maybe_reversed([f"{name} {row + 1}" for name, row, _ in town.houses], rng)), winners[0])
 
 
 MAPS = Family(
@@ -255,16 +270,16 @@ MAPS = Family(
         f"a street map with {m.side} streets and {len(m.houses)} houses",
     ],
     (
-        Kind(
+        QuestionTemplate(
             "how many blocks is it from the {a} house to the {b} house?",
             "numeric_value",
-            lambda m: pairs(m.names),
+            lambda m: fill_pairs(m.names),
             _walk,
         ),
-        Kind(
+        QuestionTemplate(
             "which house is farthest north?",
             "short_answer",
-            lambda m: once(m) if _north(m, {}, Random(0)) else [],
+            lambda m: no_slots(m) if _north(m, {}, Random(0)) else [],
             _north,
         ),
     ),
@@ -313,9 +328,9 @@ def _in_circle(venn: Venn, slots: Slots, rng: Random) -> Solution | None:
     if slots["side"] not in ("left", "right"):
         return None
     own = venn.left if slots["side"] == "left" else venn.right
-    parts = either_way([f"only {own}", f"both {venn.both}"], rng)
+    parts = maybe_reversed([f"only {own}", f"both {venn.both}"], rng)
     values = (own, venn.both) if parts[0].startswith("only") else (venn.both, own)
-    return Solution(f"{', '.join(parts)}, {total(values)}", str(own + venn.both))
+    return Solution(f"{', '.join(parts)}, {addition(values)}", str(own + venn.both))
 
 
 def _in_both(venn: Venn, slots: Slots, rng: Random) -> Solution:
@@ -324,13 +339,13 @@ def _in_both(venn: Venn, slots: Slots, rng: Random) -> Solution:
 
 
 def _dots_in_all(venn: Venn, slots: Slots, rng: Random) -> Solution:
-    values = either_way([str(venn.left), str(venn.both), str(venn.right)], rng)
-    return Solution(total([int(value) for value in values]), str(venn.left + venn.both + venn.right))
+    values = maybe_reversed([str(venn.left), str(venn.both), str(venn.right)], rng)
+    return Solution(addition([int(value) for value in values]), str(venn.left + venn.both + venn.right))
 
 
 def _only_gap(venn: Venn, slots: Slots, rng: Random) -> Solution:
-    parts = either_way([f"left only {venn.left}", f"right only {venn.right}"], rng)
-    return Solution(f"{', '.join(parts)}, {gap(venn.left, venn.right)}", str(abs(venn.left - venn.right)))
+    parts = maybe_reversed([f"left only {venn.left}", f"right only {venn.right}"], rng)
+    return Solution(f"{', '.join(parts)}, {subtraction(venn.left, venn.right)}", str(abs(venn.left - venn.right)))
 
 
 VENNS = Family(
@@ -344,14 +359,14 @@ VENNS = Family(
         f"a venn diagram with {v.left}, {v.both} and {v.right} dots",
     ],
     (
-        Kind(
+        QuestionTemplate(
             "how many dots are in the {side} circle?",
             "numeric_value",
-            lambda v: each("side", ("left", "right")),
+            lambda v: fill_each("side", ("left", "right")),
             _in_circle,
         ),
-        Kind("how many dots are in both circles?", "numeric_value", once, _in_both),
-        Kind("how many dots are there in all?", "numeric_value", once, _dots_in_all),
-        Kind("how many dots apart are the outer parts?", "numeric_value", once, _only_gap),
+        QuestionTemplate("how many dots are in both circles?", "numeric_value", no_slots, _in_both),
+        QuestionTemplate("how many dots are there in all?", "numeric_value", no_slots, _dots_in_all),
+        QuestionTemplate("how many dots apart are the outer parts?", "numeric_value", no_slots, _only_gap),
     ),
 )

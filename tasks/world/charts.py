@@ -1,4 +1,4 @@
-"""Bar charts, pie charts and line plots."""
+"""Families of charts: bar charts, pie charts and line plots."""
 
 from __future__ import annotations
 
@@ -7,7 +7,19 @@ from dataclasses import dataclass
 from random import Random
 
 from tasks.world.canvas import CELL, COLORS, INK, NAMES, Canvas, jitter
-from tasks.world.family import Family, Kind, Slots, Solution, each, either_way, gap, once, pairs, shuffled, total
+from tasks.world.family import (
+    Family,
+    QuestionTemplate,
+    Slots,
+    Solution,
+    addition,
+    fill_each,
+    fill_pairs,
+    maybe_reversed,
+    no_slots,
+    shuffled,
+    subtraction,
+)
 
 
 @dataclass(frozen=True)
@@ -35,7 +47,7 @@ def _value(series: Series, slots: Slots, rng: Random) -> Solution | None:
     name = slots["a"]
     if name not in series:
         return None
-    names = [name] if rng.random() < 0.5 else either_way(series.names, rng)
+    names = [name] if rng.random() < 0.5 else maybe_reversed(series.names, rng)
     return Solution(_read(series, names), str(series[name]))
 
 
@@ -45,7 +57,7 @@ def _sum(series: Series, slots: Slots, rng: Random) -> Solution | None:
         return None
     names = shuffled(names, rng)
     values = [series[name] for name in names]
-    return Solution(f"{_read(series, names)}, {total(values)}", str(sum(values)))
+    return Solution(f"{_read(series, names)}, {addition(values)}", str(sum(values)))
 
 
 def _difference(series: Series, slots: Slots, rng: Random) -> Solution | None:
@@ -54,28 +66,28 @@ def _difference(series: Series, slots: Slots, rng: Random) -> Solution | None:
         return None
     names = shuffled(names, rng)
     a, b = (series[name] for name in names)
-    return Solution(f"{_read(series, names)}, {gap(a, b)}", str(abs(a - b)))
+    return Solution(f"{_read(series, names)}, {subtraction(a, b)}", str(abs(a - b)))
 
 
-def _extreme(largest: bool) -> Kind[Series]:
+def _extreme(largest: bool) -> QuestionTemplate[Series]:
     def solve(series: Series, slots: Slots, rng: Random) -> Solution | None:
         best = (max if largest else min)(series.values.values())
         winners = [name for name in series.names if series[name] == best]
         if len(winners) > 1:
             return None
-        return Solution(_read(series, either_way(series.names, rng)), winners[0])
+        return Solution(_read(series, maybe_reversed(series.names, rng)), winners[0])
 
     def options(series: Series) -> list[Slots]:
-        return once(series) if solve(series, {}, Random(0)) else []
+        return no_slots(series) if solve(series, {}, Random(0)) else []
 
     word = "largest" if largest else "smallest"
-    return Kind(f"which color is the {word}?", "short_answer", options, solve)
+    return QuestionTemplate(f"which color is the {word}?", "short_answer", options, solve)
 
 
 def _all(series: Series, slots: Slots, rng: Random) -> Solution:
-    names = either_way(series.names, rng) if rng.random() < 0.5 else shuffled(series.names, rng)
+    names = maybe_reversed(series.names, rng) if rng.random() < 0.5 else shuffled(series.names, rng)
     values = [series[name] for name in names]
-    return Solution(f"{_read(series, names)}, {total(values)}", str(sum(values)))
+    return Solution(f"{_read(series, names)}, {addition(values)}", str(sum(values)))
 
 
 def _colors(rng: Random, count: int) -> list[str]:
@@ -87,11 +99,11 @@ def _listed(names: list[str]) -> str:
 
 
 BASE, STEP = 108.0, 11.0
-"""Where charts have their zero, and the height of one unit, in pixels."""
+"""The height of a chart's zero line and of one unit, in pixels."""
 
 
 def _gridlines(canvas: Canvas, dy: float) -> None:
-    """One for each unit, every third one darker."""
+    """Draw one line for each unit, every third one darker."""
     for value in range(10):
         height = BASE + dy - value * STEP
         canvas.line(
@@ -131,15 +143,17 @@ BARS = Family(
     _draw_bars,
     _bar_captions,
     (
-        Kind("what is the value of the {a} bar?", "numeric_value", lambda s: each("a", s.names), _value),
-        Kind("what is the {a} bar plus the {b} bar?", "numeric_value", lambda s: pairs(s.names), _sum),
-        Kind(
+        QuestionTemplate(
+            "what is the value of the {a} bar?", "numeric_value", lambda s: fill_each("a", s.names), _value
+        ),
+        QuestionTemplate("what is the {a} bar plus the {b} bar?", "numeric_value", lambda s: fill_pairs(s.names), _sum),
+        QuestionTemplate(
             "what is the difference between the {a} bar and the {b} bar?",
             "numeric_value",
-            lambda s: pairs(s.names),
+            lambda s: fill_pairs(s.names),
             _difference,
         ),
-        Kind("what is the sum of all bars?", "numeric_value", once, _all),
+        QuestionTemplate("what is the sum of all bars?", "numeric_value", no_slots, _all),
         _extreme(True),
         _extreme(False),
     ),
@@ -181,10 +195,15 @@ PIES = Family(
     _draw_pie,
     _pie_captions,
     (
-        Kind("what percent is the {a} slice?", "numeric_value", lambda s: each("a", s.names), _value),
-        Kind("what percent are the {a} and {b} slices together?", "numeric_value", lambda s: pairs(s.names), _sum),
-        Kind(
-            "how many percent apart are the {a} and {b} slices?", "numeric_value", lambda s: pairs(s.names), _difference
+        QuestionTemplate("what percent is the {a} slice?", "numeric_value", lambda s: fill_each("a", s.names), _value),
+        QuestionTemplate(
+            "what percent are the {a} and {b} slices together?", "numeric_value", lambda s: fill_pairs(s.names), _sum
+        ),
+        QuestionTemplate(
+            "how many percent apart are the {a} and {b} slices?",
+            "numeric_value",
+            lambda s: fill_pairs(s.names),
+            _difference,
         ),
         _extreme(True),
         _extreme(False),
@@ -217,7 +236,7 @@ def _draw_plot(canvas: Canvas, plot: Plot, rng: Random) -> None:
 
 
 def _points(plot: Plot, rng: Random) -> str:
-    return ", ".join(either_way([f"{i}: {value}" for i, value in enumerate(plot.values, 1)], rng))
+    return ", ".join(maybe_reversed([f"{i}: {value}" for i, value in enumerate(plot.values, 1)], rng))
 
 
 def _at(plot: Plot, slots: Slots, rng: Random) -> Solution | None:
@@ -239,8 +258,8 @@ def _rises(plot: Plot, slots: Slots, rng: Random) -> Solution:
 
 def _climb(plot: Plot, slots: Slots, rng: Random) -> Solution:
     first, last = plot.values[0], plot.values[-1]
-    ends = either_way([f"1: {first}", f"{len(plot.values)}: {last}"], rng)
-    return Solution(f"{', '.join(ends)}, {gap(first, last)}", str(abs(first - last)))
+    ends = maybe_reversed([f"1: {first}", f"{len(plot.values)}: {last}"], rng)
+    return Solution(f"{', '.join(ends)}, {subtraction(first, last)}", str(abs(first - last)))
 
 
 LINES = Family(
@@ -254,9 +273,11 @@ LINES = Family(
         f"a {p.color} line plot with {len(p.values)} points",
     ],
     (
-        Kind("what is the value at {x}?", "numeric_value", lambda p: each("x", range(1, len(p.values) + 1)), _at),
-        Kind("what is the highest value?", "numeric_value", once, _peak),
-        Kind("how many times does the line go up?", "numeric_value", once, _rises),
-        Kind("how far apart are the first and the last value?", "numeric_value", once, _climb),
+        QuestionTemplate(
+            "what is the value at {x}?", "numeric_value", lambda p: fill_each("x", range(1, len(p.values) + 1)), _at
+        ),
+        QuestionTemplate("what is the highest value?", "numeric_value", no_slots, _peak),
+        QuestionTemplate("how many times does the line go up?", "numeric_value", no_slots, _rises),
+        QuestionTemplate("how far apart are the first and the last value?", "numeric_value", no_slots, _climb),
     ),
 )

@@ -1,4 +1,4 @@
-"""Items whose answer is known exactly: a held-out set to report, a validation set to decide by, and gold items."""
+"""Items with exact answers: the held-out set is reported, the validation set decides, gold items test the labels."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from tasks.world.splits import GOLD, HELDOUT, VALIDATION
 
 Split = Literal["heldout", "validation", "gold"]
 ITEMS: dict[Split, int] = {"heldout": 2496, "validation": 1248, "gold": 1248}
-"""How many items of each split are used. Twice as many are reported as decide: a change of greedy answers is small
-beside its noise."""
+"""Number of items of each split. The reported set is twice the deciding one, since a change of greedy accuracy is small
+compared with its noise."""
 _SEEDS = {"heldout": HELDOUT, "validation": VALIDATION, "gold": GOLD}
 _DRAWN_AS = {"gold": "canary"}
-"""Gold items were called canaries. Ids and random numbers keep that name, so that the items stay the same."""
+"""The name in ids and random seeds, where it differs from the split's: changing it would change the items."""
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,11 @@ class HeldOutItem:
 
     id: str
     scene: Scene
-    query: SceneQuestion
+    question: SceneQuestion
 
 
 def items(split: Split, count: int) -> list[HeldOutItem]:
-    """The first `count` items of a split: domains and levels in turn, so that each is equally frequent."""
+    """The first `count` items of a split. Domains and levels take turns, so that each is equally frequent."""
     return [_item(split, index) for index in range(count)]
 
 
@@ -39,9 +39,9 @@ def _item(split: Split, index: int) -> HeldOutItem:
     rng = Random(f"{name}/{index}")
     domain, level = DOMAINS[index % len(DOMAINS)], 1 + index // len(DOMAINS) % 3
     scene = Scene(domain, level, _SEEDS[split].draw(rng))
-    return HeldOutItem(f"{name}-{index:05d}", scene, scene.question(rng))
+    return HeldOutItem(f"{name}-{index:05d}", scene, scene.draw_question(rng))
 
 
-def fingerprints(parts: Sequence[HeldOutItem]) -> frozenset[str]:
-    """sha256 of the items' pictures (PNG): a corpus must not hold them."""
-    return frozenset(hashlib.sha256(item.scene.png()).hexdigest() for item in parts)
+def picture_hashes(chosen: Sequence[HeldOutItem]) -> frozenset[str]:
+    """sha256 of the items' pictures (PNG), which a corpus must not contain."""
+    return frozenset(hashlib.sha256(item.scene.png()).hexdigest() for item in chosen)

@@ -1,4 +1,4 @@
-"""Clocks, dials, number lines, rulers, balance scales and angles: pictures that are read off."""
+"""Families of measuring instruments: clocks, dials, number lines, rulers, balance scales and angles."""
 
 from __future__ import annotations
 
@@ -6,7 +6,19 @@ from dataclasses import dataclass
 from random import Random
 
 from tasks.world.canvas import COLORS, INK, NAMES, Canvas, jitter, polar
-from tasks.world.family import Family, Kind, Slots, Solution, each, either_way, gap, once, pairs, shuffled, total
+from tasks.world.family import (
+    Family,
+    QuestionTemplate,
+    Slots,
+    Solution,
+    addition,
+    fill_each,
+    fill_pairs,
+    maybe_reversed,
+    no_slots,
+    shuffled,
+    subtraction,
+)
 
 # Clocks -------------------------------------------------------------------------------------------------------------
 
@@ -41,7 +53,7 @@ def _time(minutes: int) -> str:
 
 
 def _hands(clock: Clock, rng: Random) -> str:
-    return ", ".join(either_way([f"hour {clock.hour}", f"minute {clock.minute}"], rng))
+    return ", ".join(maybe_reversed([f"hour {clock.hour}", f"minute {clock.minute}"], rng))
 
 
 def _clock_time(clock: Clock, slots: Slots, rng: Random) -> Solution:
@@ -70,9 +82,11 @@ CLOCKS = Family(
         f"a clock with the minute hand at {c.minute}",
     ],
     (
-        Kind("what time is it?", "short_answer", once, _clock_time),
-        Kind("what time will it be in {n} minutes?", "short_answer", lambda c: each("n", (15, 30, 45)), _later),
-        Kind("how many minutes past the hour is it?", "numeric_value", once, _past),
+        QuestionTemplate("what time is it?", "short_answer", no_slots, _clock_time),
+        QuestionTemplate(
+            "what time will it be in {n} minutes?", "short_answer", lambda c: fill_each("n", (15, 30, 45)), _later
+        ),
+        QuestionTemplate("how many minutes past the hour is it?", "numeric_value", no_slots, _past),
     ),
 )
 
@@ -117,7 +131,7 @@ def _reading(dial: Dial, slots: Slots, rng: Random) -> Solution:
 
 def _to_top(dial: Dial, slots: Slots, rng: Random) -> Solution:
     reading = _reading(dial, slots, rng).steps
-    return Solution(f"{reading}, {gap(dial.top, dial.value)}", str(dial.top - dial.value))
+    return Solution(f"{reading}, {subtraction(dial.top, dial.value)}", str(dial.top - dial.value))
 
 
 DIALS = Family(
@@ -131,8 +145,8 @@ DIALS = Family(
         f"a dial from 0 to {d.top} showing {d.value}",
     ],
     (
-        Kind("what does the dial show?", "numeric_value", once, _reading),
-        Kind("how far is the needle from the maximum?", "numeric_value", once, _to_top),
+        QuestionTemplate("what does the dial show?", "numeric_value", no_slots, _reading),
+        QuestionTemplate("how far is the needle from the maximum?", "numeric_value", no_slots, _to_top),
     ),
 )
 
@@ -189,7 +203,7 @@ def _distance(line: NumberLine, slots: Slots, rng: Random) -> Solution | None:
     a, b = line.at(names[0]), line.at(names[1])
     if a is None or b is None or names[0] == names[1]:
         return None
-    return Solution(f"{names[0]} {a}, {names[1]} {b}, {gap(a, b)}", str(abs(a - b)))
+    return Solution(f"{names[0]} {a}, {names[1]} {b}, {subtraction(a, b)}", str(abs(a - b)))
 
 
 NUMBER_LINES = Family(
@@ -203,16 +217,16 @@ NUMBER_LINES = Family(
         f"a number line with a {n.markers[0][0]} marker and a {n.markers[1][0]} marker",
     ],
     (
-        Kind(
+        QuestionTemplate(
             "what number is the {a} marker at?",
             "numeric_value",
-            lambda n: each("a", [m for m, _ in n.markers]),
+            lambda n: fill_each("a", [m for m, _ in n.markers]),
             _marker,
         ),
-        Kind(
+        QuestionTemplate(
             "how far apart are the {a} marker and the {b} marker?",
             "numeric_value",
-            lambda n: pairs([m for m, _ in n.markers]),
+            lambda n: fill_pairs([m for m, _ in n.markers]),
             _distance,
         ),
     ),
@@ -248,8 +262,8 @@ def _draw_ruler(canvas: Canvas, ruler: Ruler, rng: Random) -> None:
 
 
 def _length(ruler: Ruler, slots: Slots, rng: Random) -> Solution:
-    ends = either_way([f"start {ruler.start}", f"end {ruler.end}"], rng)
-    return Solution(f"{', '.join(ends)}, {gap(ruler.end, ruler.start)}", str(ruler.end - ruler.start))
+    ends = maybe_reversed([f"start {ruler.start}", f"end {ruler.end}"], rng)
+    return Solution(f"{', '.join(ends)}, {subtraction(ruler.end, ruler.start)}", str(ruler.end - ruler.start))
 
 
 def _end(ruler: Ruler, slots: Slots, rng: Random) -> Solution:
@@ -267,8 +281,8 @@ RULERS = Family(
         f"a ruler with a {r.color} bar of length {r.end - r.start}",
     ],
     (
-        Kind("how long is the bar?", "numeric_value", once, _length),
-        Kind("where does the bar end?", "numeric_value", once, _end),
+        QuestionTemplate("how long is the bar?", "numeric_value", no_slots, _length),
+        QuestionTemplate("where does the bar end?", "numeric_value", no_slots, _end),
     ),
 )
 
@@ -303,7 +317,7 @@ def _draw_balance(canvas: Canvas, balance: Balance, rng: Random) -> None:
 
 
 def _sides(balance: Balance, rng: Random) -> str:
-    return ", ".join(either_way([f"left {balance.left}", f"right {balance.right}"], rng))
+    return ", ".join(maybe_reversed([f"left {balance.left}", f"right {balance.right}"], rng))
 
 
 def _heavier(balance: Balance, slots: Slots, rng: Random) -> Solution:
@@ -313,13 +327,13 @@ def _heavier(balance: Balance, slots: Slots, rng: Random) -> Solution:
 
 def _more_blocks(balance: Balance, slots: Slots, rng: Random) -> Solution:
     return Solution(
-        f"{_sides(balance, rng)}, {gap(balance.left, balance.right)}", str(abs(balance.left - balance.right))
+        f"{_sides(balance, rng)}, {subtraction(balance.left, balance.right)}", str(abs(balance.left - balance.right))
     )
 
 
 def _blocks(balance: Balance, slots: Slots, rng: Random) -> Solution:
     values = rng.choice([(balance.left, balance.right), (balance.right, balance.left)])
-    return Solution(f"{_sides(balance, rng)}, {total(values)}", str(sum(values)))
+    return Solution(f"{_sides(balance, rng)}, {addition(values)}", str(sum(values)))
 
 
 def _side_blocks(balance: Balance, slots: Slots, rng: Random) -> Solution | None:
@@ -340,13 +354,13 @@ BALANCES = Family(
         f"a balance scale with {b.left} blocks left and {b.right} blocks right",
     ],
     (
-        Kind("which side is heavier?", "short_answer", once, _heavier),
-        Kind("how many blocks apart are the sides?", "numeric_value", once, _more_blocks),
-        Kind("how many blocks are there?", "numeric_value", once, _blocks),
-        Kind(
+        QuestionTemplate("which side is heavier?", "short_answer", no_slots, _heavier),
+        QuestionTemplate("how many blocks apart are the sides?", "numeric_value", no_slots, _more_blocks),
+        QuestionTemplate("how many blocks are there?", "numeric_value", no_slots, _blocks),
+        QuestionTemplate(
             "how many blocks are on the {side} side?",
             "numeric_value",
-            lambda b: each("side", ("left", "right")),
+            lambda b: fill_each("side", ("left", "right")),
             _side_blocks,
         ),
     ),
@@ -391,7 +405,7 @@ def _kind_of_angle(angle: Angle, slots: Slots, rng: Random) -> Solution:
 
 
 def _to_straight(angle: Angle, slots: Slots, rng: Random) -> Solution:
-    return Solution(f"{_angle_kind(angle)}, {gap(180, angle.degrees)}", str(180 - angle.degrees))
+    return Solution(f"{_angle_kind(angle)}, {subtraction(180, angle.degrees)}", str(180 - angle.degrees))
 
 
 ANGLES = Family(
@@ -400,8 +414,8 @@ ANGLES = Family(
     _draw_angle,
     lambda a: ["an angle", f"a {a.color} angle", f"an {_angle_kind(a)} angle", f"an angle of {a.degrees} degrees"],
     (
-        Kind("how many degrees is the angle?", "numeric_value", once, _degrees),
-        Kind("what kind of angle is it?", "short_answer", once, _kind_of_angle),
-        Kind("how many degrees are missing to a straight line?", "numeric_value", once, _to_straight),
+        QuestionTemplate("how many degrees is the angle?", "numeric_value", no_slots, _degrees),
+        QuestionTemplate("what kind of angle is it?", "short_answer", no_slots, _kind_of_angle),
+        QuestionTemplate("how many degrees are missing to a straight line?", "numeric_value", no_slots, _to_straight),
     ),
 )

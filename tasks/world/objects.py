@@ -1,4 +1,4 @@
-"""Plain scenes, counting scenes and visual illusions."""
+"""Families of shapes: plain scenes, counting scenes and visual illusions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,19 @@ from dataclasses import dataclass
 from random import Random
 
 from tasks.world.canvas import CELL, COLORS, INK, NAMES, SHAPES, Canvas, jitter, polar
-from tasks.world.family import Family, Kind, Slots, Solution, each, either_way, gap, once, pairs, shuffled, total
+from tasks.world.family import (
+    Family,
+    QuestionTemplate,
+    Slots,
+    Solution,
+    addition,
+    fill_each,
+    fill_pairs,
+    maybe_reversed,
+    no_slots,
+    shuffled,
+    subtraction,
+)
 
 
 @dataclass(frozen=True)
@@ -25,7 +37,7 @@ class Thing:
 
 @dataclass(frozen=True)
 class Things:
-    """What a scene holds, in reading order."""
+    """The shapes of a picture, in reading order."""
 
     items: tuple[Thing, ...]
 
@@ -54,38 +66,38 @@ def _draw_plain(canvas: Canvas, scene: Things, rng: Random) -> None:
 
 
 def _listed(scene: Things, rng: Random) -> str:
-    return ", ".join(either_way([str(item) for item in scene.items], rng))
+    return ", ".join(maybe_reversed([str(item) for item in scene.items], rng))
 
 
-def _find(
-    scene: Things, rng: Random, found: Callable[[Thing], bool], answer: Callable[[Thing], str]
+def _about_the_only(
+    scene: Things, rng: Random, matching: Callable[[Thing], bool], answer: Callable[[Thing], str]
 ) -> Solution | None:
-    matches = [item for item in scene.items if found(item)]
+    matches = [item for item in scene.items if matching(item)]
     if len(matches) != 1:
         return None
     return Solution(rng.choice([str(matches[0]), _listed(scene, rng)]), answer(matches[0]))
 
 
 def _color_of(scene: Things, slots: Slots, rng: Random) -> Solution | None:
-    return _find(scene, rng, lambda item: item.shape == slots["shape"], lambda item: item.color)
+    return _about_the_only(scene, rng, lambda item: item.shape == slots["shape"], lambda item: item.color)
 
 
 def _shape_of(scene: Things, slots: Slots, rng: Random) -> Solution | None:
-    return _find(scene, rng, lambda item: item.color == slots["a"], lambda item: item.shape)
+    return _about_the_only(scene, rng, lambda item: item.color == slots["a"], lambda item: item.shape)
 
 
 def _present(scene: Things, slots: Slots, rng: Random) -> Solution | None:
     if slots["a"] not in NAMES or slots["shape"] not in SHAPES:
         return None
-    there = any(str(item) == f"{slots['a']} {slots['shape']}" for item in scene.items)
-    return Solution(_listed(scene, rng), "yes" if there else "no")
+    present = any(str(item) == f"{slots['a']} {slots['shape']}" for item in scene.items)
+    return Solution(_listed(scene, rng), "yes" if present else "no")
 
 
-def _presence_options(scene: Things) -> list[Slots]:
-    there = [{"a": item.color, "shape": item.shape} for item in scene.items]
+def _presence_fillings(scene: Things) -> list[Slots]:
+    present = [{"a": item.color, "shape": item.shape} for item in scene.items]
     first = scene.items[0]
     other_color, other_shape = (NAMES[(NAMES.index(first.color) + 3) % 8], SHAPES[(SHAPES.index(first.shape) + 2) % 5])
-    return [there[0], {"a": first.color, "shape": other_shape}, there[-1], {"a": other_color, "shape": first.shape}]
+    return [present[0], {"a": first.color, "shape": other_shape}, present[-1], {"a": other_color, "shape": first.shape}]
 
 
 PLAIN = Family(
@@ -99,14 +111,16 @@ PLAIN = Family(
         f"a plain scene with {len(s.items)} shapes",
     ],
     (
-        Kind(
+        QuestionTemplate(
             "what color is the {shape}?",
             "short_answer",
-            lambda s: each("shape", [item.shape for item in s.items]),
+            lambda s: fill_each("shape", [item.shape for item in s.items]),
             _color_of,
         ),
-        Kind("what shape is {a}?", "short_answer", lambda s: each("a", [item.color for item in s.items]), _shape_of),
-        Kind("is there a {a} {shape}?", "short_answer", _presence_options, _present),
+        QuestionTemplate(
+            "what shape is {a}?", "short_answer", lambda s: fill_each("a", [item.color for item in s.items]), _shape_of
+        ),
+        QuestionTemplate("is there a {a} {shape}?", "short_answer", _presence_fillings, _present),
     ),
 )
 
@@ -141,7 +155,7 @@ def _how_many(scene: Things, slots: Slots, rng: Random) -> Solution | None:
     if slots["a"] not in NAMES:
         return None
     color, count = slots["a"], _count(scene, slots["a"])
-    ways = [f"{color} {count}", f"halves {total(_halves(scene, rng, color))}"]
+    ways = [f"{color} {count}", f"halves {addition(_halves(scene, rng, color))}"]
     return Solution(rng.choice(ways), str(count))
 
 
@@ -149,7 +163,7 @@ def _in_all(scene: Things, slots: Slots, rng: Random) -> Solution:
     colors = shuffled(scene.colors, rng)
     counts = [_count(scene, color) for color in colors]
     named = ", ".join(f"{color} {count}" for color, count in zip(colors, counts, strict=True))
-    ways = [f"{named}, {total(counts)}", f"halves {total(_halves(scene, rng, None))}"]
+    ways = [f"{named}, {addition(counts)}", f"halves {addition(_halves(scene, rng, None))}"]
     return Solution(rng.choice(ways), str(len(scene.items)))
 
 
@@ -159,7 +173,7 @@ def _count_gap(scene: Things, slots: Slots, rng: Random) -> Solution | None:
         return None
     names = shuffled(names, rng)
     a, b = (_count(scene, name) for name in names)
-    return Solution(f"{names[0]} {a}, {names[1]} {b}, {gap(a, b)}", str(abs(a - b)))
+    return Solution(f"{names[0]} {a}, {names[1]} {b}, {subtraction(a, b)}", str(abs(a - b)))
 
 
 COUNTING = Family(
@@ -173,9 +187,13 @@ COUNTING = Family(
         f"{len(s.items)} scattered {' and '.join(s.colors)} {s.items[0].shape} shapes",
     ],
     (
-        Kind("how many {a} shapes are there?", "numeric_value", lambda s: each("a", s.colors), _how_many),
-        Kind("how many shapes are there in all?", "numeric_value", once, _in_all),
-        Kind("how many shapes apart are {a} and {b}?", "numeric_value", lambda s: pairs(s.colors), _count_gap),
+        QuestionTemplate(
+            "how many {a} shapes are there?", "numeric_value", lambda s: fill_each("a", s.colors), _how_many
+        ),
+        QuestionTemplate("how many shapes are there in all?", "numeric_value", no_slots, _in_all),
+        QuestionTemplate(
+            "how many shapes apart are {a} and {b}?", "numeric_value", lambda s: fill_pairs(s.colors), _count_gap
+        ),
     ),
 )
 
@@ -212,7 +230,7 @@ def _draw_arrows(canvas: Canvas, arrows: Arrows, rng: Random) -> None:
 
 def _longer(arrows: Arrows, slots: Slots, rng: Random) -> Solution:
     answer = "top" if arrows.top > arrows.bottom else "bottom" if arrows.bottom > arrows.top else "same"
-    parts = either_way([f"top {arrows.top // 4}", f"bottom {arrows.bottom // 4}"], rng)
+    parts = maybe_reversed([f"top {arrows.top // 4}", f"bottom {arrows.bottom // 4}"], rng)
     return Solution(rng.choice([", ".join(parts), f"{answer}"]), answer)
 
 
@@ -220,7 +238,7 @@ def _fins(arrows: Arrows, slots: Slots, rng: Random) -> Solution | None:
     if slots["side"] not in ("top", "bottom"):
         return None
     out = arrows.top_out if slots["side"] == "top" else arrows.bottom_out
-    parts = either_way([f"top {_word(arrows.top_out)}", f"bottom {_word(arrows.bottom_out)}"], rng)
+    parts = maybe_reversed([f"top {_word(arrows.top_out)}", f"bottom {_word(arrows.bottom_out)}"], rng)
     return Solution(rng.choice([", ".join(parts), f"{slots['side']} {_word(out)}"]), _word(out))
 
 
@@ -239,11 +257,11 @@ ILLUSIONS = Family(
         f"an illusion with two {a.color} lines, fins {_word(a.top_out)} and {_word(a.bottom_out)}",
     ],
     (
-        Kind("which line is longer?", "short_answer", once, _longer),
-        Kind(
+        QuestionTemplate("which line is longer?", "short_answer", no_slots, _longer),
+        QuestionTemplate(
             "do the fins of the {side} line point in or out?",
             "short_answer",
-            lambda a: each("side", ("top", "bottom")),
+            lambda a: fill_each("side", ("top", "bottom")),
             _fins,
         ),
     ),

@@ -1,6 +1,6 @@
-"""The exact answer to any question of the grammar about any picture of the world.
+"""The oracle: the exact answer to any question of the world's templates about any of its pictures.
 
-It *measures* pseudo-labels on model-written questions; nothing that trains may import it.
+It *measures* pseudo-labels of model-written questions; no code that trains may import it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from tasks.world.scene import parse_url
 
 
 def answer(url: str, question: str) -> str | None:
-    """The exact answer, or None where the question is outside the grammar or the picture does not decide it."""
+    """The exact answer; None where the question fits no template or the picture does not decide it."""
     scene = parse_url(url)
     if scene is None:
         return None

@@ -1,4 +1,4 @@
-"""A scene of the micro world: everything about it follows from (domain, level, seed), byte for byte."""
+"""A scene is one picture of the micro world; (domain, level, seed) decide all of it, byte for byte."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tasks.records import AnswerKind
 from tasks.world.canvas import Canvas, paper
 from tasks.world.cells import GRIDS, MAPS, TABLES, VENNS
 from tasks.world.charts import BARS, LINES, PIES
-from tasks.world.family import LEVELS, Family, Kind, Solution
+from tasks.world.family import LEVELS, Family, QuestionTemplate, Solution
 from tasks.world.instruments import ANGLES, BALANCES, CLOCKS, DIALS, NUMBER_LINES, RULERS
 from tasks.world.objects import COUNTING, ILLUSIONS, PLAIN
 
@@ -29,14 +29,14 @@ FAMILIES: dict[str, Family[Any]] = {
 }  # fmt: skip
 DOMAINS = tuple(FAMILIES)
 TRIVIAL = PLAIN.name
-"""The domain that fills most of an open web of this world."""
+"""The domain of most pictures in a corpus of this world, as trivial pictures are most of the open web."""
 
 _URL = re.compile(r"world://([a-z%0-9]+)/(\d+)\?seed=(\d+)")
 
 
 @dataclass(frozen=True)
 class SceneQuestion:
-    """A question of the grammar about one scene, with one way to its exact answer."""
+    """A question about one scene, with one way of reasoning to its exact answer."""
 
     text: str
     kind: AnswerKind
@@ -45,7 +45,7 @@ class SceneQuestion:
 
 @dataclass(frozen=True)
 class Scene:
-    """One picture of the world and the facts behind it."""
+    """One picture and the facts behind it."""
 
     domain: str
     level: int
@@ -53,7 +53,7 @@ class Scene:
 
     @property
     def url(self) -> str:
-        """The address that stands in the shard's `url` column: the oracle finds the facts by it."""
+        """The address in a shard's `url` column, by which the oracle finds the facts."""
         return f"world://{quote(self.domain)}/{self.level}?seed={self.seed}"
 
     @property
@@ -61,7 +61,7 @@ class Scene:
         return FAMILIES[self.domain]
 
     def random(self, purpose: str) -> Random:
-        """A generator of this scene's own, one a purpose."""
+        """A random generator that depends on this scene and the purpose alone."""
         return Random(f"{purpose}/{self.domain}/{self.level}/{self.seed}")
 
     @cached_property
@@ -84,38 +84,41 @@ class Scene:
         """True descriptions, from the shortest to the most exact."""
         return tuple(self.family.captions(self.facts))
 
-    def question(self, rng: Random) -> SceneQuestion:
-        """One question of the family's grammar, each kind equally likely, and one way to its answer."""
-        choices = [(kind, kind.options(self.facts)) for kind in self.family.kinds]
-        kind, options = rng.choice([(kind, options) for kind, options in choices if options])
-        slots = rng.choice(options)
-        solution = kind.solve(self.facts, slots, rng)
-        assert solution is not None, f"{self.url}: {kind.template} {slots} has no answer"
-        return SceneQuestion(kind.template.format(**slots), kind.answer, solution)
+    def draw_question(self, rng: Random) -> SceneQuestion:
+        """A random question, each template equally likely, and one way of reasoning to its answer."""
+        choices = [(template, template.fillings(self.facts)) for template in self.family.templates]
+        template, fillings = rng.choice([(template, fillings) for template, fillings in choices if fillings])
+        slots = rng.choice(fillings)
+        solution = template.solve(self.facts, slots, rng)
+        assert solution is not None, f"{self.url}: {template.text} {slots} has no answer"
+        return SceneQuestion(template.text.format(**slots), template.answer_kind, solution)
 
     def solve(self, question: str, rng: Random) -> Solution | None:
-        """One way to the exact answer; None for a question outside the grammar or one that the picture leaves open."""
-        for kind, slots in self._kinds_matching(question):
-            solution = kind.solve(self.facts, slots, rng)
+        """One way of reasoning to the exact answer.
+
+        None where the question fits no template, or where the picture does not decide it.
+        """
+        for template, slots in self._matching_templates(question):
+            solution = template.solve(self.facts, slots, rng)
             if solution is not None:
                 return solution
         return None
 
-    def _kinds_matching(self, question: str) -> list[tuple[Kind[Any], dict[str, str]]]:
-        """The kinds of the family whose template `question` fills, with the slots."""
-        matches = [(kind, kind.pattern.fullmatch(question)) for kind in self.family.kinds]
-        return [(kind, match.groupdict()) for kind, match in matches if match]
+    def _matching_templates(self, question: str) -> list[tuple[QuestionTemplate[Any], dict[str, str]]]:
+        """The family's templates that the question fills, with their slots."""
+        matches = [(template, template.pattern.fullmatch(question)) for template in self.family.templates]
+        return [(template, match.groupdict()) for template, match in matches if match]
 
 
 def scene_at(domain: str, level: int, seed: int) -> Scene:
-    """The scene of this domain, level (1..3) and seed; ValueError where there is none."""
+    """The scene of this domain, level (1..3) and seed. ValueError for a domain, level or seed that does not exist."""
     if domain not in FAMILIES or level not in LEVELS or seed < 0:
         raise ValueError(f"no scene {domain!r}, level {level}, seed {seed}")
     return Scene(domain, level, seed)
 
 
 def parse_url(url: str) -> Scene | None:
-    """The scene that `url` names, or None if it names none."""
+    """The scene of a `world://` address; None for any other address."""
     match = _URL.fullmatch(url)
     if match is None:
         return None

@@ -1,4 +1,4 @@
-"""Which seeds belong to whom: a scene of one range can never be drawn for another."""
+"""Seed ranges that keep the splits disjoint: a scene of one range is never drawn for another split."""
 
 from __future__ import annotations
 
