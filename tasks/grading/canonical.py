@@ -1,7 +1,8 @@
 """From an answer's text to its typed canonical form: the first reader that understands the text decides.
 
-Readers go from the narrow to the wide, each on the text in one notation (see `notation`): no answer, choice letter,
-yes or no, quantity, time of day, ratio, span, interval, collection, named value, expression, words.
+All readers get the text in plain notation (see `notation`). Their order (`_READERS`) goes from specific to general:
+plain number or word, no answer, decade, grid, date, quantity, choice letter, yes or no, time of day, ratio, range,
+interval, constant, equation; then named value and list; at last expression or words.
 """
 
 import re
@@ -33,8 +34,10 @@ from tasks.grading.symbolic import LONGEST
 from tasks.grading.units import read_unit
 from tasks.grading.words import ARTICLES, plain_word
 
+LONGEST_WORDS = 1 << 16
+"""Characters of a longer text that are read as words."""
 DEEPEST = 4
-"""Collections within collections; what is nested deeper is text."""
+"""Greatest nesting of lists. Anything nested deeper is text."""
 
 _NOTHING = frozenset({"", "none", "nan", "null", "n/a", "undefined answer", "no answer"})
 _TRUTH_WORDS = {
@@ -97,8 +100,10 @@ _STATEMENT = re.compile(
 
 
 def canonical(text: str) -> Form:
-    """The form of an answer. Texts of more than 256 characters are compared by their words alone."""
-    return _canonical(text) if len(text) <= LONGEST else _words(unified(text[: 1 << 16])) if text.strip() else Nothing()
+    """The canonical form of an answer. A text of more than 256 characters is compared by its words only."""
+    if len(text) <= LONGEST:
+        return _canonical(text)
+    return _read_words(unified(text[:LONGEST_WORDS])) if text.strip() else Nothing()
 
 
 @lru_cache(maxsize=1 << 15)
@@ -107,7 +112,7 @@ def _canonical(text: str) -> Form:
 
 
 def read(text: str, depth: int) -> Form:
-    """The form of a text in plain notation."""
+    """The canonical form of a text in plain notation. `depth`: how many lists the text is nested in."""
     try:
         return next(form for reader in _READERS if (form := reader(text)) is not None)
     except StopIteration:
@@ -115,7 +120,7 @@ def read(text: str, depth: int) -> Form:
     except ZeroDivisionError:
         return Nothing()
     nested = (_read_named(text, depth) or _read_collection(text, depth)) if depth < DEEPEST else None
-    return nested or (_read_expression(text) if _looks_symbolic(text) else _words(text))
+    return nested or (_read_expression(text) if _looks_symbolic(text) else _read_words(text))
 
 
 def _read_nothing(text: str) -> Form | None:
@@ -126,11 +131,11 @@ def _read_choice(text: str) -> Form | None:
     letter = _LETTER.fullmatch(text)
     if letter:
         return Choice(letter[1].upper())
-    found = _LETTER_WITH_TEXT.fullmatch(text)
-    if found is None:
+    match = _LETTER_WITH_TEXT.fullmatch(text)
+    if match is None:
         return None
-    option = read(found[3] or found[5], DEEPEST)
-    return Choice((found[1] or found[2] or found[4]).upper(), option)
+    option = read(match[3] or match[5], DEEPEST)
+    return Choice((match[1] or match[2] or match[4]).upper(), option)
 
 
 def _read_truth(text: str) -> Form | None:
@@ -148,38 +153,39 @@ def _read_clock(text: str) -> Form | None:
         return TimeOfDay(12 * 3600, True)
     if text.lower() == "midnight":
         return TimeOfDay(0, True)
-    found = _CLOCK.fullmatch(text)
-    if found is None:
+    match = _CLOCK.fullmatch(text)
+    if match is None:
         return _read_spoken_clock(text)
-    said = found[4] is not None or "clock" in text.lower()
-    if not said and (found[2] is None or "." in text):
+    spoken_time = match[4] is not None or "clock" in text.lower()
+    if not spoken_time and (match[2] is None or "." in text):
         return None
-    return _clock(int(found[1]), Fraction(int(found[2] or 0)), int(found[3] or 0), found[4])
+    return _time_of_day(int(match[1]), Fraction(int(match[2] or 0)), int(match[3] or 0), match[4])
 
 
 def _read_spoken_clock(text: str) -> Form | None:
     digital = _DIGITAL_CLOCK.fullmatch(text.lower())
     if digital is not None:
         hour, minutes = read_number(digital[1]), read_number(digital[2])
-        return _clock(int(hour), minutes, 0, None) if hour and minutes and hour in range(1, 13) else None
+        return _time_of_day(int(hour), minutes, 0, None) if hour and minutes and hour in range(1, 13) else None
     if not _SAYS_A_TIME.search(text):
         return None
-    found = _SPOKEN_CLOCK.fullmatch(text)
-    if found is None or not (found["minutes"] or found["half"] or "clock" in text.lower()):
+    match = _SPOKEN_CLOCK.fullmatch(text)
+    if match is None or not (match["minutes"] or match["half"] or "clock" in text.lower()):
         return None
-    hour = read_number(found["hour"])
-    spoken = (found["minutes"] or "zero").lower()
+    hour = read_number(match["hour"])
+    spoken = (match["minutes"] or "zero").lower()
     minutes = _SPOKEN_MINUTES.get(spoken) or read_number(spoken)
     if hour is None or minutes is None or not 1 <= hour <= 12 or not 0 <= minutes < 60:
         return None
-    if text[:1].isdigit() and found["side"] == "to" and not found["half"]:
+    if text[:1].isdigit() and match["side"] == "to" and not match["half"]:
         return None  # `3 to 5` is a span
-    before = found["side"] is not None and found["side"].lower() in ("to", "before")
+    before = match["side"] is not None and match["side"].lower() in ("to", "before")
     past = hour * 60 + (-minutes if before else minutes)
-    return _clock(int(past // 60) or 12, past % 60, 0, found["half"])
+    return _time_of_day(int(past // 60) or 12, past % 60, 0, match["half"])
 
 
-def _clock(hour: int, minutes: Fraction, seconds: int, half: str | None) -> Form | None:
+def _time_of_day(hour: int, minutes: Fraction, seconds: int, half: str | None) -> Form | None:
+    """The time of day; None if a part is out of range. `half`: am or pm."""
     if hour > 23 or minutes >= 60 or seconds >= 60 or (half and not 1 <= hour <= 12):
         return None
     if half:
@@ -200,32 +206,32 @@ def _read_ratio(text: str) -> Form | None:
 
 
 def _read_span(text: str) -> Form | None:
-    found = _SPAN.fullmatch(text)
-    if found is None or (" and " in text.lower() and not text.lower().startswith("between")):
+    match = _SPAN.fullmatch(text)
+    if match is None or (" and " in text.lower() and not text.lower().startswith("between")):
         return None
-    high = read_quantity(found[3])
-    low = read_quantity(found[2].strip())
+    high = read_quantity(match[3])
+    low = read_quantity(match[2].strip())
     if low is not None and low.bare and high is not None and not high.bare:
-        low = read_quantity(found[2].strip() + " " + found[3].lstrip("0123456789., "))
+        low = read_quantity(match[2].strip() + " " + match[3].lstrip("0123456789., "))
     return NumberRange(low, high) if low is not None and high is not None else None
 
 
 def _read_interval(text: str) -> Form | None:
-    found = _INTERVAL.fullmatch(text)
-    if found is not None:
-        low, high = found[2].strip(), found[3].strip()
-        mixed = (found[1] == "[") != (found[4] == "]")
+    match = _INTERVAL.fullmatch(text)
+    if match is not None:
+        low, high = match[2].strip(), match[3].strip()
+        mixed = (match[1] == "[") != (match[4] == "]")
         infinite = _INFINITE.fullmatch(low) or _INFINITE.fullmatch(high)
         if mixed or infinite or "∈" in text:
-            return _interval(low, high, found[1] == "[", found[4] == "]")
+            return _interval(low, high, match[1] == "[", match[4] == "]")
     return _read_inequality(text)
 
 
 def _read_inequality(text: str) -> Form | None:
-    found = _INEQUALITY.fullmatch(text)
-    if found is None:
+    match = _INEQUALITY.fullmatch(text)
+    if match is None:
         return None
-    first, left_sign, middle, right_sign, last = (part.strip() if part else "" for part in found.groups())
+    first, left_sign, middle, right_sign, last = (part.strip() if part else "" for part in match.groups())
     if first:
         if not re.fullmatch(r"[a-zA-Z]", middle) or left_sign[0] not in "<≤" or right_sign[0] not in "<≤":
             return None
@@ -245,26 +251,27 @@ def _interval(low: str, high: str, low_closed: bool, high_closed: bool) -> Numbe
 
 def _read_named(text: str, depth: int) -> Form | None:
     """`x = 5`, `5 = x`, `∠ABC = 30°`, `perimeter: 20 cm`, `A(1, 2)`."""
-    found = _NAMED.match(text)
-    if found is not None:
-        return _named(found[1], text[found.end() :], depth)
+    match = _NAMED.match(text)
+    if match is not None:
+        return _named_value(match[1], text[match.end() :], depth)
     behind = _NAMED_BEHIND.fullmatch(text)
     if behind is not None:
-        return _named(behind[2], behind[1], depth)
+        return _named_value(behind[2], behind[1], depth)
     labelled = _LABELLED.match(text)
     if labelled is not None:
-        form = _named(labelled[1].lower(), text[labelled.end() :], depth)
+        form = _named_value(labelled[1].lower(), text[labelled.end() :], depth)
         return form if isinstance(form, Named) and isinstance(form.value, Quantity) else None
     restated = _RESTATED.fullmatch(text)
     if restated is not None:
         first = read_quantity(restated[1])
         return first if first is not None and first == read_quantity(restated[2]) else None
     point = _POINT.fullmatch(text)
-    form = _named(point[1], point[2], depth) if point is not None else None
+    form = _named_value(point[1], point[2], depth) if point is not None else None
     return form if isinstance(form, Named) and isinstance(form.value, AnswerList) else None
 
 
-def _named(name: str | None, rest: str, depth: int) -> Form | None:
+def _named_value(name: str | None, rest: str, depth: int) -> Form | None:
+    """The value read from `rest` with its name; None if `rest` is empty or an equation."""
     if "=" in rest or not rest.strip():
         return None
     value = read(rest.strip(), depth + 1)
@@ -272,13 +279,13 @@ def _named(name: str | None, rest: str, depth: int) -> Form | None:
 
 
 def _read_chain(text: str) -> Form | None:
-    """`2 + 3 = 5` is 5; what contradicts itself is words."""
+    """`2 + 3 = 5` is 5; an equation that contradicts itself is words."""
     if "=" not in text or _WORD.search(text) is not None:
         return None
     sides = [read_constant(side.strip()) for side in text.split("=")]
     if not all(sides):
         return None
-    return sides[0] if len(set(sides)) == 1 else _words(text)
+    return sides[0] if len(set(sides)) == 1 else _read_words(text)
 
 
 def _read_union(text: str) -> Form | None:
@@ -289,12 +296,12 @@ def _read_union(text: str) -> Form | None:
 
 
 def _read_infinite(text: str) -> Form | None:
-    found = _INFINITE.fullmatch(text)
-    return PlainText(found[1].replace("+", "") + "∞") if found is not None else None
+    match = _INFINITE.fullmatch(text)
+    return PlainText(match[1].replace("+", "") + "∞") if match is not None else None
 
 
 def _read_expression(text: str) -> Form:
-    """What only algebra can compare; a unit of measure of two letters or more behind it is told apart."""
+    """An expression, without the unit of measure (of at least two letters) that follows it."""
     body, _, last = text.rpartition(" ")
     unit = read_unit(last) if len(last) > 1 and body and last[0].isalpha() else None
     relation = any(sign in text for sign in "=<>≤≥≠")
@@ -302,8 +309,9 @@ def _read_expression(text: str) -> Form:
 
 
 def _read_collection(text: str, depth: int) -> Form | None:
-    body, brackets = _opened(text)
-    parts = _parts(body, and_too=not brackets)
+    """Several items; None if the text is none. A single item in brackets is the item itself, except in {} in a list."""
+    body, brackets = _without_brackets(text)
+    parts = _split_items(body, and_too=not brackets)
     if len(parts) < 2:
         if brackets == "{}" and depth and body:
             return AnswerList((read(body, depth + 1),), "{}")
@@ -314,8 +322,8 @@ def _read_collection(text: str, depth: int) -> Form | None:
     return collection(items, brackets)
 
 
-def _opened(text: str) -> tuple[str, Brackets]:
-    """The text inside the brackets that enclose all of it."""
+def _without_brackets(text: str) -> tuple[str, Brackets]:
+    """The text inside the brackets that enclose all of it, and these brackets."""
     pairs: dict[str, Brackets] = {"()": "()", "[]": "[]", "{}": "{}", "⦃⦄": "{}"}
     brackets = pairs.get(text[:1] + text[-1:]) if len(text) > 1 else None
     if brackets is None or _closes_early(text):
@@ -324,6 +332,7 @@ def _opened(text: str) -> tuple[str, Brackets]:
 
 
 def _closes_early(text: str) -> bool:
+    """Whether the first bracket closes before the end of the text, or brackets are unbalanced."""
     depth = 0
     for position, character in enumerate(text):
         depth += (character in "([{⦃") - (character in ")]}⦄")
@@ -332,29 +341,33 @@ def _closes_early(text: str) -> bool:
     return depth != 0
 
 
-def _parts(body: str, and_too: bool) -> list[str]:
-    """The text split at separators that stand outside of brackets; [] if a part is empty."""
+def _split_items(body: str, and_too: bool) -> list[str]:
+    """The text split at separators outside of brackets; [] if a part is empty.
+
+    `and_too`: words such as `and` separate.
+    """
     depths, depth = [], 0
     for character in body:
         depth += (character in "([{⦃") - (character in ")]}⦄")
         depths.append(depth)
     parts, start = [], 0
-    for found in _SEPARATOR.finditer(body):
-        if depths[found.start()] == 0 and (and_too or found[0].strip()[0] in ",;"):
-            parts.append(body[start : found.start()].strip())
-            start = found.end()
+    for match in _SEPARATOR.finditer(body):
+        if depths[match.start()] == 0 and (and_too or match[0].strip()[0] in ",;"):
+            parts.append(body[start : match.start()].strip())
+            start = match.end()
     parts.append(body[start:].strip())
     return parts if all(parts) else []
 
 
 def _looks_symbolic(text: str) -> bool:
-    """Signs of algebra, and no word that is not the name of a function."""
+    """Whether the text has signs of algebra, and no words except names of functions."""
     if _OPERATOR.search(text) is None or _ORDINAL.search(text) is not None:
         return False
     return all(len(word) < 3 or word.lower() in _FUNCTIONS for word in _WORD.findall(text))
 
 
-def _words(text: str) -> Form:
+def _read_words(text: str) -> Form:
+    """The text's words, normalized: lower case, singular, one spelling, without articles and punctuation."""
     lower = _STATEMENT.sub("", _POSSESSIVE.sub("", text.casefold()))
     lower = _INITIALS.sub(lambda initials: re.sub(r"[.\s]", "", initials[0]) + " ", lower)
     words = _JUNK.sub(" ", lower).split()
@@ -365,26 +378,26 @@ def _words(text: str) -> Form:
 
 
 def _read_quick(text: str) -> Form | None:
-    """A plain number, letter or lower-case word, the commonest answers, without a walk through the other readers."""
-    found = _QUICK.fullmatch(text)
-    if found is None or text in _NOT_QUICK:
+    """A plain number, letter or lower-case word. These most frequent answers skip the other readers."""
+    match = _QUICK.fullmatch(text)
+    if match is None or text in _NOT_QUICK:
         return None
-    if found[1]:
+    if match[1]:
         return Choice(text)
-    if found[2]:
+    if match[2]:
         return None if read_number(text) is not None else PlainText(plain_word(text))
     value = Fraction(text)
     return Quantity(value, "", value)
 
 
 def _read_decade(text: str) -> Form | None:
-    found = _DECADE.fullmatch(text)
-    return PlainText(f"{found[1]}s") if found is not None else None
+    match = _DECADE.fullmatch(text)
+    return PlainText(f"{match[1]}s") if match is not None else None
 
 
 def _read_grid(text: str) -> Form | None:
-    """`3x3`, `3 by 4 matrix`: how many by how many, and not their product."""
-    return _words(_BY.sub(" by ", text)) if _GRID.fullmatch(text) else None
+    """`3x3`, `3 by 4 matrix`: two numbers, not their product."""
+    return _read_words(_BY.sub(" by ", text)) if _GRID.fullmatch(text) else None
 
 
 _READERS: tuple[Callable[[str], Form | None], ...] = (

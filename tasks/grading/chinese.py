@@ -1,4 +1,4 @@
-"""Chinese number words: 二十三 is 23, 三分之一 is 1/3, 百分之五十 is 50 %."""
+"""Read Chinese number words: 二十三 is 23, 三分之一 is 1/3, 百分之五十 is 50 %."""
 
 import re
 from fractions import Fraction
@@ -11,23 +11,26 @@ _NUMBER = re.compile(rf"(负?)(?:(百)分之|([{_NUMERALS}]+)分之)?([{_NUMERAL
 
 
 def leading_chinese(text: str) -> tuple[Fraction, str] | None:
-    """The number that a text begins with, and the rest. The caller must know the rest: 三角形 begins with no number."""
-    found = _NUMBER.match(text)
-    if found is None:
+    """The number at the beginning of a text, and the rest; None without a number.
+
+    The caller must check the rest: 三角形 (triangle) begins with a numeral, but not with a number.
+    """
+    match = _NUMBER.match(text)
+    if match is None:
         return None
-    value = Fraction(_whole(found[4]))
-    if found[5]:
-        value += Fraction(int("".join(str(_DIGITS[digit]) for digit in found[5])), 10 ** len(found[5]))
-    if found[2] or found[3]:
-        under = 100 if found[2] else _whole(found[3])
+    value = Fraction(_whole(match[4]))
+    if match[5]:
+        value += Fraction(int("".join(str(_DIGITS[digit]) for digit in match[5])), 10 ** len(match[5]))
+    if match[2] or match[3]:
+        under = 100 if match[2] else _whole(match[3])
         if not under:
             return None
         value /= under
-    return (-value if found[1] else value), text[found.end() :]
+    return (-value if match[1] else value), text[match.end() :]
 
 
 def _whole(numerals: str) -> int:
-    """Digits said one by one (二〇二〇) or by place (二千零二十)."""
+    """The value of numerals written digit by digit (二〇二〇) or by place value (二千零二十)."""
     if len(numerals) > 1 and all(numeral in _DIGITS for numeral in numerals):
         return int("".join(str(_DIGITS[numeral]) for numeral in numerals))
     total = section = digit = 0

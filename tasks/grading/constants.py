@@ -1,9 +1,8 @@
 """Exact real constants: sums of rational multiples of powers of π and of square roots.
 
-`2√2`, `√8`, `4/√2`, `3π/4`, `(1 + √5)/2` and `0.1 + 0.2` each have one canonical value here, so the short answers of
-geometry and arithmetic never wait for the algebra. Such sums are closed under +, - and *, and under division by a
-single term; powers are whole or halves. What lies outside (logarithms, cube roots that are not whole, division by a
-sum) is nothing this reads.
+`2√2`, `√8`, `4/√2`, `3π/4`, `(1 + √5)/2` and `0.1 + 0.2` each have one canonical value here, so short answers of
+geometry and arithmetic need no algebra. Such sums are closed under +, - and *, and under division by a single term;
+exponents are whole or halves. Not read: logarithms, cube roots that are not whole, division by a sum.
 """
 
 from __future__ import annotations
@@ -15,9 +14,9 @@ from math import factorial, isqrt, pi, sqrt
 
 MOST_TERMS = 8
 MOST_BITS = 4096
-"""Of a number that is worked out; larger powers are left alone."""
+"""Size of the largest number that is computed. Larger powers are not read."""
 LARGEST_RADICAND = 10**8
-"""Larger ones are not searched for square factors."""
+"""Larger radicands are not searched for square factors."""
 LARGEST_FACTORIAL = 30
 HIGHEST_POWER_OF_PI = 64
 DEEPEST = 40
@@ -35,7 +34,7 @@ class Surd:
     terms: tuple[tuple[Basis, Fraction], ...]
 
     def __mul__(self, factor: Fraction) -> Surd:
-        """Times a rational other than 0."""
+        """The product with a rational number other than 0."""
         return Surd(tuple((basis, value * factor) for basis, value in self.terms))
 
     def approximately(self) -> Fraction:
@@ -48,11 +47,14 @@ _Sum = dict[Basis, Fraction]
 
 
 class NotConstant(Exception):
-    """The text is something else, or too large."""
+    """The text is no such constant, or too large to compute."""
 
 
 def leading_constant(text: str) -> tuple[Number, str] | None:
-    """The constant that a text in plain notation begins with, and what follows. ZeroDivisionError for `1/0`."""
+    """The constant at the beginning of a text in plain notation, and the rest; None without one.
+
+    ZeroDivisionError for `1/0`.
+    """
     parser = _Parser(text)
     try:
         value = parser.sum()
@@ -109,19 +111,19 @@ class _Parser:
         return value
 
     def _atom(self) -> _Sum:
-        found = _TOKEN.match(self.text, self.position)
-        if found is None:
+        token = _TOKEN.match(self.text, self.position)
+        if token is None:
             raise NotConstant
-        self.position = found.end()
-        if found[1]:
-            return {ONE: Fraction(found[1])} if Fraction(found[1]) else {}
-        if found[2]:
+        self.position = token.end()
+        if token[1]:
+            return {ONE: Fraction(token[1])} if Fraction(token[1]) else {}
+        if token[2]:
             return {(1, 1): Fraction(1)}
-        if found[3]:
+        if token[3]:
             return self._root()
-        if found[4] in ("+", "-"):
-            return _scaled(self._power(), Fraction(-1 if found[4] == "-" else 1))
-        if found[4] != "(":
+        if token[4] in ("+", "-"):
+            return _scaled(self._power(), Fraction(-1 if token[4] == "-" else 1))
+        if token[4] != "(":
             raise NotConstant
         return self._bracketed()
 
@@ -147,13 +149,13 @@ class _Parser:
         return _raised(self._atom(), {ONE: 1 / index})
 
     def _peek(self) -> str | None:
-        found = _TOKEN.match(self.text, self.position)
-        return None if found is None else (found[4] or ("√" if found[3] else "π" if found[2] else "1"))
+        token = _TOKEN.match(self.text, self.position)
+        return None if token is None else (token[4] or ("√" if token[3] else "π" if token[2] else "1"))
 
     def _take(self) -> str | None:
-        found = _TOKEN.match(self.text, self.position)
-        self.position = found.end() if found else self.position
-        return found[4] if found else None
+        token = _TOKEN.match(self.text, self.position)
+        self.position = token.end() if token else self.position
+        return token[4] if token else None
 
 
 def _add(a: _Sum, b: _Sum) -> _Sum:
@@ -207,7 +209,7 @@ def _raised(a: _Sum, exponent: _Sum) -> _Sum:
 
 
 def _rooted(a: _Sum, by: Fraction) -> _Sum:
-    """A positive rational to a power that is not whole: square roots always, others where they are rational."""
+    """A rational to a fractional power: any square root, and other roots that are rational. NotConstant otherwise."""
     base = _rational(a)
     if base < 0 or abs(by.numerator) > 16:
         raise NotConstant

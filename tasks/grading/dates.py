@@ -1,4 +1,4 @@
-"""Dates in words and by ISO 8601. `7/4/1776` is left as text: who wrote it decides which is the month."""
+"""Read dates in words and in ISO 8601. `7/4/1776` stays text, because month and day may be in either order."""
 
 import re
 
@@ -18,12 +18,12 @@ _PATTERNS = [
 
 
 def read_date(text: str) -> Date | None:
-    """`July 4, 1776`, `4th of July`, `March 2020`, `1776-07-04`; None if it is none."""
+    """`July 4, 1776`, `4th of July`, `March 2020`, `1776-07-04`; None for anything else."""
     lower = text.lower()
     for pattern in _PATTERNS:
-        found = pattern.fullmatch(lower)
-        if found is not None:
-            return _date(found.groupdict())
+        match = pattern.fullmatch(lower)
+        if match is not None:
+            return _date(match.groupdict())
     return None
 
 

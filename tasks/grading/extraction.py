@@ -1,4 +1,4 @@
-"""The answer that a text puts in a box."""
+"""Extract the boxed answer of a reply."""
 
 import re
 
@@ -7,7 +7,7 @@ _BARE = re.compile(r"\\boxed\s+([^\s{}$\\]+)")
 
 
 def extract_answer(text: str) -> str | None:
-    r"""What stands in the last complete `\boxed{...}`, nested braces included; None without one or if it is empty."""
+    r"""The content of the last complete `\boxed{...}`, with nested braces; None without a box or if it is empty."""
     content = _last_box(text)
     if content is None:
         bare = _BARE.findall(text)
@@ -19,7 +19,10 @@ def extract_answer(text: str) -> str | None:
 
 
 def _last_box(text: str) -> str | None:
-    """Content of the box that closes last: of nested ones the outer, and a box that never closes is passed over."""
+    """Content of the box that closes last.
+
+    Of nested boxes this is the outer one; a box that never closes is ignored.
+    """
     opened: list[int | None] = []
     content = None
     for token in _TOKEN.finditer(text):
@@ -33,5 +36,6 @@ def _last_box(text: str) -> str | None:
 
 
 def _whole_box(text: str) -> str | None:
+    """Content of the box that the whole text is; None if it is none."""
     content = _last_box(text)
     return content if content is not None and re.fullmatch(r"\\boxed\s*\{" + re.escape(content) + r"\}", text) else None

@@ -1,13 +1,13 @@
-"""The typed canonical forms of an answer, and when two of them say the same.
+"""The typed canonical forms of an answer, and when two forms are the same answer.
 
-Forms compare by value: two answers with equal forms are the same answer. `alike` is wider in one respect: what one
-answer leaves out, the question supplies. So `30` is alike to `30°`, `5` to `5 cm`, `3:05` to `3:05 pm`, `x = 5` to `5`,
-`B` to `B. cat`, and a list without brackets to an ordered or an unordered one. Two answers that both say it must agree
-(`5 cm` is not `5 mm`). Being alike is symmetric but not transitive, which `vote` takes into account.
+Forms compare by value: two answers with equal forms are the same answer. Two different forms are still *compatible* if
+one answer leaves out what the question supplies: `30` and `30°`, `5` and `5 cm`, `3:05` and `3:05 pm`, `x = 5` and `5`,
+`B` and `B. cat`, a list without brackets and an ordered or unordered list. What both answers state must agree (`5 cm`
+is not `5 mm`). Compatibility is symmetric but not transitive; `vote` takes this into account.
 
-Deliberate: a percentage is the number it denotes (`50%` = 0.5 = 1/2), and the sign may be left out as a unit may
-(`50%` is alike to `50`); 0.5 and 50 stay different. Quantities of one dimension compare by value (`2 days` = `48 h`).
-A list without brackets is unordered, as math-verify takes it to be.
+Deliberate choices: a percentage is the number that it denotes (`50%` = 0.5 = 1/2), and its sign may be left out like a
+unit (`50%` is compatible with `50`), but 0.5 and 50 are different. Quantities of one dimension compare by value
+(`2 days` = `48 h`). A list without brackets is unordered, as in math-verify.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ MINUTES_OF_HALF_A_DAY = 720
 
 @dataclass(frozen=True, slots=True)
 class Nothing:
-    """No answer: empty, `None`, NaN. Equal to nothing, itself included."""
+    """No answer: empty, `None`, NaN. Equal to no answer, not even to itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The letter of an option, with the option's text where it was given."""
+    """The letter of an option, with the option's text if it is given."""
 
     letter: str
     text: Form | None = None
@@ -46,8 +46,8 @@ class Truth:
 class Quantity:
     """An exact number in base units.
 
-    `stated` is the number as written, `unit` the dimension as written (`celsius`, where `dimension` is `kelvin`), and
-    `bare` says that there was no unit.
+    `stated` is the number as written; `unit` is the dimension as written (`celsius` where `dimension` is `kelvin`);
+    `bare` means that no unit was written.
     """
 
     value: Number
@@ -59,8 +59,11 @@ class Quantity:
 
 @dataclass(frozen=True, slots=True)
 class TimeOfDay:
-    """A time of day in seconds; without am or pm, on a dial of twelve hours, unless it is written for a whole day
-    (`15:00`): who writes so would have written 03:00, not 3:00, for the other half."""
+    """A time of day in seconds. `certain`: the half of the day is known.
+
+    A time without am or pm is on a twelve-hour dial, unless `whole_day`: `15:00` is on a 24-hour dial, on which the
+    other half would be written 03:00, not 3:00.
+    """
 
     seconds: int
     certain: bool
@@ -69,7 +72,7 @@ class TimeOfDay:
 
 @dataclass(frozen=True, slots=True)
 class Date:
-    """A day, a month of a year, or a day of any year."""
+    """A day, a month of a year, or a day of an unknown year."""
 
     year: int | None
     month: int
@@ -85,7 +88,7 @@ class Ratio:
 
 @dataclass(frozen=True, slots=True)
 class NumberRange:
-    """From one number to another, as in `10-15`."""
+    """A range from one number to another, as in `10-15`."""
 
     low: Form
     high: Form
@@ -93,7 +96,7 @@ class NumberRange:
 
 @dataclass(frozen=True, slots=True)
 class NumberInterval:
-    """A set of numbers between two ends; None is infinity."""
+    """All numbers between two ends; None is infinity."""
 
     low: Form | None
     high: Form | None
@@ -106,7 +109,10 @@ Brackets = Literal["()", "[]", "{}", ""]
 
 @dataclass(frozen=True, slots=True)
 class AnswerList:
-    """Several answers: ordered in () and [], unordered in {} and without brackets (items sorted there)."""
+    """Several answers: ordered in () and [], unordered in {} and without brackets.
+
+    `items` of unordered lists are sorted; `written` has the order of the text.
+    """
 
     items: tuple[Form, ...]
     brackets: Brackets
@@ -115,7 +121,7 @@ class AnswerList:
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """`x = 5`."""
+    """A named value: `x = 5`."""
 
     name: str
     value: Form
@@ -123,17 +129,17 @@ class Named:
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """Something symbolic that no canonical form covers; `relation`: it states an equation or inequality."""
+    """A symbolic answer that only algebra can compare. `relation`: it states an equation or inequality."""
 
     text: str
     relation: bool = False
     unit: str = ""
-    """Dimension of the unit of measure that follows it, if any."""
+    """Dimension of the unit of measure after it; empty without one."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlainText:
-    """Words, without case, articles, plurals and punctuation."""
+    """Words, normalized: lower case, singular, without articles and punctuation."""
 
     text: str
 
@@ -158,36 +164,36 @@ _SHORT_FOR = {
     frozenset({"angle", "celsius"}), frozenset({"angle", "fahrenheit"}), frozenset({"pound", "£"}),
     frozenset({"pound", "mass"}), frozenset({"yuan", "¥"}),
 }  # fmt: skip
-"""Units of which one may be written for the other: `30 degrees` for 30 °C, `5 pounds` for £5 or 5 lb."""
+"""Units of which one may be written instead of the other: `30 degrees` for 30 °C, `5 pounds` for £5 or 5 lb."""
 _POUND = Fraction(45359237, 100000)
 LEAST_PLACES, MOST_PLACES = 6, 12
-"""A decimal of so many places and at least 6 significant digits says every number that it is the rounding of:
-0.333333 is 1/3, 0.33 is not. math-verify rounds to 6 places too."""
+"""A decimal with 6 to 12 places and at least 6 significant digits equals every number that rounds to it: 0.333333 is
+1/3, 0.33 is not. math-verify rounds to 6 places too."""
 
 
 def collection(items: tuple[Form, ...], brackets: Brackets) -> AnswerList:
-    """A collection whose unordered items are sorted; those of a set are also distinct."""
+    """A list with its items sorted if they are unordered, and distinct if it is a set."""
     if brackets in ("()", "[]"):
         return AnswerList(items, brackets, items)
     ordered = tuple(sorted(set(items) if brackets == "{}" else items, key=repr))
     return AnswerList(ordered, brackets, items)
 
 
-def alike(a: Form, b: Form) -> bool | None:
-    """Whether two forms say the same; None where only algebra could tell."""
+def compatible(a: Form, b: Form) -> bool | None:
+    """Whether two forms can be the same answer; None if only algebra can decide."""
     match a, b:
         case (Nothing(), _) | (_, Nothing()):
             return False
         case (Named(), Named()):
-            return a.name == b.name and alike(a.value, b.value)
+            return a.name == b.name and compatible(a.value, b.value)
         case (Named(_, value), other) | (other, Named(_, value)):
-            return alike(value, other)
+            return compatible(value, other)
         case (Choice(), Choice()):
-            return a.letter == b.letter and (a.text is None or b.text is None or alike(a.text, b.text))
+            return a.letter == b.letter and (a.text is None or b.text is None or compatible(a.text, b.text))
         case (Choice(_, text), other) | (other, Choice(_, text)):
-            return text is not None and alike(text, other)
+            return text is not None and compatible(text, other)
         case (Quantity(), Quantity()):
-            return _alike_quantities(a, b)
+            return _compatible_quantities(a, b)
         case (TimeOfDay(), TimeOfDay()):
             dial = (a.seconds - b.seconds) % (MINUTES_OF_HALF_A_DAY * 60) == 0
             return a == b or (dial and not (a.certain and b.certain) and not (a.whole_day or b.whole_day))
@@ -199,14 +205,14 @@ def alike(a: Form, b: Form) -> bool | None:
         ):
             return len(more) == 1 and low.bare and high.bare and _times(low.value, more[0]) == _times(high.value, one)
         case (AnswerList(), AnswerList()):
-            return _alike_collections(a, b)
+            return _compatible_lists(a, b)
         case (NumberInterval() as interval, AnswerList() as pair) | (
             AnswerList() as pair,
             NumberInterval() as interval,
         ):
             return _is_the_interval(pair, interval)
         case (NumberInterval(), NumberInterval()):
-            return _alike_intervals(a, b)
+            return _compatible_intervals(a, b)
         case (Expression(), Expression()):
             return True if a == b else None if _may_be_equal(a, b) else False
         case (Expression() as one_side, other) | (other, Expression() as one_side):
@@ -219,7 +225,7 @@ def _may_be_equal(a: Expression, b: Expression) -> bool:
     return a.relation == b.relation and (a.unit == b.unit or not (a.unit and b.unit))
 
 
-def _alike_quantities(a: Quantity, b: Quantity) -> bool:
+def _compatible_quantities(a: Quantity, b: Quantity) -> bool:
     if a.dimension == b.dimension:
         return a.value == b.value or _one_rounds_to_the_other(a.value, b.value) or _same_as_stated(a, b)
     if a.bare or b.bare:
@@ -236,14 +242,14 @@ def _same_as_stated(a: Quantity, b: Quantity) -> bool:
 
 
 def _half_turns(quantity: Quantity) -> Fraction | None:
-    """180° and the number π, which is the same angle in radians, are 1."""
+    """An angle in half turns: 1 for 180°, and for the number π, the same angle in radians."""
     if quantity.dimension == "angle" and isinstance(quantity.value, Fraction):
         return quantity.value / 180
     return half_turns(quantity.value) if quantity.bare and isinstance(quantity.value, Surd) else None
 
 
 def half_turns(value: Surd) -> Fraction | None:
-    """How many times π it is, if it is a rational number of times."""
+    """The rational multiple of π that the value is; None if it is none."""
     ((basis, times), *more) = value.terms
     return times if basis == (1, 1) and not more else None
 
@@ -271,7 +277,7 @@ def _times(a: Number, b: Fraction) -> Number:
     return a * b if b else Fraction(0)
 
 
-def _alike_collections(a: AnswerList, b: AnswerList) -> bool | None:
+def _compatible_lists(a: AnswerList, b: AnswerList) -> bool | None:
     if a == b:
         return True
     if a.brackets and b.brackets and a.brackets != b.brackets:
@@ -279,49 +285,49 @@ def _alike_collections(a: AnswerList, b: AnswerList) -> bool | None:
     if len(a.items) != len(b.items):
         return None if any(isinstance(item, Expression) for item in a.items + b.items) else False
     if {"()", "[]"} & {a.brackets, b.brackets}:
-        return _all(alike(x, y) for x, y in zip(a.written, b.written, strict=True))
+        return _all(compatible(x, y) for x, y in zip(a.written, b.written, strict=True))
     return _matched(list(a.items), list(b.items))
 
 
 def _matched(left: list[Form], right: list[Form]) -> bool | None:
-    """Whether the items can be paired off; equal ones first, then the first alike one."""
+    """Whether the items can be paired: first with an equal item, then with the first compatible one."""
     rest = list(right)
-    unsettled = []
+    unmatched = []
     for item in left:
         if item in rest:
             rest.remove(item)
         else:
-            unsettled.append(item)
+            unmatched.append(item)
     undecided = False
-    for item in unsettled:
-        verdicts = [alike(item, other) for other in rest]
-        if True in verdicts:
-            rest.pop(verdicts.index(True))
-        elif None in verdicts:
+    for item in unmatched:
+        results = [compatible(item, other) for other in rest]
+        if True in results:
+            rest.pop(results.index(True))
+        elif None in results:
             undecided = True
         else:
             return False
     return None if undecided else True
 
 
-def _all(verdicts: Iterator[bool | None]) -> bool | None:
-    found = list(verdicts)
-    return False if False in found else None if None in found else True
+def _all(decisions: Iterator[bool | None]) -> bool | None:
+    results = list(decisions)
+    return False if False in results else None if None in results else True
 
 
-def _alike_intervals(a: NumberInterval, b: NumberInterval) -> bool | None:
+def _compatible_intervals(a: NumberInterval, b: NumberInterval) -> bool | None:
     if (a.low_closed, a.high_closed) != (b.low_closed, b.high_closed):
         return False
-    return _all(_alike_ends(x, y) for x, y in ((a.low, b.low), (a.high, b.high)))
+    return _all(_compatible_ends(x, y) for x, y in ((a.low, b.low), (a.high, b.high)))
 
 
-def _alike_ends(a: Form | None, b: Form | None) -> bool | None:
-    return a is b if a is None or b is None else alike(a, b)
+def _compatible_ends(a: Form | None, b: Form | None) -> bool | None:
+    return a is b if a is None or b is None else compatible(a, b)
 
 
 def _is_the_interval(pair: AnswerList, interval: NumberInterval) -> bool | None:
-    """`(1, 2)` may be read as an open interval where the other answer is one."""
+    """Whether `(1, 2)` is the interval, if it is read as an open interval."""
     if pair.brackets not in ("()", "[]") or len(pair.written) != 2:
         return False
     closed = pair.brackets == "[]"
-    return _alike_intervals(NumberInterval(*pair.written, low_closed=closed, high_closed=closed), interval)
+    return _compatible_intervals(NumberInterval(*pair.written, low_closed=closed, high_closed=closed), interval)

@@ -1,11 +1,11 @@
-"""One notation for an answer's text: Unicode and LaTeX written plainly, or (for algebra) all as LaTeX."""
+"""One notation for an answer's text: plain signs for the readers, or LaTeX for the algebra."""
 
 import re
 import unicodedata
 from collections.abc import Callable
 
 WRAPPINGS = 4
-"""Wrappers around wrappers that are taken off."""
+"""Greatest number of nested wrappers that are removed."""
 
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "0123456789+-n")
 _SUPERSCRIPT_RUN = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ]+")
@@ -120,7 +120,7 @@ _LATEX: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
 
 
 def unified(text: str) -> str:
-    """Unicode variants of one sign written alike; wrappers, lead-ins and final stops taken off."""
+    """The text with one character for all Unicode variants of a sign, without wrappers, lead-ins and final stops."""
     if not text.isprintable():
         text = _INVISIBLE.sub("", text)
     if not text.isascii():
@@ -142,11 +142,12 @@ def _bare(text: str) -> str:
 
 
 def _unwrapped(text: str) -> str:
+    """The text without one layer of wrappers, and without lead-ins and final stops."""
     if text[:1] in _OPENS_A_WRAPPER:
         for wrapper in _WRAPPERS:
-            found = wrapper.match(text)
-            if found and _balanced(found[1]):
-                text = found[1].strip()
+            match = wrapper.match(text)
+            if match and _balanced(match[1]):
+                text = match[1].strip()
     if not text[:1].isdigit():
         text = _LEAD.sub("", text)
     if text.endswith(")"):
@@ -160,6 +161,7 @@ def _unwrapped(text: str) -> str:
 
 
 def _balanced(text: str) -> bool:
+    """Whether the braces are balanced."""
     depth = 0
     for character in text:
         depth += (character == "{") - (character == "}")
@@ -169,7 +171,7 @@ def _balanced(text: str) -> bool:
 
 
 def plain(unified_text: str) -> str:
-    """LaTeX commands written as plain signs: `\\dfrac{3}{4}` as 3/4, `30^\\circ` as 30°, `\\{1\\}` as ⦃1⦄."""
+    """The text with plain signs for LaTeX commands: `\\dfrac{3}{4}` as 3/4, `30^\\circ` as 30°, `\\{1\\}` as ⦃1⦄."""
     text = unified_text
     if "\\" in text or "{" in text or "~" in text:
         for pattern, replacement in _COMMANDS:
@@ -191,13 +193,13 @@ def plain(unified_text: str) -> str:
     return _SPACE.sub(" ", text.replace("**", "^").replace("$", " $ " if text.count("$") > 1 else "$")).strip()
 
 
-def _simple_fraction(found: re.Match[str]) -> str:
-    whole = found[1].strip() + " " if found[1] else ""
-    return f"{whole}{found[2]}/{found[3]}"
+def _simple_fraction(match: re.Match[str]) -> str:
+    whole = match[1].strip() + " " if match[1] else ""
+    return f"{whole}{match[2]}/{match[3]}"
 
 
 def latex(unified_text: str) -> str:
-    """Plain signs and function names written as LaTeX commands."""
+    """The text with LaTeX commands for plain signs and function names."""
     text = unified_text.replace("$", "")
     for pattern, replacement in _LATEX:
         text = pattern.sub(replacement, text)

@@ -1,8 +1,14 @@
-"""Which option a text in prose chooses, or None: an unsure reading is no reading.
+"""Which option a reply in prose chooses. An uncertain reading is None.
 
-Evidence in order: a box; a text that is nothing but a letter or an option; letters that prose claims (`the answer is
-B`, `答案是B`); a single letter that is mentioned and not denied; a single option whose words occur and are not denied.
-Evidence for two options at one level ends the search, unless the text revises itself (`wait`, `therefore`).
+Evidence, in this order:
+
+1. a box;
+2. a text that consists of a letter or an option;
+3. letters that the text claims (`the answer is B`, `答案是B`);
+4. a single letter that is mentioned and not denied;
+5. a single option whose words occur and are not denied.
+
+If one level has evidence for two options, the result is None, unless the text revises itself (`wait`, `therefore`).
 """
 
 import re
@@ -15,7 +21,7 @@ from tasks.grading.extraction import extract_answer
 from tasks.grading.words import ARTICLES, plain_word
 
 LONGEST = 4000
-"""Characters that are read, from the end: there stands the conclusion."""
+"""Characters that are read, from the end of the text, where the conclusion is."""
 
 _LETTER = re.compile(r"(?<![A-Za-z0-9'_\\])([(\[{\"'*]{0,3})([A-Ja-j])([)\]}\"'*]{0,3})(?![A-Za-z0-9_]|'[a-z])")
 _ALONE = re.compile(
@@ -72,12 +78,12 @@ _MAY_NAME_AN_OPTION = re.compile(
     r"eliminated?|exclud(?:e|ing)|reject(?:ed)?|so|thus|hence|therefore|[A-J]))\s*$",
     re.IGNORECASE,
 )
-"""What may stand before a letter that is an option: not a noun, as in `triangle A` or `vitamin C`."""
+"""Text that may precede an option's letter. A noun may not: `triangle A`, `vitamin C`."""
 _CLAIMS_WORDS = re.compile(
     r"\b(?:answer(?: is| be| must be| would be)?|so|thus|therefore|hence)(?: it is| it must be)?$"
 )
 _NEW_CLAUSE = re.compile(r"[.;!](?=\s)|,(?=\s*(?:it|this|that|the answer)\b)", re.IGNORECASE)
-"""Behind it a denial no longer holds, as behind `but`: `it's not red, it's blue`."""
+"""A boundary that ends a denial, as `but` does: `it's not red, it's blue`."""
 _ARTICLE_OR_PRONOUN = re.compile(
     r"^\s+(?!(?:is|are|and|or|but|because|since|as|seems|looks|appears|must|would|with)\b)[a-z]"
 )
@@ -90,6 +96,8 @@ _DENYING_WORDS = frozenset(
 
 @dataclass(frozen=True)
 class _Mention:
+    """A letter in the text that names an option."""
+
     letter: str
     start: int
     end: int
@@ -98,20 +106,20 @@ class _Mention:
 
 
 def choose_option(text: str, options: Mapping[str, str] | Sequence[str]) -> str | None:
-    """The letter of the option that the text chooses. A sequence of options is lettered A, B, C ..."""
+    """The letter of the option that the text chooses; None if it is not certain. A sequence is lettered A, B, C ..."""
     lettered = _lettered(options)
-    prose = unicodedata.normalize("NFKC", _concluding(text)[-LONGEST:])
+    prose = unicodedata.normalize("NFKC", _conclusion(text)[-LONGEST:])
     prose = prose.replace("**", "").replace("。", ".").replace("’", "'").strip()
     boxed = extract_answer(prose)
     if boxed is not None:
-        return _whole(re.sub(r"\\(?:text|mathrm|textbf)\s*\{([^{}]*)\}", r"\1", boxed), lettered) or None
-    whole = _whole(prose, lettered)
+        return _as_option(re.sub(r"\\(?:text|mathrm|textbf)\s*\{([^{}]*)\}", r"\1", boxed), lettered) or None
+    whole = _as_option(prose, lettered)
     if whole is not None:
         return whole or None
     mentions = _mentions(prose, lettered)
     claimed = [mention for mention in mentions if mention.claimed and not mention.denied]
     if claimed:
-        return _settled(claimed, prose)
+        return _decided_letter(claimed, prose)
     open_letters = {mention.letter for mention in mentions if not mention.denied}
     if open_letters:
         return open_letters.pop() if len(open_letters) == 1 else None
@@ -119,8 +127,8 @@ def choose_option(text: str, options: Mapping[str, str] | Sequence[str]) -> str 
     return _by_words(prose, {letter: option for letter, option in lettered.items() if letter not in denied})
 
 
-def _concluding(text: str) -> str:
-    """What stands behind the thoughts, and in an answer tag where there is one."""
+def _conclusion(text: str) -> str:
+    """The text after the thoughts, or the content of the last answer tag in it."""
     behind = text[-4 * LONGEST :].rpartition("</think>")[2]
     tagged = _TAGGED.findall(behind)
     return str(tagged[-1]) if tagged else behind
@@ -132,46 +140,53 @@ def _lettered(options: Mapping[str, str] | Sequence[str]) -> dict[str, str]:
     return {chr(ord("A") + position): text for position, text in enumerate(options)}
 
 
-def _whole(text: str, options: Mapping[str, str]) -> str | None:
-    """The option that a short text is: its letter, its letter and text, or its text; "" if letter and text disagree."""
+def _as_option(text: str, options: Mapping[str, str]) -> str | None:
+    """The letter of the option that a short text is: its letter, its letter and text, or its text.
+
+    "" if letter and text disagree; None if the text is no option.
+    """
     text = text.strip().strip("*\"'$").strip()
     same = [letter for letter, option in options.items() if len(text) <= 256 and equal_in_form(text, option)]
-    found = _ALONE.fullmatch(text)
-    if found is None or found[1].upper() not in options or (found[2] and not _separated(text, found)):
+    match = _ALONE.fullmatch(text)
+    if match is None or match[1].upper() not in options or (match[2] and not _separated(text, match)):
         return same[0] if len(same) == 1 else None
-    letter = found[1].upper()
-    if found[2] is None:
+    letter = match[1].upper()
+    if match[2] is None:
         return letter
-    if len(found[2]) > 100:
+    if len(match[2]) > 100:
         return None
-    named = [other for other, option in options.items() if equal_in_form(found[2], option)]
+    named = [other for other, option in options.items() if equal_in_form(match[2], option)]
     if named and letter not in named:
         return ""
-    return letter if named or (_LETTER.search(found[2]) is None and len(found[2].split()) <= 12) else None
+    return letter if named or (_LETTER.search(match[2]) is None and len(match[2].split()) <= 12) else None
 
 
-def _separated(text: str, found: re.Match[str]) -> bool:
-    """Whether a sign parts the letter from what follows: `A. cat`, not `A cat`."""
-    return re.match(r"[)\]]?[.:)]|[)\]]", text[found.end(1) :]) is not None
+def _separated(text: str, match: re.Match[str]) -> bool:
+    """Whether punctuation separates the letter from the text after it: `A. cat`, not `A cat`."""
+    return re.match(r"[)\]]?[.:)]|[)\]]", text[match.end(1) :]) is not None
 
 
 def _mentions(text: str, options: Mapping[str, str]) -> list[_Mention]:
-    found: list[_Mention] = []
+    """All letters in the text that name an option, in order."""
+    mentions: list[_Mention] = []
     for match in _LETTER.finditer(text):
         before, after = _clause_before(text, match.start()), text[match.end() :][:60]
         claimed = _CLAIM_BEFORE.search(before) is not None or _CLAIM_AFTER.match(after) is not None
         claimed &= _CONCESSION.search(before) is None
-        listed = bool(found) and _LIST.fullmatch(text[found[-1].end : match.start()]) is not None
+        listed = bool(mentions) and _LIST.fullmatch(text[mentions[-1].end : match.start()]) is not None
         letter = match[2].upper()
-        if letter not in options or not _is_a_letter(match, before, after, claimed, listed) or _asks(text, match.end()):
+        if letter not in options or not _is_a_letter(match, before, after, claimed, listed):
+            continue
+        if _in_question(text, match.end()):
             continue
         denied = _DENIAL_BEFORE.search(before) is not None or _DENIAL_AFTER.match(after) is not None
         denied |= _HYPOTHETICAL.match(_sentence(text, match.start())) is not None
-        found.append(_Mention(letter, match.start(), match.end(), claimed, denied))
-    return _denied_together(found, text)
+        mentions.append(_Mention(letter, match.start(), match.end(), claimed, denied))
+    return _spread_over_lists(mentions, text)
 
 
 def _clause_before(text: str, position: int) -> str:
+    """The part of the clause before a position, at most 90 characters."""
     return re.split(r"[.;\n?!](?=\s|$)", text[max(0, position - 90) : position])[-1]
 
 
@@ -182,7 +197,7 @@ def _sentence(text: str, position: int) -> str:
 
 
 def _is_a_letter(match: re.Match[str], before: str, after: str, claimed: bool, listed: bool) -> bool:
-    """Not an article, a pronoun, or a lower-case letter that merely stands alone."""
+    """Whether the letter names an option, and is no article, pronoun or single lower-case letter."""
     enclosed = bool(match[1]) and bool(match[3])
     named = re.search(r"\b(?:option|choice|letter|answer)\s*(?:is\s+|:\s*)?$", before, re.IGNORECASE) is not None
     if enclosed or (named and not _ARTICLE_OR_PRONOUN.match(after)):
@@ -194,14 +209,18 @@ def _is_a_letter(match: re.Match[str], before: str, after: str, claimed: bool, l
     return match[2] not in "AI" or not _ARTICLE_OR_PRONOUN.match(after)
 
 
-def _asks(text: str, position: int) -> bool:
+def _in_question(text: str, position: int) -> bool:
+    """Whether the sentence at a position ends in a question mark."""
     end = re.search(r"[.;!?\n]", text[position : position + 300])
     return end is not None and end[0] == "?"
 
 
-def _denied_together(mentions: list[_Mention], text: str) -> list[_Mention]:
-    """A denial before a list (`not A or B`) or after it (`A and C are wrong`) holds for all of it; alternatives that
-    share one claim (`the answer is A or B`) are both claimed."""
+def _spread_over_lists(mentions: list[_Mention], text: str) -> list[_Mention]:
+    """Extend denials and claims over lists of letters.
+
+    A denial before a list (`not A or B`) or after it (`A and C are wrong`) denies all its letters. A claim of a list
+    (`the answer is A or B`) claims all its letters.
+    """
     result = list(mentions)
     for k in range(1, len(result)):
         first, second = result[k - 1], result[k]
@@ -221,7 +240,7 @@ def _denied_together(mentions: list[_Mention], text: str) -> list[_Mention]:
 
 
 def _chosen_over(text: str, mention: _Mention) -> bool:
-    """`not A but B`, `B rather than A`, `B, not A`."""
+    """Whether the letter is preferred to another one: `not A but B`, `B rather than A`, `B, not A`."""
     before, after = text[max(0, mention.start - 40) : mention.start], text[mention.end : mention.end + 40]
     return (
         re.search(r"(?:\bnot|n't|不是)\s[^.;]*\b(?:but|rather)\s+(?:rather\s+)?(?:option\s+)?$", before, re.IGNORECASE)
@@ -231,8 +250,8 @@ def _chosen_over(text: str, mention: _Mention) -> bool:
     )
 
 
-def _settled(claims: list[_Mention], text: str) -> str | None:
-    """The claimed letter; of different ones the last, if the text says that it changes its mind."""
+def _decided_letter(claims: list[_Mention], text: str) -> str | None:
+    """The claimed letter. Of two different letters, the last one if the text revises itself in between; else None."""
     last = claims[-1]
     earlier = [mention for mention in claims if mention.letter != last.letter]
     if not earlier:
@@ -242,7 +261,7 @@ def _settled(claims: list[_Mention], text: str) -> str | None:
 
 
 def _by_words(text: str, options: Mapping[str, str]) -> str | None:
-    """The only option whose words occur in the text undenied, longer options first; of several the only claimed one."""
+    """The only option whose words occur without a denial, longer options first; of several, the only claimed one."""
     stated = "".join(part for part in _SENTENCES.split(text) if not _HYPOTHETICAL.match(part))
     words = _words(_NEW_CLAUSE.sub(" but ", stated))
     listed = {"", "or", "and"}.union(*map(_words, options.values()))
@@ -263,7 +282,8 @@ def _by_words(text: str, options: Mapping[str, str]) -> str | None:
 
 
 def _denied_in_words(before: list[str], listed: set[str]) -> bool:
-    """Whether one of the last three words denies, those of other options aside: `not red, blue or green`."""
+    """Whether one of the last three words before an option denies it. Words of other options do not count:
+    `not red, blue or green`."""
     return not _DENYING_WORDS.isdisjoint(_after_but([word for word in before if word not in listed][-3:]))
 
 

@@ -1,8 +1,8 @@
-"""Exact numbers in their many notations, with units.
+"""Read exact numbers in their many notations, with units.
 
-A number is an integer, a decimal, a fraction, a mixed number (`7 3/4`, apart from `73/4`), a power, scientific
-notation, or words. What follows it is a unit: one of measure (see `units`), converted exactly, or else the noun that
-was counted, which is a dimension of its own (`3 dogs` is neither `3 cats` nor 3 metres).
+A number is an integer, a decimal, a fraction, a mixed number (`7 3/4`, not `73/4`), a power, scientific notation, or
+words. A unit of measure after it is converted exactly (see `units`). Any other noun after it is a dimension of its own:
+`3 dogs` is neither `3 cats` nor 3 metres.
 """
 
 import re
@@ -15,16 +15,17 @@ from tasks.grading.units import UNITS, absolute, read_unit
 from tasks.grading.words import ARTICLES, CARDINALS, ORDINALS, leading_number, plain_word
 
 LONGEST_EXPONENT = 3
-"""Digits of an exponent that is worked out; longer ones are left alone."""
+"""Digits of the longest exponent that is computed."""
 MOST_DIGITS = 4000
 
 _DIGITS = (
     r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d{1,2}(?:,\d{2})+,\d{3}(?!\d)|\d{1,3}(?: \d{3})+(?![\d/])|\d{1,3}(?:['_]\d{3})+|\d+)"
     r"(?:\.\d+)?|\.\d+"
 )
-"""With thousands as in 1,234,567, 12,34,567 (India), 1 234 567, 1'234'567 (Switzerland) or 1_234_567 (programs)."""
+"""With thousands separators as in 1,234,567, 12,34,567 (India), 1 234 567, 1'234'567 (Switzerland) or 1_234_567
+(programs)."""
 _EUROPEAN = re.compile(r"(?<![\d.,])\d{1,3}(?:\.\d{3})+,\d+(?![\d.,])|(?<![\d.,])\d{1,3}(?:\.\d{3}){2,}(?![\d.,])")
-"""Points for thousands and a comma for the rest, where no other reading is possible: not `1.234`, not `1,5`."""
+"""Points as thousands separators and a decimal comma, if no other reading is possible: not `1.234`, not `1,5`."""
 _SIGN = r"[+-]?\s?"
 _MIXED = re.compile(rf"({_SIGN})(\d+)(?: and | )\(?(\d+) ?/ ?(\d+)\)?(?![\d.])")
 _FRACTION = re.compile(rf"({_SIGN})\(?({_SIGN})({_DIGITS})\)? ?/ ?\(?({_SIGN})({_DIGITS})\)?(?![\d.])")
@@ -41,13 +42,13 @@ _SEVERAL = re.compile(r"(\d+(?:\.\d+)?)\s*([^\W\d_]+|['\"°])\s*,?\s*(?:and\s+)?
 _MARKS = {"length": {"'": "ft", '"': "in"}, "angle": {"'": "arcminute", '"': "arcsecond"}}
 _ARTICLE = re.compile(r"^\s*(?:of\s+)?(?:an?|the)\s+(?=\S)", re.IGNORECASE)
 _COUNTERS = frozenset("个 只 条 张 本 人 块 辆 位 次 件".split())
-"""What Chinese puts between a number and what is counted."""
+"""Chinese measure words, which stand between a number and the noun."""
 _QUICK = re.compile(r"-?\d{1,15}")
 _NUMBER_LIST = frozenset({"and", "or", "of", "to", "plus", "minus", "times", "by", "past", "x", "am", "pm", "oclock"})
 
 
 def read_number(text: str) -> Fraction | None:
-    """The number that the whole text is, without a unit."""
+    """The number that the whole text states, without a unit; None for anything else."""
     quantity = read_quantity(text)
     if quantity is None or not quantity.bare or not isinstance(quantity.value, Fraction):
         return None
@@ -55,11 +56,11 @@ def read_number(text: str) -> Fraction | None:
 
 
 def read_quantity(text: str) -> Quantity | None:
-    """The text as a number with or without a unit; None if anything else stands in it."""
+    """The quantity that the whole text states; None if the text has anything besides a number and a unit."""
     if _QUICK.fullmatch(text):
         return _bare(Fraction(int(text)))
     if "." in text and "," not in text[: text.index(".")]:
-        text = _EUROPEAN.sub(lambda found: found[0].replace(".", "").replace(",", "."), text)
+        text = _EUROPEAN.sub(lambda match: match[0].replace(".", "").replace(",", "."), text)
     currency = _CURRENCY.fullmatch(text)
     if currency is not None:
         return _amount(*currency.groups())
@@ -73,7 +74,10 @@ def read_quantity(text: str) -> Quantity | None:
 
 
 def read_constant(text: str) -> Quantity | None:
-    """A sum of rational multiples of π and of roots, perhaps with a unit. ZeroDivisionError for `1/0`."""
+    """A sum of rational multiples of π and of roots, with or without a unit; None for anything else.
+
+    ZeroDivisionError for `1/0`.
+    """
     constant = leading_constant(text)
     if constant is None:
         return None
@@ -97,7 +101,7 @@ def _measured(value: Number, unit: tuple[Fraction, str]) -> Quantity:
 
 
 def _amount(sign: str, symbol: str, inner: str, digits: str) -> Quantity | None:
-    """`$5 million` and `$3.50 per kg` as what they would be with the currency behind the number."""
+    """`$5 million` and `$3.50 per kg`, read as if the currency stood after the number."""
     number = _leading_digits(digits)
     if number is None:
         return None
@@ -106,7 +110,7 @@ def _amount(sign: str, symbol: str, inner: str, digits: str) -> Quantity | None:
 
 
 def _chinese(text: str) -> Quantity | None:
-    """A number word counts as one only alone or before a unit or a counter: 三角形 is a triangle."""
+    """A Chinese number word, alone or before a unit or a measure word. 三角形 (triangle) is none."""
     percent = text.startswith("百分之") and _leading_digits(text.removeprefix("百分之"))
     if percent and not percent[1]:
         return Quantity(percent[0] / 100, "", percent[0], False)
@@ -121,22 +125,24 @@ def _chinese(text: str) -> Quantity | None:
 
 
 def _leading_digits(text: str) -> tuple[Fraction, str] | None:
+    """The number in digits at the beginning of a text, and the rest."""
     if not text[:1].isdigit() and text[:1] not in ("+", "-", ".", "("):
         return None
-    for pattern, fingerprint_value in _NOTATIONS:
-        found = pattern.match(text)
-        if found is not None:
-            value = fingerprint_value(found)
+    for pattern, read_value in _NOTATIONS:
+        match = pattern.match(text)
+        if match is not None:
+            value = read_value(match)
             if value is None:
                 return None
-            scale = _SCALE.match(text, found.end())
+            scale = _SCALE.match(text, match.end())
             if scale is None:
-                return value, text[found.end() :]
+                return value, text[match.end() :]
             return value * _SCALES.get((scale[1] or "thousand").lower(), 1000), text[scale.end() :]
     return None
 
 
 def _leading_words(text: str) -> tuple[Fraction, str] | None:
+    """The number in words at the beginning of a text, and the rest."""
     if not text[:1].isalpha():
         return None
     words = text.replace("-", " ").split()
@@ -150,7 +156,7 @@ def _leading_words(text: str) -> tuple[Fraction, str] | None:
 
 
 def _with_unit(value: Fraction, rest: str) -> Quantity | None:
-    """A number and what follows it."""
+    """A number and the unit or noun after it; None if `rest` is neither."""
     unit = _ARTICLE.sub("", rest.strip().rstrip("."))
     if unit in _COUNTERS:
         return _bare(value)
@@ -176,7 +182,7 @@ def _unit(text: str) -> tuple[Fraction, str] | None:
 
 
 def _sum_of_units(text: str) -> Quantity | None:
-    """`1 h 30 min`, `5 ft 3 in`, `5'3"`: several quantities of one dimension."""
+    """`1 h 30 min`, `5 ft 3 in`, `5'3"`: the sum of several quantities of one dimension."""
     parts = _SEVERAL.findall(text)
     if len(parts) < 2 or _SEVERAL.sub("", text):
         return None
@@ -202,28 +208,29 @@ def _sign(*signs: str) -> int:
     return -1 if sum("-" in sign for sign in signs) % 2 else 1
 
 
-def _mixed(found: re.Match[str]) -> Fraction | None:
-    if int(found[4]) == 0:
+def _mixed(match: re.Match[str]) -> Fraction | None:
+    if int(match[4]) == 0:
         return None
-    return _sign(found[1]) * (int(found[2]) + Fraction(int(found[3]), int(found[4])))
+    return _sign(match[1]) * (int(match[2]) + Fraction(int(match[3]), int(match[4])))
 
 
-def _quotient(found: re.Match[str]) -> Fraction | None:
-    under = _decimal(found[5])
-    return _sign(found[1], found[2], found[4]) * _decimal(found[3]) / under if under else None
+def _quotient(match: re.Match[str]) -> Fraction | None:
+    under = _decimal(match[5])
+    return _sign(match[1], match[2], match[4]) * _decimal(match[3]) / under if under else None
 
 
-def _scientific(found: re.Match[str]) -> Fraction | None:
-    power = _power(Fraction(10), found[3] or found[4])
-    return None if power is None else _sign(found[1]) * _decimal(found[2]) * power
+def _scientific(match: re.Match[str]) -> Fraction | None:
+    power = _power(Fraction(10), match[3] or match[4])
+    return None if power is None else _sign(match[1]) * _decimal(match[2]) * power
 
 
-def _plain_power(found: re.Match[str]) -> Fraction | None:
-    power = _power(Fraction(int(found[2])), found[3])
-    return None if power is None else _sign(found[1]) * power
+def _plain_power(match: re.Match[str]) -> Fraction | None:
+    power = _power(Fraction(int(match[2])), match[3])
+    return None if power is None else _sign(match[1]) * power
 
 
 def _power(base: Fraction, exponent: str) -> Fraction | None:
+    """The power; None if it is undefined or too large to compute."""
     digits = exponent.lstrip("+-")
     if len(digits) > LONGEST_EXPONENT or len(str(base.numerator)) * int(digits) > MOST_DIGITS:
         return None
@@ -232,15 +239,15 @@ def _power(base: Fraction, exponent: str) -> Fraction | None:
     return Fraction(base ** int(exponent))
 
 
-def _repeating(found: re.Match[str]) -> Fraction | None:
-    """`0.1\\overline{6}` or `0.1(6)`: the period over as many nines, behind the digits before it."""
-    before, period = found[3], found[4] or found[5]
+def _repeating(match: re.Match[str]) -> Fraction | None:
+    """`0.1\\overline{6}` or `0.1(6)`: the period divided by as many nines, after the digits before it."""
+    before, period = match[3], match[4] or match[5]
     tail = Fraction(int(period), (10 ** len(period) - 1) * 10 ** len(before))
-    return _sign(found[1]) * (Fraction(f"{found[2] or 0}.{before or 0}") + tail)
+    return _sign(match[1]) * (Fraction(f"{match[2] or 0}.{before or 0}") + tail)
 
 
-def _integer_or_decimal(found: re.Match[str]) -> Fraction | None:
-    return _sign(found[1]) * _decimal(found[2])
+def _integer_or_decimal(match: re.Match[str]) -> Fraction | None:
+    return _sign(match[1]) * _decimal(match[2])
 
 
 _NOTATIONS = (

@@ -1,4 +1,4 @@
-"""How an answer was read, in words: for people who wonder about a verdict."""
+"""Explanations of a comparison in words, for `active-zero grade`."""
 
 from __future__ import annotations
 
@@ -24,32 +24,32 @@ from tasks.grading.forms import (
     Truth,
 )
 
-_WHY = {
+_REASONS = {
     "same form": "the same value",
-    "alike": "the same, as far as both say",
+    "compatible": "the same, as far as both are specific",
     "different": "not the same",
     "no answer": "no answer equals nothing, not even itself",
     "algebra: equal": "the same by algebra",
     "algebra: different": "not the same by algebra",
-    "algebra: refused": "too large for algebra, so not known to be the same",
-    "algebra: time-out": "algebra ran out of time, so not known to be the same",
-    "algebra: busy time-out": "no time for algebra on this busy machine, so not known to be the same",
-    "algebra: failed": "algebra broke off, so not known to be the same",
+    "algebra: refused": "too large for algebra, so it counts as not the same",
+    "algebra: time-out": "algebra ran out of time, so it counts as not the same",
+    "algebra: busy time-out": "no time for algebra on this busy machine, so it counts as not the same",
+    "algebra: failed": "algebra failed, so it counts as not the same",
 }
 
 
-def explained(a: str, b: str, verdict: Equality) -> str:
-    """One line: how each was read, and what follows."""
-    return f"{described(canonical(a))} | {described(canonical(b))}: {_WHY[verdict.reason]}"
+def explain(a: str, b: str, result: Equality) -> str:
+    """One line: how each answer was read, and the result."""
+    return f"{describe(canonical(a))} | {describe(canonical(b))}: {_REASONS[result.reason]}"
 
 
-def described(form: Form) -> str:
+def describe(form: Form) -> str:
     """A canonical form in words."""
     match form:
         case Nothing():
             return "no answer"
         case Choice(letter, text):
-            return f"option {letter}" + (f" ({described(text)})" if text else "")
+            return f"option {letter}" + (f" ({describe(text)})" if text else "")
         case Truth(value):
             return "yes" if value else "no"
         case Quantity():
@@ -64,15 +64,15 @@ def described(form: Form) -> str:
         case Ratio(terms):
             return "the ratio " + ":".join(map(_number, terms))
         case NumberRange(low, high):
-            return f"from {described(low)} to {described(high)}"
+            return f"from {describe(low)} to {describe(high)}"
         case NumberInterval(low, high, low_closed, high_closed):
-            ends = (described(low) if low else "-∞", described(high) if high else "∞")
+            ends = (describe(low) if low else "-∞", describe(high) if high else "∞")
             return f"the interval {'[' if low_closed else '('}{ends[0]}, {ends[1]}{']' if high_closed else ')'}"
         case AnswerList(_, brackets, written):
             kind = "in this order" if brackets in ("()", "[]") else "in any order"
-            return f"{len(written)} items {kind}: " + "; ".join(described(item) for item in written)
+            return f"{len(written)} items {kind}: " + "; ".join(describe(item) for item in written)
         case Named(name, value):
-            return f"{name} = {described(value)}"
+            return f"{name} = {describe(value)}"
         case Expression(text):
             return f"the expression {text}"
         case PlainText(text):

@@ -1,9 +1,9 @@
-"""Algebraic equality by math-verify, in worker processes that are ended when they overrun.
+"""Algebraic equality by math-verify, in worker processes with limits on processor time, clock time and memory.
 
-math-verify's own time limits rely on signals of the main thread and do not stop C code (9**9**9 runs for minutes and
-takes gigabytes), so both are off and a process with limits on processor time, clock time and memory stands in for
-them. Workers start when first asked (importing sympy takes seconds) and serve one request at a time. `verify` is not
-symmetric: the worker asks both ways, and one way is enough.
+math-verify's own time limits are off: they rely on signals of the main thread and do not stop C code (9**9**9 runs for
+minutes and takes gigabytes). Instead, the worker process that exceeds a limit is killed. Workers start at the first
+request, because importing sympy takes seconds, and serve one request at a time. `verify` is not symmetric; the worker
+tries both directions, and one is enough.
 """
 
 from __future__ import annotations
@@ -25,24 +25,31 @@ from collections.abc import Hashable
 from pathlib import Path
 from typing import Literal, cast, get_args
 
+from cachetools import LRUCache
+
 Outcome = Literal["equal", "different", "refused", "time-out", "busy time-out", "failed"]
-"""`refused` unasked; `time-out` on processor time, which would happen again; `busy time-out`: no worker was free or got
-on by the clock, so another day it may be decided; `failed`: a worker broke off, for want of memory most likely."""
+"""- `refused`: too costly, so no worker compared it.
+- `time-out`: the limit of processor time was exceeded, which would happen again.
+- `busy time-out`: no worker was free, or the clock ran out on a busy machine; another attempt may decide it.
+- `failed`: the worker died, most likely of its memory limit.
+"""
 
 LONGEST = 256
+"""Characters of the longest expression that is compared."""
 DEEPEST = 12
+"""Greatest nesting of brackets that is compared."""
 PROCESSOR_SECONDS = 0.8
-"""For one pair; ordinary pairs take 5 to 350 ms. Processor time, so that a busy machine gives the same verdicts."""
+"""Limit for one pair; ordinary pairs take 5 to 350 ms. Processor time gives the same results on a busy machine."""
 SECONDS = 2.6
-"""For one call by the clock, waiting for a worker included. Only a busy machine or a flood of overruns gets there."""
+"""Limit of clock time for one call, waiting for a worker included. Only a busy machine or many time-outs reach it."""
 SECONDS_ONCE_READY = 1.4
-"""At least this long after the workers have started, which a busy machine may take long over."""
+"""A call waits at least this long after the first worker is ready, because starting takes long on a busy machine."""
 REPLY_GRACE = 0.7
-"""A worker that is silent for so long after its child should have been ended is replaced."""
+"""A worker that is silent for so long after its child's time limit is replaced."""
 START_SECONDS = 180.0
-"""For a worker to import math-verify: 2.4 s on an idle core, 25 s beside ten other processes."""
-DECIDED = 1 << 14
-"""Pairs whose outcome is kept."""
+"""Limit for a worker to import math-verify: 2.4 s on an idle core, 25 s beside ten other processes."""
+CACHED_PAIRS = 1 << 14
+"""Pairs whose outcome is cached."""
 WORKERS = 2
 
 _STACKED_POWERS = re.compile(r"\^\s*(?:\{[^{}]*\^|\([^()]*\^|-?\w+\s*\^)|\}\s*\^")
@@ -50,8 +57,8 @@ _LONG_EXPONENT = re.compile(r"(?:\^|\*\*)\s*[{(]?\s*-?\s*\d{4,}")
 _UNBOUNDED = re.compile(r"!|\\(?:sum|prod|int|iint|oint|lim|binom)(?![a-zA-Z])|[∑∏∫]")
 
 
-def refused(latex: str) -> bool:
-    """Whether an expression may cost far more than its length suggests."""
+def too_costly(latex: str) -> bool:
+    """Whether an expression may cost far more than its length suggests: powers of powers, factorials, sums."""
     if len(latex) > LONGEST or _STACKED_POWERS.search(latex) or _LONG_EXPONENT.search(latex):
         return True
     return _UNBOUNDED.search(latex) is not None or _nesting(latex) > DEEPEST
@@ -65,73 +72,73 @@ def _nesting(text: str) -> int:
     return deepest
 
 
-def ask(first: str, second: str, key: Hashable = None) -> Outcome:
-    """Whether two LaTeX expressions are equal; the order does not matter. `key` stands for the pair in the cache."""
-    if refused(first) or refused(second):
+def algebra_outcome(first: str, second: str, key: Hashable = None) -> Outcome:
+    """Whether two LaTeX expressions are equal, in either order. `key` identifies the pair in the cache."""
+    if too_costly(first) or too_costly(second):
         return "refused"
     pair = sorted((first, second))
-    known = _decided.get(key or tuple(pair))
-    return known or _remembered(key or tuple(pair), _asked(*pair))
-
-
-def _remembered(key: Hashable, outcome: Outcome) -> Outcome:
-    if outcome not in ("busy time-out", "failed"):
-        while len(_decided) >= DECIDED:
-            _decided.pop(next(iter(_decided), None), None)
-        _decided[key] = outcome
+    key = key or tuple(pair)
+    with _cache_lock:
+        outcome = _outcomes.get(key)
+    if outcome is None:
+        outcome = _compare_in_worker(*pair)
+        if outcome not in ("busy time-out", "failed"):
+            with _cache_lock:
+                _outcomes[key] = outcome
     return outcome
 
 
-def _asked(first: str, second: str) -> Outcome:
-    begun = time.monotonic()
-    worker = _free_worker(begun)
+def _compare_in_worker(first: str, second: str) -> Outcome:
+    start = time.monotonic()
+    worker = _free_worker(start)
     if worker is None:
         return "busy time-out"
     try:
         worker.start()
-        outcome = worker.ask(first, second, min(SECONDS, max(0.05, _deadline(begun) - time.monotonic())))
+        outcome = worker.compare(first, second, min(SECONDS, max(0.05, _deadline(start) - time.monotonic())))
     except WorkerLost:
-        threading.Thread(target=_revive, args=(worker,), daemon=True).start()
+        threading.Thread(target=_restart, args=(worker,), daemon=True).start()
         return "failed"
     _idle.put(worker)
     return outcome
 
 
-def _revive(worker: Worker) -> None:
-    """Starts it again beside the work, so that no call waits for an import."""
+def _restart(worker: Worker) -> None:
+    """Start the worker again in the background, so that no call waits for the import."""
     with contextlib.suppress(WorkerLost):
         worker.start()
     _idle.put(worker)
 
 
-def _free_worker(begun: float) -> Worker | None:
+def _free_worker(start: float) -> Worker | None:
+    """An idle worker; None if none is free before the deadline."""
     while True:
         try:
             return _idle.get(timeout=0.1)
         except queue.Empty:
-            if time.monotonic() > _deadline(begun):
+            if time.monotonic() > _deadline(start):
                 return None
 
 
-def _deadline(begun: float) -> float:
-    """When a call that began then gives up. Until the first worker is there, it does not."""
-    return max(begun + SECONDS, min(worker.ready_at for worker in _workers) + SECONDS_ONCE_READY)
+def _deadline(start: float) -> float:
+    """The time at which a call that began at `start` gives up: infinity until the first worker is ready."""
+    return max(start + SECONDS, min(worker.ready_at for worker in _workers) + SECONDS_ONCE_READY)
 
 
 class WorkerLost(Exception):
-    """The process did not start or broke off."""
+    """The worker process did not start, or died."""
 
 
 class Worker:
-    """One process, started when first asked."""
+    """One worker process, started at its first request."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self.ready_at = math.inf
-        """When it first became ready, on the monotonic clock."""
+        """Monotonic time at which the worker first became ready."""
 
     def start(self) -> None:
-        """The process, if it is not there already. WorkerLost where it cannot be had."""
+        """Start the process unless it runs. WorkerLost if it does not start."""
         if self._process is not None and self._process.poll() is None:
             return
         self.stop()
@@ -140,8 +147,11 @@ class Worker:
         finally:
             self.ready_at = min(self.ready_at, time.monotonic())
 
-    def ask(self, first: str, second: str, seconds: float = SECONDS) -> Outcome:
-        """The outcome within the seconds (by the clock), and some grace. WorkerLost if there is none."""
+    def compare(self, first: str, second: str, seconds: float = SECONDS) -> Outcome:
+        """The outcome for two LaTeX expressions, within so many seconds of clock time plus `REPLY_GRACE`.
+
+        WorkerLost if the worker does not reply.
+        """
         self.start()
         assert self._process is not None
         request = json.dumps([first, second, PROCESSOR_SECONDS, seconds])
@@ -152,13 +162,14 @@ class Worker:
         raise WorkerLost
 
     def stop(self) -> None:
-        """Ends the process and its child."""
+        """Kill the process and its child."""
         if self._process is not None:
-            _end(self._process)
+            _kill(self._process)
             self._process = None
 
 
 def _start() -> subprocess.Popen[bytes]:
+    """A new worker process that has imported math-verify. WorkerLost after `START_SECONDS`."""
     script = Path(__file__).with_name("symbolic_worker.py")
     process = subprocess.Popen(
         [sys.executable, "-P", str(script)],
@@ -169,18 +180,19 @@ def _start() -> subprocess.Popen[bytes]:
     )
     if _read_line(process, START_SECONDS) == "ready":
         return process
-    _end(process)
+    _kill(process)
     raise WorkerLost
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """The process and the child it answers from, which would hold the pipes open."""
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill the process and its child, which would hold the pipes open."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
 
 
 def _exchange(process: subprocess.Popen[bytes], request: str, seconds: float) -> str | None:
+    """Send a request and read the reply; None if there is no reply in time."""
     assert process.stdin is not None
     try:
         process.stdin.write(request.encode() + b"\n")
@@ -190,12 +202,12 @@ def _exchange(process: subprocess.Popen[bytes], request: str, seconds: float) ->
     return _read_line(process, seconds)
 
 
-def _read_line(process: subprocess.Popen[bytes], deadline: float) -> str | None:
-    """One line of the process's output, or None after the deadline or at the end of the output."""
+def _read_line(process: subprocess.Popen[bytes], seconds: float) -> str | None:
+    """One line of the process's output; None after `seconds`, or at the end of the output."""
     assert process.stdout is not None
     poll = select.poll()  # `select` refuses descriptors above 1024
     poll.register(process.stdout, select.POLLIN)
-    end, line = time.monotonic() + deadline, b""
+    end, line = time.monotonic() + seconds, b""
     while not line.endswith(b"\n"):
         ready = poll.poll(1000 * max(0.0, end - time.monotonic()))
         piece = os.read(process.stdout.fileno(), 4096) if ready else b""
@@ -205,14 +217,16 @@ def _read_line(process: subprocess.Popen[bytes], deadline: float) -> str | None:
     return line.decode().strip()
 
 
-_decided: dict[Hashable, Outcome] = {}
+_outcomes: LRUCache[Hashable, Outcome] = LRUCache(CACHED_PAIRS)
+_cache_lock = threading.Lock()
 _workers: list[Worker] = []
 _idle: queue.LifoQueue[Worker] = queue.LifoQueue()
 
 
 def _new_pool() -> None:
-    """Fresh workers; a forked child must not share its parent's pipes."""
-    global _idle
+    """Make new workers. A forked child must not share its parent's pipes, nor a lock that another thread held."""
+    global _idle, _cache_lock
+    _cache_lock = threading.Lock()
     _workers[:] = [Worker() for _ in range(WORKERS)]
     _idle = queue.LifoQueue()
     for worker in _workers:

@@ -1,8 +1,9 @@
-"""The process behind `symbolic`: reads pairs of LaTeX expressions, one JSON line each, and says whether they are equal.
+"""The worker process of `symbolic`: reads pairs of LaTeX expressions, a JSON line each, and writes the outcomes.
 
-It imports math-verify once and answers from a forked child. The kernel ends a child that uses up its processor time
-(SIGPROF's default action, so C code cannot hold it off), a watchdog thread one that overruns on the clock; the next
-child is there in milliseconds, without another import. Run by path, so that it imports nothing of the package.
+The process imports math-verify once and compares in a forked child. The kernel kills a child that exceeds its processor
+time (the default action of SIGPROF, which C code cannot delay); a watchdog thread ends a child that exceeds its clock
+time. The next child is forked in milliseconds, without another import. The file is run by path, so that it imports
+nothing of the package.
 """
 
 import faulthandler
@@ -15,10 +16,10 @@ import sys
 from typing import Any
 
 MEMORY = 768 << 20
-"""Bytes of address space of one worker; math-verify takes a quarter of it."""
+"""Limit of a worker's address space, in bytes. math-verify takes a quarter of it."""
 
 WARM_UP = (("(x+1)^2", "x^2+2x+1"), (r"\frac{\sqrt{8}}{2}", r"\sqrt{2}"), (r"\sin x", "x"), ("1,2", r"\{2,1\}"))
-"""What sympy imports and builds when first used is paid for here, and every child inherits it."""
+"""Pairs compared before the first fork: every child inherits what sympy imports and builds at first use."""
 
 
 def main() -> None:
@@ -28,8 +29,8 @@ def main() -> None:
     import math_verify
 
     for pair in WARM_UP:
-        _answer(math_verify, *pair)
-    _say("ready")
+        _equal(math_verify, *pair)
+    _write("ready")
     while True:
         child = os.fork()
         if child == 0:
@@ -38,29 +39,30 @@ def main() -> None:
         _, status = os.waitpid(child, 0)
         if os.waitstatus_to_exitcode(status) == 0:
             return
-        _say({-signal.SIGPROF: "time-out", 1: "busy time-out"}.get(os.waitstatus_to_exitcode(status), "failed"))
+        _write({-signal.SIGPROF: "time-out", 1: "busy time-out"}.get(os.waitstatus_to_exitcode(status), "failed"))
 
 
 def _serve(math_verify: Any) -> None:
-    """Answers until the parent closes the pipe; out of memory, it leaves with exit status 2."""
+    """Compare pairs until the parent closes the pipe. Exit status 2 means out of memory."""
     for line in sys.stdin:
         first, second, processor_seconds, seconds = json.loads(line)
         signal.setitimer(signal.ITIMER_PROF, processor_seconds)
         faulthandler.dump_traceback_later(seconds, exit=True)  # exit status 1
         try:
-            outcome = "equal" if _answer(math_verify, first, second) else "different"
+            outcome = "equal" if _equal(math_verify, first, second) else "different"
         except MemoryError:
             os._exit(2)
         signal.setitimer(signal.ITIMER_PROF, 0)
         faulthandler.cancel_dump_traceback_later()
-        _say(outcome)
+        _write(outcome)
 
 
-def _say(line: str) -> None:
+def _write(line: str) -> None:
     print(line, flush=True)
 
 
-def _answer(math_verify: Any, first: str, second: str) -> bool:
+def _equal(math_verify: Any, first: str, second: str) -> bool:
+    """Whether math-verify finds the expressions equal, in either direction."""
     try:
         a, b = _parsed(math_verify, first), _parsed(math_verify, second)
         return any(math_verify.verify(x, y, timeout_seconds=None) for x, y in ((a, b), (b, a)))

@@ -1,4 +1,4 @@
-"""Units of measure: exact factors to a base unit of each dimension, and compounds of them."""
+"""Units of measure: exact factors to the base unit of each dimension, and compound units."""
 
 import re
 from fractions import Fraction
@@ -63,13 +63,14 @@ _TABLE: dict[str, dict[str, str]] = {
     "data": {"byte": "1", "KB": "1000", "MB": "1000000", "GB": "1000000000", "TB": "1000000000000"},
     "pixel": {"px pixel": "1"},
 }  # fmt: skip
-"""Mass counts in grams, so a newton is 1000 g m/s². A pound is money or mass: a dimension of its own (see `forms`)."""
+"""Unit names and factors by dimension. The base unit of mass is the gram, so a newton is 1000 g m/s². A pound is money
+or mass, so it has a dimension of its own (see `forms`)."""
 
 _ABSOLUTE = {
     "celsius": (Fraction(1), Fraction(27315, 100)),
     "fahrenheit": (Fraction(5, 9), Fraction(45967, 100) * 5 / 9),
 }
-"""A temperature in kelvin: degrees times the first plus the second. Not in compounds (°C/min is a difference)."""
+"""Factor and offset that convert a temperature to kelvin. Not used in compounds: °C/min is a difference."""
 
 UNITS = {
     name: (Fraction(factor), dimension)
@@ -80,6 +81,7 @@ UNITS = {
 _NAME = r"[^\W\d_]+|[°%$€£¥₹¢]"
 _FACTOR = re.compile(rf"(°[CFcf](?![a-z])|{_NAME})(?:\s*\^\s*\(?(-?[1-4])\)?|\s*([23])(?!\d))?")
 _POWER_WORDS = {"square": 2, "sq": 2, "squared": 2, "平方": 2, "cubic": 3, "cu": 3, "cubed": 3, "立方": 3}
+_POWER_BEHIND = re.compile(r"\s+(squared|cubed)\b")
 _POWER_FIRST = frozenset({"square", "sq", "cubic", "cu", "平方", "立方"})
 _SYNONYMS = [
     (re.compile(r"\bdegrees?\s+(?=celsius|fahrenheit|c\b|f\b)", re.IGNORECASE), "°"),
@@ -97,7 +99,7 @@ _SYNONYMS = [
 
 @lru_cache(maxsize=4096)
 def read_unit(text: str) -> tuple[Fraction, str] | None:
-    """Factor to base units and dimension of `cm`, `km/h`, `square feet`, `m^2` ...; None if a part is unknown."""
+    """Factor to base units, and dimension, of `cm`, `km/h`, `square feet`, `m^2` ...; None if a part is unknown."""
     for pattern, replacement in _SYNONYMS:
         text = pattern.sub(replacement, text)
     factor, powers, sign, power_word = Fraction(1), dict[str, int](), 1, 1
@@ -117,7 +119,7 @@ def read_unit(text: str) -> tuple[Fraction, str] | None:
         unit = _unit(part[1])
         if unit is None:
             return None
-        after = re.compile(r"\s+(squared|cubed)\b").match(text, position)
+        after = _POWER_BEHIND.match(text, position)
         if after:
             power_word, position = _POWER_WORDS[after[1]], after.end()
         power = sign * int(part[2] or part[3] or 1) * power_word
@@ -129,7 +131,7 @@ def read_unit(text: str) -> tuple[Fraction, str] | None:
 
 
 def absolute(value: Number, dimension: str) -> tuple[Number, str]:
-    """A temperature in kelvin; any other quantity as it is."""
+    """A temperature converted to kelvin; any other quantity unchanged."""
     if dimension not in _ABSOLUTE or not isinstance(value, Fraction):
         return value, dimension
     factor, offset = _ABSOLUTE[dimension]
@@ -137,12 +139,13 @@ def absolute(value: Number, dimension: str) -> tuple[Number, str]:
 
 
 def _unit(name: str) -> tuple[Fraction, str] | None:
-    """Symbols by case (mW, MW), then whole words in any case and number."""
+    """Look up a symbol by case (mW, MW), then a word in any case, singular or plural."""
     lower = name.lower()
     return UNITS.get(name) or (UNITS.get(lower) or UNITS.get(singular(lower)) if len(lower) > 1 else None)
 
 
 def _bases(dimension: str) -> list[tuple[str, int]]:
+    """Base dimensions and their powers: `length^2/time` is length^2 and time^-1."""
     if not dimension:
         return []
     over, _, under = dimension.partition("/")
@@ -152,6 +155,7 @@ def _bases(dimension: str) -> list[tuple[str, int]]:
 
 
 def _dimension(powers: dict[str, int]) -> str:
+    """The name of a dimension: the inverse of `_bases`."""
     parts = sorted((base, power) for base, power in powers.items() if power)
     over = "*".join(base + (f"^{power}" if power > 1 else "") for base, power in parts if power > 0)
     under = "*".join(base + (f"^{-power}" if power < -1 else "") for base, power in parts if power < 0)

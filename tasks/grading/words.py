@@ -1,4 +1,4 @@
-"""English words of short answers: numbers, plurals, spellings, articles."""
+"""English words of short answers: numbers, plurals, spelling variants, articles."""
 
 from fractions import Fraction
 
@@ -46,7 +46,7 @@ INVARIANT = frozenset(_INVARIANT_WORDS.split())
 
 
 def singular(word: str) -> str:
-    """The singular of a noun by rule, irregular forms and words that only look plural aside."""
+    """The singular of a noun: by a table for irregular forms, by rule otherwise. Words that only look plural stay."""
     if word in IRREGULAR:
         return IRREGULAR[word]
     if len(word) < 4 or word in INVARIANT or not word.endswith("s") or word.endswith(("ss", "us", "is", "ics")):
@@ -59,7 +59,7 @@ def singular(word: str) -> str:
 
 
 def plain_word(word: str) -> str:
-    """One word of a text as it is compared."""
+    """The comparison form of a lower-case word: a number as digits, one spelling, singular."""
     word = SPELLINGS.get(word, word)
     if word in CARDINALS:
         return str(CARDINALS[word])
@@ -67,7 +67,7 @@ def plain_word(word: str) -> str:
 
 
 def leading_number(words: list[str]) -> tuple[Fraction, int] | None:
-    """The number that a list of lower-case words begins with, and how many words it takes."""
+    """The number at the beginning of a list of lower-case words, and how many words it takes; None without one."""
     sign = -1 if words[:1] in (["minus"], ["negative"]) else 1
     start = 1 if sign < 0 else 0
     whole = _cardinal(words, start)
@@ -80,7 +80,7 @@ def leading_number(words: list[str]) -> tuple[Fraction, int] | None:
 
 
 def _decimal(words: list[str], whole: int, position: int, sign: int) -> tuple[Fraction, int] | None:
-    """`three point one four`: digits said one by one after the point."""
+    """`three point one four`: single digits after the point."""
     end = position + 1
     while end < len(words) and CARDINALS.get(words[end], 10) < 10:
         end += 1
@@ -89,6 +89,7 @@ def _decimal(words: list[str], whole: int, position: int, sign: int) -> tuple[Fr
 
 
 def _cardinal(words: list[str], position: int) -> tuple[int, int] | None:
+    """`two hundred and five`: the whole number from `position` on, and the position after it."""
     total = current = 0
     start = position
     while position < len(words):
@@ -121,7 +122,10 @@ def _cardinal(words: list[str], position: int) -> tuple[int, int] | None:
 
 
 def _fraction(words: list[str], whole: int, position: int) -> tuple[Fraction, int] | None:
-    """`three quarters`, `half`, `seven and a half`, `seven and three quarters`, with what stands before."""
+    """`three quarters`, `half`, `seven and a half`, `seven and three quarters`.
+
+    `whole`: the number read before `position`.
+    """
     if position and words[position - 1] in CARDINALS and whole < 20 and position < len(words):
         name = singular(words[position])
         if name in PARTS and (whole == 1) == (name == words[position]):

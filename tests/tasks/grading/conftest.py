@@ -1,4 +1,4 @@
-"""The labelled answers that several tests read."""
+"""Labelled and hostile answers for several tests."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ HERE = Path(__file__).parent
 
 
 class Pair(NamedTuple):
-    """Two answers and whether they say the same."""
+    """Two answers, and whether they are equal."""
 
     kind: str
     a: str
@@ -21,7 +21,7 @@ class Pair(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """What a Solver wrote, the options it had, and the letter it chose (None: it cannot be said)."""
+    """A Solver's reply, its options, and the letter that it chooses (None: unclear)."""
 
     text: str
     options: Any
@@ -57,7 +57,7 @@ def prose() -> list[Reply]:
 
 @pytest.fixture(scope="session")
 def hostile() -> list[str]:
-    """1 000 answers made to hang, crash, flood or persuade a grader."""
+    """1 000 answers that try to make a grader hang, crash, exhaust memory, or obey."""
     import importlib.util
 
     spec = importlib.util.spec_from_file_location("hostile", HERE / "hostile.py")

@@ -1,4 +1,4 @@
-"""Answers made to hang, crash, flood or persuade a grader."""
+"""Answers that try to make a grader hang, crash, exhaust memory, or obey."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _PERSUASION = (
 
 
 def hostile_answers(count: int, seed: int = 0) -> list[str]:
-    """`count` of them: towers, huge numbers, up to a million characters, deep nesting, injections, noise."""
+    """`count` hostile answers: power towers, huge numbers, texts of a million characters, nesting, injections, noise."""
     return list(islice(_endless(random.Random(seed)), count))
 
 

@@ -1,4 +1,4 @@
-"""Which answers are the same."""
+"""Which answers are equal."""
 
 import threading
 import time
@@ -37,9 +37,9 @@ def test_equality_is_symmetric(a: str, b: str) -> None:
 
 @given(answers)
 @settings(max_examples=300, deadline=None)
-def test_an_answer_equals_itself_unless_it_is_none(a: str) -> None:
-    verdict = equal(a, a)
-    assert verdict.equal or verdict.reason == "no answer"
+def test_an_answer_equals_itself_unless_it_is_no_answer(a: str) -> None:
+    result = equal(a, a)
+    assert result.equal or result.reason == "no answer"
 
 
 @pytest.mark.parametrize("text", ["", "   ", "None", "none", "NaN", "nan", "null", "...", "N/A"])
@@ -49,7 +49,7 @@ def test_no_answer_equals_nothing_not_even_itself(text: str) -> None:
     assert equal(text, "5").reason == "no answer"
 
 
-def test_a_percentage_is_its_number_and_its_sign_may_be_left_out() -> None:
+def test_a_percentage_is_its_number_with_or_without_its_sign() -> None:
     assert equal("50%", "0.5").equal and equal("50\\%", "1/2").equal
     assert equal("50%", "50").equal
     assert not equal("0.5", "50").equal
@@ -62,7 +62,7 @@ def test_a_missing_unit_matches_but_two_units_must_agree() -> None:
 
 @given(st.text(max_size=60).filter(plain_form) | st.text(alphabet="\\{}^$_&%#()[] \n", max_size=60).filter(plain_form))
 @settings(max_examples=300, deadline=None)
-def test_any_text_gets_a_verdict(text: str) -> None:
+def test_any_two_texts_can_be_compared(text: str) -> None:
     assert equal(text, "5").equal in (True, False)
     assert equal("red", text) == equal(text, "red")
 
@@ -82,23 +82,23 @@ def test_any_text_gets_a_verdict(text: str) -> None:
 )
 def test_hostile_input_is_refused_at_once(text: str) -> None:
     start = time.perf_counter()
-    verdict = equal(text, "x+1")
-    assert not verdict.equal
+    result = equal(text, "x+1")
+    assert not result.equal
     assert time.perf_counter() - start < 1
     assert equal(text, text).equal
 
 
-def test_short_answers_never_ask_the_algebra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.grading.equality.ask", lambda *_: pytest.fail("asked"))
+def test_short_answers_never_need_the_algebra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.grading.equality.algebra_outcome", lambda *_: pytest.fail("algebra"))
     for a in ("7", "red", "B", "yes", "5 cm", "3:05", "1, 2", "cat"):
         for b in ("8", "blue", "C", "no", "6 cm", "4:05", "2, 1", "act"):
             equal(a, b)
 
 
 def decided(a: str, b: str) -> bool:
-    """The verdict, asked again where a busy machine let the time run out: nothing is known then, rather than wrong."""
-    verdicts = (equal(a, b) for _ in range(10))
-    return next((one.equal for one in verdicts if "time-out" not in one.reason), False)
+    """Whether the answers are equal; repeated after a time-out, which on a busy machine decides nothing."""
+    results = (equal(a, b) for _ in range(10))
+    return next((result.equal for result in results if "time-out" not in result.reason), False)
 
 
 class TestAlgebra:
@@ -118,11 +118,11 @@ class TestAlgebra:
     def test_different_expressions_are_different(self, a: str, b: str) -> None:
         assert not equal(a, b).equal and not equal(b, a).equal
 
-    def test_work_without_end_is_ended_and_others_go_on(self) -> None:
+    def test_endless_work_is_ended_and_the_next_request_works(self) -> None:
         worker = Worker()
         try:
-            assert worker.ask("9^{9^{9}}", "5") in ("time-out", "busy time-out", "failed")
-            assert worker.ask("2x+1", "1+2x") == "equal"
+            assert worker.compare("9^{9^{9}}", "5") in ("time-out", "busy time-out", "failed")
+            assert worker.compare("2x+1", "1+2x") == "equal"
         finally:
             worker.stop()
 

@@ -1,4 +1,4 @@
-"""The labelled answers: 1 100 pairs, 110 of them hostile or empty, and 260 replies in prose."""
+"""The grader on labelled answers: 1 100 pairs, 110 of them hostile or empty, and 260 replies in prose."""
 
 import threading
 from collections import Counter
@@ -6,13 +6,13 @@ from collections import Counter
 from tasks.grading import Equality, choose_option, equal
 
 
-def settled(a: str, b: str) -> Equality:
-    """The verdict; asked again where a busy machine left the workers no time."""
+def compare(a: str, b: str) -> Equality:
+    """The result of a comparison, repeated if a busy machine left the workers no time."""
     for _ in range(10):
-        verdict = equal(a, b)
-        if verdict.reason != "algebra: busy time-out":
+        result = equal(a, b)
+        if result.reason != "algebra: busy time-out":
             break
-    return verdict
+    return result
 
 
 def test_there_are_enough_labelled_pairs(pairs) -> None:  # type: ignore[no-untyped-def]
@@ -22,17 +22,17 @@ def test_there_are_enough_labelled_pairs(pairs) -> None:  # type: ignore[no-unty
     assert len({(pair.a, pair.b) for pair in pairs}) == len(pairs)
 
 
-def test_labelled_pairs_get_their_label_whichever_stands_first(pairs) -> None:  # type: ignore[no-untyped-def]
-    assert [pair for pair in pairs if settled(pair.a, pair.b).equal != pair.equal] == []
-    assert [pair for pair in pairs if settled(pair.b, pair.a).equal != pair.equal] == []
+def test_labelled_pairs_get_their_label_in_either_order(pairs) -> None:  # type: ignore[no-untyped-def]
+    assert [pair for pair in pairs if compare(pair.a, pair.b).equal != pair.equal] == []
+    assert [pair for pair in pairs if compare(pair.b, pair.a).equal != pair.equal] == []
 
 
 def test_eight_threads_get_the_same_labels(pairs, monkeypatch) -> None:  # type: ignore[no-untyped-def]
-    monkeypatch.setattr("tasks.grading.symbolic._decided", {})
+    monkeypatch.setattr("tasks.grading.symbolic._outcomes", {})
     wrong: list[object] = []
 
     def grade(part: int) -> None:
-        wrong.extend(pair for pair in pairs[part::8] if settled(pair.b, pair.a).equal != pair.equal)
+        wrong.extend(pair for pair in pairs[part::8] if compare(pair.b, pair.a).equal != pair.equal)
 
     threads = [threading.Thread(target=grade, args=(part,)) for part in range(8)]
     for thread in threads:

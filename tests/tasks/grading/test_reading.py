@@ -1,4 +1,4 @@
-"""What a text answered: boxes and options."""
+"""Answers read from replies: boxes and options."""
 
 import time
 
@@ -28,7 +28,7 @@ COLOURS = ["red", "green", "blue", "yellow"]
         ("", None),
     ],
 )
-def test_the_answer_is_what_stands_in_the_last_complete_box(text: str, answer: str | None) -> None:
+def test_the_answer_is_the_content_of_the_last_complete_box(text: str, answer: str | None) -> None:
     assert extract_answer(text) == answer
 
 
@@ -68,7 +68,7 @@ def test_unclear_prose_chooses_nothing(text: str) -> None:
     assert choose_option(text, COLOURS) is None
 
 
-def test_a_value_with_its_unit_left_out_chooses_only_if_one_option_fits() -> None:
+def test_a_value_without_unit_chooses_if_one_option_fits() -> None:
     assert choose_option("5", {"A": "5 cm", "B": "6 cm"}) == "A"
     assert choose_option("5", {"A": "5 cm", "B": "5 mm"}) is None
 
