@@ -27,7 +27,7 @@ from tasks.execution.dry_run import DryRun, current_dry_run
 from tasks.execution.progress import LogLines, listen, listening, track
 from tasks.records import Row
 from tasks.settings.fingerprint import differences, digest, fingerprint_value, marks_not_fingerprinted
-from tasks.store import Artifact, DamagedArtifact, Output, PartialResults, Place
+from tasks.store import Artifact, DamagedArtifact, Output, PartialResults, Place, StaleArtifact
 from tasks.store.faults import is_transient, retry_count
 
 if TYPE_CHECKING:
@@ -218,7 +218,7 @@ class Stage(Generic[P, R]):
             return ExistingArtifact(None, differences(manifest.fingerprinted, fingerprinted))
         try:
             return ExistingArtifact(place.artifact(self.row_type, manifest), [])
-        except DamagedArtifact as error:
+        except (DamagedArtifact, StaleArtifact) as error:
             return ExistingArtifact(None, [str(error)])
 
 

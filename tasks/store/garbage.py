@@ -23,7 +23,8 @@ from tasks.store.manifest import MANIFEST
 from tasks.store.partial_results import NAMED, PARTIAL
 
 ROWS, ATTACHED = re.compile(r"part-([0-9a-f]{8})-\d{5}\.parquet"), re.compile(r"([0-9a-f]{8})/.+")
-PARTIAL_FILE = re.compile(rf"{PARTIAL}/[0-9a-f]{{32}}/{NAMED.pattern}")
+PARTIAL_FILE = re.compile(rf"({PARTIAL}|drafts)/[0-9a-f]{{32}}/{NAMED.pattern}")
+"""Versions before 0.2 call the folder `drafts`."""
 KNOWN_DEAD = 60
 """An owner on another machine is treated as dead after this many times `silence()`."""
 

@@ -14,6 +14,7 @@ from tasks.execution.stage import Stage, partial_results, stage, workspace
 from tasks.records import Row
 from tasks.settings.fingerprint import NotFingerprinted
 from tasks.store import Artifact, Output, Place, Store
+from tests.fixtures.old_store import rewrite_as_version_0_1
 
 
 class Number(Row):
@@ -131,6 +132,31 @@ def test_another_version_of_the_work_plays_the_stage_again(place: Place, caplog:
     Stage(count_numbers.work, "1-count", Number, version=2)(place, CountConfig())
     assert calls == ["count", "count"]
     assert "1-count: runs again: made by version 1 of the stage, now version 2" in caplog.messages
+
+
+class OldNumber(Row):
+    """The row class of an older version."""
+
+    value: int
+
+
+def test_in_a_store_of_version_0_1_stages_run_again_and_say_why(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    place.commit("1-count", OldNumber, Output([OldNumber(value=0)]), {"stage": "1-count", "version": 1}, 0.0)
+    rewrite_as_version_0_1(place)
+    renewed = Stage(count_numbers.work, "1-count", Number, version=2)
+    assert renewed(place, CountConfig()).rows == 3
+    assert renewed(place, CountConfig()).rows == 3
+    assert calls == ["count"]
+    assert [line for line in caplog.messages if "1-count" in line and "rows" not in line] == [
+        "1-count: runs again: made by version 1 of the stage, now version 2"
+    ]
+
+
+def test_rows_of_another_class_make_the_stage_run_again(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    fingerprinted = count_numbers.fingerprinted(place, CountConfig())
+    place.commit("1-count", OldNumber, Output([OldNumber(value=0)]), fingerprinted, 0.0)
+    assert count_numbers(place, CountConfig()).rows == 3
+    assert "1-count holds rows of OldNumber, not Number" in caplog.text
 
 
 def test_other_columns_play_the_stage_again(place: Place, caplog: pytest.LogCaptureFixture) -> None:

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from tasks.records import Row
 from tasks.settings.errors import UserError
 from tasks.store import Artifact, DamagedArtifact, Output, Place, StaleArtifact, Store, StoredFile
+from tests.fixtures.old_store import rewrite_as_version_0_1
 
 
 class Note(Row):
@@ -181,6 +182,16 @@ def test_the_same_contents_are_the_same_input_wherever_they_lie(place: Place) ->
     first, again, other = commit(place, 5), commit(place, 5), commit(place, 6)
     assert first.content_id == again.content_id != other.content_id
     assert first.fingerprint == other.fingerprint  # the same settings
+
+
+def test_a_store_of_version_0_1_is_readable(place: Place) -> None:
+    made = commit(place, 5)
+    rewrite_as_version_0_1(place)
+    assert b'"identity"' in place.store.files.read(place.journal.manifest("6-filter"))
+    assert b'"stands"' in place.store.files.read(place.journal.path(2))
+    assert place.find("6-filter", Note) == made
+    assert place.journal.head().complete == {"6-filter": 2}
+    assert [name for name, manifest in place.store.stages("default", 3) if manifest] == ["6-filter"]
 
 
 @pytest.mark.parametrize("position", [0, 200, -1])
