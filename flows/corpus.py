@@ -61,7 +61,7 @@ class CorpusInfo(Settings):
     """Fingerprint of the model that embedded the pictures."""
 
 
-@flow(name="corpus", persist_result=False)
+@flow(name="corpus-build", persist_result=False)
 def build(uri: Address, corpus: CorpusConfig, retrieval: RetrievalConfig, at_once: int = AT_ONCE) -> Artifact[Sample]:
     """Build or update the corpus at `uri`: rows and embeddings shard by shard, then the index."""
     with _gpu_per_task(retrieval.clip.device):

@@ -29,8 +29,10 @@ if TYPE_CHECKING:
 
 FILE = ROOT / "infra" / "prefect.yaml"
 POOL = "active-zero"
-FLOWS = ("self-play", "corpus", "benchmark", "evaluate")
+FLOWS = ("self-play", "corpus", "benchmark")
 """Names of the deployed flows."""
+OTHER_FLOWS = ("corpus-build", "corpus-add", "evaluate")
+"""Names of the flows that the command line or a deployed flow runs."""
 AUTOMATION = "active-zero: the process of a run is gone"
 HEARTBEAT = 30
 """Seconds between two heartbeats of a flow run, as set in `infra/prefect.yaml`."""
@@ -131,7 +133,7 @@ def crash_automation() -> AutomationCore:
 
     heartbeat = "prefect.flow-run.heartbeat"
     ends = ("Completed", "Failed", "Cancelled", "Crashed", "Suspended", "Paused", "Scheduled", "AwaitingRetry")
-    of_our_flows = {"prefect.resource.role": "flow", "prefect.resource.name": list(FLOWS)}
+    of_our_flows = {"prefect.resource.role": "flow", "prefect.resource.name": [*FLOWS, *OTHER_FLOWS]}
     return AutomationCore(
         name=AUTOMATION,
         description="Worker and run were killed together, or the machine is gone.",

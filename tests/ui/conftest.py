@@ -1,4 +1,4 @@
-"""`active-zero ui` on a free port, with store, database and cache of its own; what it serves, as API and pages."""
+"""`active-zero ui` on a free port with its own store, database and cache; requests to its API; a browser."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from tests.fixtures.tiny_round import write_tiny_config
 ROOT = Path(__file__).parents[2]
 SCREENSHOTS = ROOT / "build" / "ui"
 SLOW = 240.0
-"""Seconds that anything may take on a busy machine."""
+"""Seconds that one step may take on a busy machine."""
 ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
 
 @dataclass(frozen=True)
-class House:
-    """A server, its worker, and what plays on it."""
+class LiveServer:
+    """A server with its worker, and requests to its API."""
 
     process: subprocess.Popen[str]
     port: int
@@ -42,7 +42,7 @@ class House:
         return f"http://127.0.0.1:{self.port}"
 
     def call(self, method: str, path: str, body: object = None) -> Any:
-        """The API's answer; HTTPError for a refusal."""
+        """The API's reply. HTTPError if it refuses the request."""
         data = None if body is None else json.dumps(body).encode()
         headers = {"content-type": "application/json"}
         request = urllib.request.Request(f"{self.address}/api{path}", data, headers, method=method)
@@ -51,64 +51,66 @@ class House:
                 with urllib.request.urlopen(request, timeout=60) as reply:
                     text = reply.read()
                 return json.loads(text) if text else None
-            except urllib.error.HTTPError as error:  # SQLite is locked for a moment
+            except urllib.error.HTTPError as error:  # 503: SQLite is locked for a moment
                 if error.code != 503 or not pause:
                     raise
                 time.sleep(pause)
-        raise AssertionError("the last try returns or raises")
+        raise AssertionError("the last attempt returns or raises")
 
     def deployment(self, name: str = "self-play/iterate") -> Any:
         return self.call("GET", f"/deployments/name/{name}")
 
     def start(self, deployment: str = "self-play/iterate", **parameters: object) -> str:
-        """The id of a new run of a deployment, with the tiny config."""
-        body, which = {"parameters": {"config": str(self.config), **parameters}}, self.deployment(deployment)["id"]
-        return str(self.call("POST", f"/deployments/{which}/create_flow_run", body)["id"])
+        """Start a run of a deployment with the tiny config; its id."""
+        body = {"parameters": {"config": str(self.config), **parameters}}
+        deployment_id = self.deployment(deployment)["id"]
+        return str(self.call("POST", f"/deployments/{deployment_id}/create_flow_run", body)["id"])
 
     def artifacts(self, run: str) -> dict[str, Any]:
-        """What a run shows, by the artifacts' keys."""
-        shown = {"artifacts": {"flow_run_id": {"any_": [run]}}, "limit": 50}
-        return {one["key"]: one for one in self.call("POST", "/artifacts/filter", shown)}
+        """A run's artifacts by key."""
+        body = {"artifacts": {"flow_run_id": {"any_": [run]}}, "limit": 50}
+        return {artifact["key"]: artifact for artifact in self.call("POST", "/artifacts/filter", body)}
 
     def state(self, run: str) -> dict[str, Any]:
         state: dict[str, Any] = self.call("GET", f"/flow_runs/{run}")["state"]
         return state
 
     def stages(self, run: str) -> list[tuple[str, str]]:
-        """Names and states of a run's stages in the order in which they began."""
-        found = self.call("POST", "/task_runs/filter", {"flow_runs": {"id": {"any_": [run]}}, "limit": 200})
-        begun = sorted((one for one in found if one["start_time"]), key=lambda one: one["start_time"])
-        return [(one["name"], one["state_name"]) for one in begun]
+        """Names and states of a run's stages, by start time."""
+        task_runs = self.call("POST", "/task_runs/filter", {"flow_runs": {"id": {"any_": [run]}}, "limit": 200})
+        started = [task_run for task_run in task_runs if task_run["start_time"]]
+        started.sort(key=lambda task_run: task_run["start_time"])
+        return [(task_run["name"], task_run["state_name"]) for task_run in started]
 
     def wait(self, run: str, *types: str, seconds: float = SLOW) -> dict[str, Any]:
-        """The run's state once it is of one of the types, or has ended."""
+        """Wait until the run's state has one of the types, by default until it has ended; the state."""
         until(lambda: self.state(run)["type"] in (types or ENDED), seconds, lambda: str(self.state(run)))
         return self.state(run)
 
     def engine(self) -> psutil.Process:
-        """The process of the run that plays now."""
+        """The process of the running flow run."""
         return self.engines()[0]
 
     def engines(self) -> list[psutil.Process]:
-        """The processes of runs that play now."""
-        return [one for one in self.below() if "prefect.engine" in " ".join(one.cmdline())]
+        """The processes of all running flow runs."""
+        return [process for process in self.descendants() if "prefect.engine" in " ".join(process.cmdline())]
 
-    def below(self) -> list[psutil.Process]:
-        """The processes of the house that run."""
+    def descendants(self) -> list[psutil.Process]:
+        """The living processes below this one."""
         found = psutil.Process(self.process.pid).children(recursive=True)
-        return [one for one in found if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
+        return [process for process in found if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
 
 
-def until(holds: Callable[[], bool], seconds: float = SLOW, told: Callable[[], str] = str) -> None:
-    """Wait until something holds."""
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end, told()
+def until(condition: Callable[[], bool], seconds: float = SLOW, message: Callable[[], str] = str) -> None:
+    """Wait until a condition holds; fail with the message after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, message()
         time.sleep(0.3)
 
 
 def environment_in(folder: Path) -> dict[str, str]:
-    """With store, database and cache in a folder, and no server configured."""
+    """An environment with store, database and cache in a folder, and without a configured server."""
     environment = {
         **os.environ,
         "PREFECT_HOME": str(folder / "prefect"),
@@ -121,15 +123,15 @@ def environment_in(folder: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    folder = tmp_path_factory.mktemp("house")
+def live_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    folder = tmp_path_factory.mktemp("ui")
     environment, port = environment_in(folder), free_port()
     command = [sys.executable, "-m", "flows.cli", "ui", "--port", str(port)]
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True, cwd=ROOT)
     try:
         assert process.stdout is not None
         assert f"http://127.0.0.1:{port}" in process.stdout.readline()
-        yield House(process, port, write_tiny_config(folder), environment)
+        yield LiveServer(process, port, write_tiny_config(folder), environment)
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(SLOW)
@@ -137,21 +139,21 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
-    """Headless Chromium, where this machine has one."""
+    """Headless Chromium; skips where it is not installed."""
     chromium = Path("/usr/bin/chromium")
     playwright = pytest.importorskip("playwright.sync_api")
     if not chromium.exists():
         pytest.skip("no /usr/bin/chromium")
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     with playwright.sync_playwright() as driver:
-        one = driver.chromium.launch(executable_path=str(chromium), args=["--no-sandbox"])
-        yield one
-        one.close()
+        chrome = driver.chromium.launch(executable_path=str(chromium), args=["--no-sandbox"])
+        yield chrome
+        chrome.close()
 
 
 @pytest.fixture
 def page(browser: Any) -> Iterator[Any]:
-    one = browser.new_page(viewport={"width": 1400, "height": 1300})
-    one.set_default_timeout(60_000)
-    yield one
-    one.close()
+    tab = browser.new_page(viewport={"width": 1400, "height": 1300})
+    tab.set_default_timeout(60_000)
+    yield tab
+    tab.close()

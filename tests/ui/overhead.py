@@ -1,9 +1,10 @@
-"""What orchestration costs, on the round of a config (the embedded one by default).
+"""The cost of orchestration: wall time of a round against the time of its stages.
 
     python -m tests.ui.overhead [--config FILE]
 
-Plays a round with a running server, that one again with everything complete, and one with a server of its own for the
-time (`no server`); prints wall time, the stages' own time, and the share of the rest. Takes two rounds' time.
+Plays a round at a running server, the same round again with all stages complete, and a round with a temporary server
+(`no server`). Prints wall time, the stages' own time, and the rest as a share of the stages' time. Takes as long as two
+rounds; `--config` is `tiny.yaml` by default.
 """
 
 from __future__ import annotations
@@ -18,61 +19,62 @@ import time
 import typer
 
 from flows.cli.runtime import prepare, working
-from flows.server.server import free_port, local_url, temporary
+from flows.cli.session import Session
+from flows.server.server import free_port, local_url, temporary_server
 from tasks.config import DEFAULT, load_config
 from tasks.corpus import CorpusHandle
 from tasks.store import Store
 
 COMMAND = ["-m", "flows.cli"]
 AGAIN = ["-c", "from sys import argv; from tests.ui.overhead import again; again(*argv[1:])"]
-REPLAYS = 3
+REPEATS = 3
 
 
 def main(config: str = DEFAULT) -> None:
     """Print one JSON object a line."""
     prepare()
-    told("help", seconds([*COMMAND, "--help"], {}), 0.0)
+    report("help", seconds([*COMMAND, "--help"], {}), 0.0)
     with tempfile.TemporaryDirectory() as folder:
         home = {"ACTIVE_ZERO_STORE": f"{folder}/store", "PREFECT_HOME": f"{folder}/prefect"}
         os.environ |= home
-        CorpusHandle.of_run(Store.from_environment(), load_config(config))  # the corpus is made once, not by each round
+        CorpusHandle.of_run(Store.from_environment(), load_config(config))  # build the corpus once, not in each round
         url = local_url(free_port())
-        with temporary(url) as ready:
-            ready()
+        with temporary_server(url) as wait_until_ready:
+            wait_until_ready()
             with_server = {"PREFECT_API_URL": url}
             measured("running server", config, "served", with_server)
-            for _ in range(REPLAYS):
-                told("complete round again", seconds([*AGAIN, config, "served"], with_server), 0.0)
+            for _ in range(REPEATS):
+                report("complete round again", seconds([*AGAIN, config, "served"], with_server), 0.0)
         measured("no server", config, "alone", {})
 
 
 def measured(name: str, config: str, run: str, environment: dict[str, str]) -> None:
     wall = seconds([*COMMAND, "iterate", "--config", config, "--run", run], environment)
-    told(name, wall, stages(run))
+    report(name, wall, stages(run))
 
 
 def seconds(command: list[str], environment: dict[str, str]) -> float:
-    """Of a command, by the clock."""
-    started = time.monotonic()
+    """Wall time of a command."""
+    start = time.monotonic()
     subprocess.run([sys.executable, *command], env={**os.environ, **environment}, check=True, capture_output=True)
-    return time.monotonic() - started
+    return time.monotonic() - start
 
 
 def stages(run: str) -> float:
-    """Seconds that a run's stages took, by their manifests."""
+    """Seconds of all stages of a run, from their manifests."""
     store = Store.from_environment()
     played = (stage for number in store.rounds(run) for stage in store.stages(run, number))
     return sum(manifest.seconds for _, manifest in played if manifest)
 
 
-def told(name: str, wall: float, played: float) -> None:
+def report(name: str, wall: float, played: float) -> None:
     figures = {"stages": round(played, 1), "share": round((wall - played) / played, 3)} if played else {}
     print(json.dumps({"what": name, "wall": round(wall, 1), **figures}), flush=True)
 
 
 def again(config: str, run: str) -> None:
-    """What a retry of a flow run does whose round was complete: the same round, not the next."""
-    with working("again", "flows.round"):
+    """Run the round as the retry of a flow run does: the complete round, not the next one."""
+    with working(Session(), "again", preload="flows.round"):
         from prefect import flow
 
         from flows.history import start_of

@@ -1,4 +1,4 @@
-"""The server of `infra/compose.yaml` on its database: PostgreSQL, really run."""
+"""A Prefect server on PostgreSQL, as `infra/compose.yaml` runs it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.server.server import end, free_port, local_url, started, version_at, wait_for
+from flows.server.server import end_process, free_port, local_url, start_process, version_at, wait_for_server
 from tests.ui.conftest import ROOT
 
 pytestmark = [pytest.mark.ui, pytest.mark.timeout(600)]
@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.ui, pytest.mark.timeout(600)]
 
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[str]:
-    """The address of an empty database. PostgreSQL refuses to be root, who lends it another account."""
+    """The URL of an empty database. PostgreSQL refuses to run as root, so root starts it under another account."""
     if not (shutil.which("initdb") and shutil.which("pg_ctl")):
         pytest.skip("no PostgreSQL: initdb and pg_ctl are not on the path")
     port, account = free_port(), "postgres" if os.geteuid() == 0 else None
@@ -42,21 +42,21 @@ def postgres() -> Iterator[str]:
             run(*control, "-m", "immediate", "stop")
 
 
-def test_the_server_runs_on_postgresql_and_takes_all_that_deploy_registers(postgres: str, tmp_path: Path) -> None:
+def test_a_server_on_postgresql_accepts_everything_deploy_registers(postgres: str, tmp_path: Path) -> None:
     port = free_port()
     home = {"PREFECT_HOME": str(tmp_path)}
     environment = {**home, "PREFECT_API_DATABASE_CONNECTION_URL": postgres, "PREFECT_API_URL": ""}
     command = [sys.executable, "-m", "prefect", "server", "start", "--port", str(port)]
-    server = started(command, environment)
+    server = start_process(command, environment)
     try:
-        wait_for(local_url(port), server)
+        wait_for_server(local_url(port), server)
         assert version_at(local_url(port)) == "3.7.7"
         client = {**os.environ, **home, "PREFECT_API_URL": local_url(port), "PYTHONPATH": str(ROOT)}
-        for _ in range(2):  # twice, since the second finds everything there
+        for _ in range(2):  # the second one updates what the first has registered
             subprocess.run([sys.executable, "-m", "flows.cli", "deploy"], env=client, check=True, timeout=300)
         template = ROOT / "infra" / "kubernetes" / "base-job-template.json"
         pool = ["work-pool", "create", "cluster", "--type", "kubernetes", "--base-job-template", str(template)]
         subprocess.run([sys.executable, "-m", "prefect", *pool], env=client, check=True, timeout=120)
     finally:
-        end(server)
+        end_process(server)
     assert not list(tmp_path.glob("*.db"))

@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 import yaml
+from prefect import Flow
 
 from flows.force import FOLDERS
-from flows.server.deploy import FILE, FLOWS, HEARTBEAT, POOL
+from flows.server.deploy import FILE, FLOWS, HEARTBEAT, OTHER_FLOWS, POOL
 
 INFRA = FILE.parent
 VARIABLE = re.compile(r"{{\s*(\w+)\s*}}")
@@ -44,6 +45,13 @@ def test_a_deployment_names_an_existing_flow_and_its_parameters(deployment: dict
     assert deployment["concurrency_limit"]["limit"] == 1
     assert deployment["work_pool"]["name"] == POOL
     assert int(deployment["work_pool"]["job_variables"]["env"]["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"]) == HEARTBEAT
+
+
+def test_no_two_flows_have_one_name_and_the_automation_has_all() -> None:
+    modules = [importlib.import_module(f"flows.{name}") for name in ("selfplay", "corpus", "benchmark")]
+    modules.append(importlib.import_module("flows.server.deployments"))
+    flows = {id(item): item for module in modules for item in vars(module).values() if isinstance(item, Flow)}
+    assert sorted(flow.name for flow in flows.values()) == sorted([*FLOWS, *OTHER_FLOWS])
 
 
 def test_the_form_of_iterate_is_shallow_and_offers_every_stage() -> None:

@@ -1,4 +1,4 @@
-"""`active-zero corpus audit`, from a file of pictures to the names of the items that they touch."""
+"""`active-zero corpus audit`: the copies of a benchmark's pictures and the contaminated items."""
 
 from __future__ import annotations
 
@@ -62,5 +62,5 @@ def test_an_audit_names_the_copies_and_splits_a_runs_scores(
     assert (found["scores"]["contaminated"]["greedy"], found["scores"]["clean"]["greedy"]) == (1.0, 0.0)
 
 
-def test_a_benchmark_that_is_not_there_is_a_mistake_of_the_users(corpus: str) -> None:
+def test_an_unknown_benchmark_is_the_users_mistake(corpus: str) -> None:
     assert command(["corpus", "audit", "--corpus", corpus, "--benchmark", "nowhere.tsv"]) == USER
