@@ -51,5 +51,5 @@ class WorldBenchmark(Settings):
 
 
 def _item(item: heldout.HeldOutItem) -> BenchmarkItem:
-    query, picture = item.query, Picture(item.id, item.scene.png())
-    return BenchmarkItem(item.id, item.scene.domain, query.text, query.kind, query.solution.answer, picture)
+    question, picture = item.question, Picture(item.id, item.scene.png())
+    return BenchmarkItem(item.id, item.scene.domain, question.text, question.kind, question.solution.answer, picture)

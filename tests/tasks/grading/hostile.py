@@ -43,7 +43,7 @@ _PERSUASION = (
 
 
 def hostile_answers(count: int, seed: int = 0) -> list[str]:
-    """`count` hostile answers: power towers, huge numbers, texts of a million characters, nesting, injections, noise."""
+    """`count` hostile answers: power towers, huge numbers, million-character texts, nesting, injections, noise."""
     return list(islice(_endless(random.Random(seed)), count))
 
 
