@@ -50,7 +50,7 @@ class HubModel(Frozen):
                 self.repository, revision=self.commit, allow_patterns=FILES, local_files_only=local
             )
         except (httpx.HTTPError, ConnectionError, LocalEntryNotFoundError) as error:
-            raise UserError(f"model {self} cannot be downloaded: {_why(error)}") from error
+            raise UserError(f"model {self} cannot be downloaded: {_reason(error)}") from error
         return Path(folder)
 
 
@@ -73,11 +73,11 @@ def hub_model(name: str) -> HubModel | None:
     try:
         revision = resolve_revision(named["repository"], revision=named["revision"])
     except (httpx.HTTPError, RevisionResolutionError, HFValidationError) as error:
-        raise UserError(f"model {name} cannot be used: {_why(error)}") from error
+        raise UserError(f"model {name} cannot be used: {_reason(error)}") from error
     return HubModel(repository=named["repository"], commit=revision.resolved)
 
 
-def _why(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     """What one of the hub's exceptions means, and what to do."""
     from huggingface_hub.errors import (
         GatedRepoError,

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tasks.benchmarks.statistics import wilson
 from tasks.records import Decision, DomainDifficulty, LabelledQuestion, Row, Score, SearchResult, Step
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class LabelAccuracy(Row):
@@ -47,11 +50,11 @@ def total(bins: Sequence[LabelAccuracy]) -> LabelAccuracy | None:
     if not bins:
         return None
     return LabelAccuracy(
-        low=min(one.low for one in bins),
-        high=max(one.high for one in bins),
-        questions=sum(one.questions for one in bins),
-        answerable=sum(one.answerable for one in bins),
-        right=sum(one.right for one in bins),
+        low=min(row.low for row in bins),
+        high=max(row.high for row in bins),
+        questions=sum(row.questions for row in bins),
+        answerable=sum(row.answerable for row in bins),
+        right=sum(row.right for row in bins),
     )
 
 
@@ -118,19 +121,18 @@ class Coverage:
 
 def coverage_of(rows: Sequence[SearchResult], indexed: int) -> list[Coverage]:
     """Coverage of a corpus with `indexed` pictures in its index: of all domains together, then by domain."""
-    retrieved = [row for row in rows if row.key is not None]
-    domains = sorted({row.domain for row in retrieved})
-    return [
-        _coverage(domain, [row.key for row in retrieved if domain in ("", row.domain)], indexed)
-        for domain in ["", *domains]
-    ]
+    import pandas as pd
+
+    retrieved = [(row.domain, row.key) for row in rows if row.key is not None]
+    table = pd.DataFrame(retrieved, columns=["domain", "key"])
+    by_domain = (_coverage(str(domain), part["key"], indexed) for domain, part in table.groupby("domain"))
+    return [_coverage("", table["key"], indexed), *by_domain]
 
 
-def _coverage(domain: str, keys: Sequence[str | None], indexed: int) -> Coverage:
-    counts = np.array(list(Counter(keys).values()), np.float64)
-    shares = counts / counts.sum()
-    effective = float(np.exp(-(shares * np.log(shares)).sum())) if len(counts) else 0.0
-    return Coverage(domain, len(keys), len(counts), effective, len(counts) / indexed if indexed else 0.0)
+def _coverage(domain: str, keys: pd.Series[str], indexed: int) -> Coverage:
+    shares = keys.value_counts(normalize=True, sort=False).to_numpy(np.float64)
+    effective = float(np.exp(-(shares * np.log(shares)).sum())) if len(shares) else 0.0
+    return Coverage(domain, len(keys), len(shares), effective, len(shares) / indexed if indexed else 0.0)
 
 
 @dataclass(frozen=True)
