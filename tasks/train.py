@@ -48,7 +48,7 @@ from tasks.roles.searcher import Domain
 from tasks.search import apportion, pool_of
 from tasks.settings.seeds import seed_of
 from tasks.store import Artifact, Output, Place
-from tasks.trainers import TrainerConfig
+from tasks.trainers import TrainerConfig, Training
 from tasks.trainers.checkpoints import StoredCheckpoints
 from tasks.trainers.example import Example, Reward, RewardFunction, Rollout
 
@@ -229,7 +229,7 @@ def train_role(
     """Train a role from its current weights. The new weights are attached as `adapter` or, if whole, as `model`."""
     start, out, partial = weights_of(team.model, getattr(team, role)), workspace() / "weights", partial_results()
     with track(trainer.steps_for(len(examples)), f"{role} steps") as progress:
-        steps = trainer.train(
+        training = Training(
             start.model,
             start.adapter,
             examples,
@@ -239,6 +239,7 @@ def train_role(
             on_step=lambda step: _report_step(progress, step),
             checkpoints=StoredCheckpoints(partial) if partial else None,
         )
+        steps = trainer.train(training)
     return Output(steps, {"examples": len(examples)}, {"adapter" if is_adapter(out) else "model": out})
 
 

@@ -1,11 +1,11 @@
-"""Sampling from a torch Qwen2.5-VL, many requests at once: what `generate` does, several times faster.
+"""Samples many requests at once from a torch Qwen2.5-VL: what transformers' `generate` does, several times faster.
 
-`sample` serves the frozen engine and the trainer's rollouts alike: it reads the weights as they stand (a PEFT model's
+`sample` serves the frozen engine and the trainer's rollouts alike. It reads the model's current weights (a PEFT model's
 active adapter included), so a model in training can be sampled between two optimiser steps.
 
-Requests with the same sampling go together in waves of about `rows` completions, longest prompts first. A wave reads
-each prompt once and grows all its completions by a token a step; finished rows are dropped, and the caches repacked,
-once they make up a fifth of the wave.
+Requests with equal sampling settings go together in batches of about `rows` completions, longest prompts first. A batch
+reads each prompt once (prefill), then grows all its completions by one token a step. Finished rows are dropped, and the
+caches repacked, once they make up a fifth of the batch.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     import torch
 
 ROWS = 512
-"""Completions in a wave."""
+"""Completions in a batch."""
 PREFILL_TOKENS = 4096
 """Prompt tokens read at once: keeps activations within a few times the CPU's cache, and bounds them on a GPU."""
-KEEP = 0.8
-"""Repack when fewer than this share of the rows still grow."""
-ROOM = 16
-"""Columns by which the rows' caches grow."""
+REPACK_BELOW = 0.8
+"""The caches are repacked when fewer than this share of their rows is unfinished."""
+CACHE_GROWTH = 16
+"""Columns by which the completions' caches grow."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ Progress = Callable[[int], None]
 def sample(
     model: Any, processor: Any, requests: Sequence[Request], *, vision: VisionCache | None = None
 ) -> list[list[SampledTokens]]:
-    """`requests[i].n` samples each, in order, from the model as it stands (`Request.adapter` is not looked at).
+    """`requests[i].n` samples each, in order, by the model's current weights. `Request.adapter` is ignored.
 
     `model` is a Qwen2_5_VLForConditionalGeneration or a PeftModel around one; it is read, never changed. `vision` keeps
     image features between calls: pass one only while the vision tower does not change.
@@ -59,16 +59,16 @@ def sample(
     import torch
 
     with torch.inference_mode():
-        plain = model.get_base_model() if hasattr(model, "get_base_model") else model
-        encoded = encode(plain, processor, requests, vision or VisionCache())
-        return decode(Decoder(model), plain, encoded, requests)
+        base = model.get_base_model() if hasattr(model, "get_base_model") else model
+        encoded = encode(base, processor, requests, vision or VisionCache())
+        return decode(Decoder(model), base, encoded, requests)
 
 
 def encode(model: Any, processor: Any, requests: Sequence[Request], vision: VisionCache) -> list[Encoded]:
     """Token ids and image features of each request."""
     pictures = [request.picture for request in requests if request.picture is not None]
-    seen = iter(vision.look(model, processor, pictures))
-    visions = [None if request.picture is None else next(seen) for request in requests]
+    features = iter(vision.features(model, processor, pictures))
+    visions = [None if request.picture is None else next(features) for request in requests]
     return Encoder(processor).encode([request.prompt for request in requests], visions)
 
 
@@ -81,41 +81,69 @@ def decode(
     rows: int = ROWS,
     on_done: Progress | None = None,
 ) -> list[list[SampledTokens]]:
-    """Samples of encoded requests. `model` gives M-RoPE positions and the end tokens; the weights are the decoder's.
+    """Samples of encoded requests, in order, by the decoder's weights; at most `rows` completions at once.
 
-    `on_done(k)` after k more completions.
+    `model` gives M-RoPE positions and end tokens only. `on_done(k)` is called after k more completions.
     """
     results: list[list[SampledTokens]] = [[] for _ in requests]
-    for wave in waves(requests, [len(one.ids) for one in encoded], rows):
-        members = [requests[index] for index in wave]
-        samples = _Wave(decoder, model, [encoded[index] for index in wave], members, on_done).run()
-        for index, group in zip(wave, samples, strict=True):
-            results[index] = group
+    for indices in batches(requests, [len(prompt.ids) for prompt in encoded], rows):
+        members = [requests[index] for index in indices]
+        batch = _DecodeBatch(decoder, model, [encoded[index] for index in indices], members, on_done)
+        for index, samples in zip(indices, batch.run(), strict=True):
+            results[index] = samples
     return results
 
 
-def waves(requests: Sequence[Request], lengths: Sequence[int], rows: int) -> Iterator[list[int]]:
-    """Indices of requests that are decoded together: one sampling, similar lengths, at most `rows` rows (or one
-    request)."""
+def batches(requests: Sequence[Request], lengths: Sequence[int], rows: int) -> Iterator[list[int]]:
+    """Indices of the requests of each batch: equal sampling, similar prompt lengths, at most `rows` completions.
+
+    A request of more than `rows` completions is a batch of its own.
+    """
     order = sorted(range(len(requests)), key=lambda i: (_sampling_key(requests[i].sampling), -lengths[i]))
     for _, same in groupby(order, key=lambda i: requests[i].sampling):
-        wave: list[int] = []
+        batch: list[int] = []
         size = 0
         for index in same:
-            if wave and size + requests[index].n > rows:
-                yield wave
-                wave, size = [], 0
-            wave.append(index)
+            if batch and size + requests[index].n > rows:
+                yield batch
+                batch, size = [], 0
+            batch.append(index)
             size += requests[index].n
-        yield wave
+        yield batch
 
 
 def _sampling_key(sampling: Sampling) -> tuple[float, ...]:
     return (sampling.max_tokens, sampling.temperature, sampling.top_p, sampling.top_k)
 
 
-class _Wave:
-    """One batch of requests from prompt to end."""
+class _SampleTable:
+    """Tokens and log-probabilities of B completions, filled one step at a time: (limit, B) tensors."""
+
+    def __init__(self, limit: int, count: int, device: torch.device) -> None:
+        import torch
+
+        self._ids = torch.zeros(limit, count, dtype=torch.long, device=device)
+        self._logprobs = torch.zeros(limit, count, device=device)
+        self._lengths = torch.full((count,), limit, device=device)
+        self._finished = torch.zeros(count, dtype=torch.bool, device=device)
+
+    def write(
+        self, step: int, rows: torch.Tensor, tokens: torch.Tensor, logprobs: torch.Tensor, ends: torch.Tensor
+    ) -> None:
+        """One token for each of the `rows` (L,); `ends` (L,) marks rows that finish with it."""
+        self._ids[step, rows], self._logprobs[step, rows] = tokens, logprobs
+        self._lengths[rows[ends]] = step + 1
+        self._finished[rows[ends]] = True
+
+    def samples(self) -> Iterator[SampledTokens]:
+        """The completions, cut at their end tokens."""
+        columns = (self._ids.T, self._logprobs.T, self._lengths, self._finished)
+        for ids, logprobs, length, finished in zip(*(column.tolist() for column in columns), strict=True):
+            yield SampledTokens(ids[:length], logprobs[:length], finished)
+
+
+class _DecodeBatch:
+    """One batch of R requests and their B completions, from prefill to end tokens."""
 
     def __init__(
         self, decoder: Decoder, model: Any, encoded: list[Encoded], requests: list[Request], on_done: Progress | None
@@ -125,56 +153,56 @@ class _Wave:
         self._decoder = decoder
         self._requests = requests
         self._on_done = on_done
+        self._reported = 0
         self._sampling = requests[0].sampling
         self._device = decoder.device
         self._ends = torch.tensor(end_tokens(model), device=self._device)
-        self._lengths = torch.tensor([len(one.ids) for one in encoded], device=self._device)
-        self._prompts, self._logits, self._next = _read(decoder, model, encoded, self._lengths)
+        lengths = torch.tensor([len(prompt.ids) for prompt in encoded], device=self._device)
+        self._prompts, self._logits, self._next_position = _prefill(decoder, model, encoded, lengths)
         counts = torch.tensor([request.n for request in requests], device=self._device)
         self._owner = torch.repeat_interleave(torch.arange(len(requests), device=self._device), counts)
         """(B,) the request of each row."""
 
     def run(self) -> list[list[SampledTokens]]:
-        """Samples per request."""
+        """Samples of each request.
+
+        `live` (L,) are the rows still in the caches; `done` (L,) marks those of them that have finished. A finished
+        row goes on growing until the next repacking; its further tokens are cut off.
+        """
         import torch
 
         limit, total = self._sampling.max_tokens, len(self._owner)
         numbers = self._uniforms(limit)
-        ids = torch.zeros(limit, total, dtype=torch.long, device=self._device)
-        logprobs = torch.zeros(limit, total, device=self._device)
-        ended = torch.full((total,), limit, device=self._device)
-        finished = torch.zeros(total, dtype=torch.bool, device=self._device)
+        table = _SampleTable(limit, total, self._device)
         live = torch.arange(total, device=self._device)
         done = torch.zeros(total, dtype=torch.bool, device=self._device)
         cosine, sine = self._rotations(limit)
-        position = self._next[self._owner]
-        rows = self._place(self._owner, None, None)
+        position = self._next_position[self._owner]
+        cache = self._repack(self._owner, None, None)
         logits = self._logits[self._owner]
-        reported = 0
         for step in range(limit):
             token, logprob = draw(logits, numbers[step, live], self._sampling)
-            ids[step, live], logprobs[step, live] = token, logprob
-            end = (token[:, None] == self._ends).any(-1) & ~done
-            ended[live[end]] = step + 1
-            finished[live[end]] = True
-            done |= end
-            growing = len(live) - int(done.sum())
-            if growing == 0 or step + 1 == limit:
+            ends = (token[:, None] == self._ends).any(-1) & ~done
+            table.write(step, live, token, logprob, ends)
+            done |= ends
+            unfinished = len(live) - int(done.sum())
+            if unfinished == 0 or step + 1 == limit:
                 break
-            if growing < KEEP * len(live):
+            if unfinished < REPACK_BELOW * len(live):
                 keep = (~done).nonzero()[:, 0]
                 live, token, position, done = live[keep], token[keep], position[keep], done[keep]
-                rows = self._place(self._owner[live], rows, keep)
-                reported = self._report(total - growing, reported)
-            elif rows.length == rows.keys[0].shape[-1]:
-                rows = self._place(self._owner[live], rows, torch.arange(len(live), device=self._device))
-            logits = self._decoder.step(token, cosine[position, None], sine[position, None], self._prompts, rows)
+                cache = self._repack(self._owner[live], cache, keep)
+                self._report(total - unfinished)
+            elif cache.length == cache.keys[0].shape[-1]:
+                cache = self._repack(self._owner[live], cache, torch.arange(len(live), device=self._device))
+            logits = self._decoder.step(token, cosine[position, None], sine[position, None], self._prompts, cache)
             position = position + 1
-        self._report(total, reported)
-        return self._collect(ids, logprobs, ended, finished)
+        self._report(total)
+        samples = table.samples()
+        return [[next(samples) for _ in range(request.n)] for request in self._requests]
 
     def _uniforms(self, count: int) -> torch.Tensor:
-        """(count, B)."""
+        """(count, B) float32: each completion's own random numbers."""
         import torch
 
         numbers = [uniforms(request.seed, i, count) for request in self._requests for i in request.numbers]
@@ -184,12 +212,12 @@ class _Wave:
         """Rotations (positions, D) of generated tokens: text, so time, height and width are one position."""
         import torch
 
-        positions = torch.arange(int(self._next.max()) + count, device=self._device)
+        positions = torch.arange(int(self._next_position.max()) + count, device=self._device)
         cosine, sine = self._decoder.rotation(positions.expand(3, 1, -1))
         return cosine[0], sine[0]
 
-    def _place(self, owner: torch.Tensor, old: CompletionCache | None, keep: torch.Tensor | None) -> CompletionCache:
-        """Caches for the rows of `owner`, with the kept rows' content and room for more columns."""
+    def _repack(self, owner: torch.Tensor, old: CompletionCache | None, keep: torch.Tensor | None) -> CompletionCache:
+        """Caches for rows of the requests `owner` (L,): the rows `keep` of `old`, and room for more columns."""
         import torch
 
         length = 0 if old is None else old.length
@@ -198,16 +226,10 @@ class _Wave:
         first = counts.cumsum(0) - counts
         rank = torch.arange(len(owner), device=self._device) - first[owner]
         full = len(owner) == width * len(self._requests)
-        capacity = min(length + ROOM, self._sampling.max_tokens)
-        decoder = self._decoder
+        capacity = min(length + CACHE_GROWTH, self._sampling.max_tokens)
         keys, values = [], []
-        for layer in range(len(decoder.layers)):
-            key = torch.empty(
-                len(owner), decoder.kv_heads, decoder.head_size, capacity, dtype=decoder.dtype, device=self._device
-            )
-            value = torch.empty(
-                len(owner), decoder.kv_heads, capacity, decoder.head_size, dtype=decoder.dtype, device=self._device
-            )
+        for layer in range(len(self._decoder.layers)):
+            key, value = self._empty_cache(len(owner), capacity)
             if old is not None and keep is not None:
                 key[..., :length] = old.keys[layer][keep, ..., :length]
                 value[:, :, :length] = old.values[layer][keep, :, :length]
@@ -215,38 +237,39 @@ class _Wave:
             values.append(value)
         return CompletionCache(keys, values, None if full else owner * width + rank, width, length)
 
-    def _report(self, done: int, reported: int) -> int:
-        if self._on_done is not None and done > reported:
-            self._on_done(done - reported)
-        return done
+    def _empty_cache(self, count: int, capacity: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """One layer's keys (count, K, D, capacity) and values (count, K, capacity, D), not initialised."""
+        heads, size = self._decoder.kv_heads, self._decoder.head_size
+        like = self._decoder.embedding
+        return like.new_empty(count, heads, size, capacity), like.new_empty(count, heads, capacity, size)
 
-    def _collect(
-        self, ids: torch.Tensor, logprobs: torch.Tensor, ended: torch.Tensor, finished: torch.Tensor
-    ) -> list[list[SampledTokens]]:
-        columns = zip(ids.T.tolist(), logprobs.T.tolist(), ended.tolist(), finished.tolist(), strict=True)
-        samples = iter([SampledTokens(row[:end], logs[:end], whole) for row, logs, end, whole in columns])
-        return [[next(samples) for _ in range(request.n)] for request in self._requests]
+    def _report(self, done: int) -> None:
+        """Calls `on_done` with the completions that finished since the last report."""
+        if self._on_done is not None and done > self._reported:
+            self._on_done(done - self._reported)
+        self._reported = done
 
 
-def _read(
+def _prefill(
     decoder: Decoder, model: Any, encoded: list[Encoded], lengths: torch.Tensor
 ) -> tuple[PromptCache, torch.Tensor, torch.Tensor]:
-    """Read prompts, in slices: their caches, the first logits (R, V) and the next position (R,)."""
+    """Reads prompts of these lengths (R,), in slices: their caches, first logits (R, V) and next positions (R,)."""
     import torch
 
     count, longest = len(encoded), int(lengths.max())
     prompts = _empty_prompts(decoder, lengths, longest)
-    logits, following = [], []
+    logits, next_positions = [], []
     slice_size = max(1, PREFILL_TOKENS // longest)
     for start in range(0, count, slice_size):
         rows = slice(start, min(count, start + slice_size))
-        embeds, positions, after = _assemble(decoder, model, encoded[rows], lengths[rows])
-        logits.append(decoder.read(embeds, positions, lengths[rows], prompts, rows))
-        following.append(after)
-    return prompts, torch.cat(logits), torch.cat(following)
+        embeds, positions, following = _embed_prompts(decoder, model, encoded[rows], lengths[rows])
+        logits.append(decoder.prefill(embeds, positions, lengths[rows], prompts, rows))
+        next_positions.append(following)
+    return prompts, torch.cat(logits), torch.cat(next_positions)
 
 
 def _empty_prompts(decoder: Decoder, lengths: torch.Tensor, longest: int) -> PromptCache:
+    """Zeroed prompt caches of `longest` columns, with the bias that hides padding."""
     import torch
 
     count, kv_heads, size = len(lengths), decoder.kv_heads, decoder.head_size
@@ -258,21 +281,21 @@ def _empty_prompts(decoder: Decoder, lengths: torch.Tensor, longest: int) -> Pro
     return PromptCache(keys, values, bias)
 
 
-def _assemble(
+def _embed_prompts(
     decoder: Decoder, model: Any, encoded: list[Encoded], lengths: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Embeddings (R, P, C) with image features in place, positions (3, R, P) and the next position (R,)."""
+    """Embeddings (R, P, C) with image features in place, positions (3, R, P) and the next positions (R,)."""
     import torch
 
     longest = int(lengths.max())
     ids = torch.zeros(len(encoded), longest, dtype=torch.long)
-    for row, one in enumerate(encoded):
-        ids[row, : len(one.ids)] = torch.tensor(one.ids)
+    for row, prompt in enumerate(encoded):
+        ids[row, : len(prompt.ids)] = torch.tensor(prompt.ids)
     ids = ids.to(decoder.device)
     inside = torch.arange(longest, device=decoder.device) < lengths[:, None]
     image = (ids == model.config.image_token_id) & inside
     embeds = decoder.embed(ids)
-    visions = [one.vision for one in encoded if one.vision is not None]
+    visions = [prompt.vision for prompt in encoded if prompt.vision is not None]
     grids = None
     if visions:
         embeds = embeds.masked_scatter(image[..., None], torch.cat([vision.features for vision in visions]))
@@ -282,6 +305,6 @@ def _assemble(
 
 
 def end_tokens(model: Any) -> list[int]:
-    """The ids that end a completion, as the model's generation config says."""
+    """The token ids that end a completion, from the model's generation config."""
     ends = model.generation_config.eos_token_id
     return list(ends) if isinstance(ends, list) else [int(ends)]

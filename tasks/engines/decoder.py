@@ -1,15 +1,15 @@
-"""The language model of a Qwen2.5-VL, laid out for sampling: prompts once, then one token a row and step.
+"""The language model of a Qwen2.5-VL, laid out for sampling: prompts are read once, then one token a row and step.
 
-Its weights are taken from a loaded model (plain or with an active PEFT LoRA). In float32 they are a copy with the
-adapter merged (exact up to rounding) and q, k, v and gate, up fused into one product each: on a small model, kernels
-count more than arithmetic. In lower precision nothing is copied and the adapter stays apart, since merging into bf16
-rounds small updates away.
+Its weights come from a loaded model (plain or with an active PEFT LoRA). Departures from transformers' forward pass:
 
-A prompt's keys and values are held once and shared by its n completions: per step they are read once a request, not n
-times. Keys lie transposed, (..., D, length), which makes the small products of a step 2-4 times faster on a CPU.
+1. In float32, weights are a copy with the adapter merged (exact up to rounding), and q, k, v and gate, up are one
+   product each: on a small model the number of kernels counts more than arithmetic.
+2. In lower precision nothing is copied and the adapter stays unmerged: merging into bf16 rounds small updates away.
+3. A prompt's keys and values are stored once and shared by its n completions: a step reads them once a request.
+4. Keys are stored transposed, (..., D, length): the small products of a step are 2-4 times faster on a CPU.
 
 Shapes: R requests, B rows (completions), H heads, K key/value heads, G = H / K, D head size, C width, P prompt length,
-T generated length, V vocabulary.
+L tokens, V vocabulary.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Linear:
-    """x W^T + b, and x A^T B^T of a LoRA that is kept apart (`up` holds its scaling)."""
+    """A linear map x W^T + b, plus x down^T up^T of an unmerged LoRA (`up` includes the LoRA's scaling)."""
 
     weight: torch.Tensor
     bias: torch.Tensor | None = None
@@ -41,8 +41,8 @@ class Linear:
 
 
 @dataclass(frozen=True)
-class Joined:
-    """Several linear maps of one input, their outputs side by side."""
+class Projections:
+    """Several linear maps of one input, their outputs concatenated. In float32 they are fused into one part."""
 
     parts: tuple[Linear, ...]
 
@@ -54,7 +54,7 @@ class Joined:
 
 @dataclass(frozen=True)
 class Norm:
-    """RMS normalisation."""
+    """RMS normalisation over the last dimension."""
 
     weight: torch.Tensor
     eps: float
@@ -67,18 +67,18 @@ class Norm:
 
 @dataclass(frozen=True)
 class Layer:
-    """One decoder layer."""
+    """The weights of one decoder layer."""
 
     before_attention: Norm
-    qkv: Joined
+    qkv: Projections
     out: Linear
     before_mlp: Norm
-    gate_up: Joined
+    gate_up: Projections
     down: Linear
     activation: Callable[[torch.Tensor], torch.Tensor]
 
     def mlp(self, x: torch.Tensor) -> torch.Tensor:
-        """The gated feed-forward part, residual added."""
+        """The gated feed-forward part, residual added: (..., C) -> (..., C)."""
         gate, up = self.gate_up(self.before_mlp(x)).chunk(2, -1)
         return x + self.down(self.activation(gate) * up)
 
@@ -94,10 +94,10 @@ class PromptCache:
 
 @dataclass
 class CompletionCache:
-    """The completions in the making: keys (B, K, D, capacity) and values (B, K, capacity, D), one pair a layer.
+    """The completions' keys (B, K, D, capacity) and values (B, K, capacity, D), one pair a layer.
 
-    `slot` (B,) is a row's place in the grid (requests x `width`) in which rows meet their prompts; None when the rows
-    fill the grid in order.
+    Attention to the prompts needs rows grouped by request: a grid of R x `width` rows. `slot` (B,) is a row's place in
+    that grid; None when the rows fill it in order. `length` columns are in use.
     """
 
     keys: list[torch.Tensor]
@@ -108,46 +108,48 @@ class CompletionCache:
 
 
 class Decoder:
-    """A language model's forward pass for prompts and for single steps."""
+    """A language model's forward pass: `prefill` for whole prompts, `step` for one token a row."""
 
     def __init__(self, model: Any) -> None:
-        """`model`: a Qwen2_5_VLForConditionalGeneration or a PeftModel around one, with its adapter active."""
+        """`model`: a Qwen2_5_VLForConditionalGeneration or a PeftModel around one, with its adapter active.
+
+        `UserError` for sliding-window attention, for LoRA on other than linear layers, and for variants of LoRA.
+        """
         import torch
 
-        plain = model.get_base_model() if hasattr(model, "get_base_model") else model
-        text = plain.model.language_model
+        base = model.get_base_model() if hasattr(model, "get_base_model") else model
+        text = base.model.language_model
         if text.has_sliding_layers:
-            raise UserError("the model uses sliding-window attention, which this engine does not serve: use vllm")
+            raise UserError("the transformers engine does not support sliding-window attention: set engine.kind=vllm")
         config = text.config
         self.heads = int(config.num_attention_heads)
         self.kv_heads = int(config.num_key_value_heads)
         self.head_size = int(config.hidden_size) // self.heads
         self.embedding: torch.Tensor = text.embed_tokens.weight.detach()
-        self._head = linear_of(plain.lm_head)
+        self._head = to_linear(base.lm_head)
         self._placeholders = torch.tensor(
-            [plain.config.image_token_id, plain.config.video_token_id], device=self.embedding.device
+            [base.config.image_token_id, base.config.video_token_id], device=self.embedding.device
         )
-        self.norm = _norm(text.norm)
-        self.layers = [_layer(layer) for layer in text.layers]
+        self.norm = _to_norm(text.norm)
+        self.layers = [_to_layer(layer) for layer in text.layers]
         self._rotary = text.rotary_emb
 
     @property
     def device(self) -> torch.device:
+        """Where the weights are."""
         return self.embedding.device
 
-    @property
-    def dtype(self) -> torch.dtype:
-        return self.embedding.dtype
-
     def embed(self, tokens: torch.Tensor) -> torch.Tensor:
-        """(...) -> (..., C)."""
+        """Token ids (...) to embeddings (..., C)."""
         from torch.nn.functional import embedding
 
         return embedding(tokens, self.embedding)
 
     def logits(self, x: torch.Tensor) -> torch.Tensor:
-        """Next-token logits (R, V) of normed states (R, C). A picture's placeholder is never said: read back as part of
-        a text, it would stand for a picture that is not there."""
+        """Next-token logits (R, V) of normed states (R, C); -inf for image and video placeholders.
+
+        A sampled placeholder, read back as part of a text, would stand for a picture that does not exist.
+        """
         return self._head(x).index_fill_(-1, self._placeholders, float("-inf"))
 
     def rotation(self, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -158,10 +160,13 @@ class Decoder:
         half = self.head_size // 2
         return cosine, torch.cat((-sine[..., :half], sine[..., half:]), -1)
 
-    def read(
+    def prefill(
         self, embeds: torch.Tensor, positions: torch.Tensor, lengths: torch.Tensor, prompts: PromptCache, rows: slice
     ) -> torch.Tensor:
-        """Read right-padded prompts (R, P, C) into `prompts[rows]`; the last token's logits (R, V)."""
+        """Writes keys and values of right-padded prompts into `prompts[rows]`; returns the last token's logits (R, V).
+
+        `embeds` (R, P, C), `positions` (3, R, P), `lengths` (R,), for the R requests in `rows`.
+        """
         from torch.nn.functional import scaled_dot_product_attention
 
         count, length, _ = embeds.shape
@@ -190,7 +195,7 @@ class Decoder:
         prompts: PromptCache,
         rows: CompletionCache,
     ) -> torch.Tensor:
-        """Append one token a row (B,) at rotations (B, 1, D); the next logits (B, V)."""
+        """Appends one token a row (B,) at rotations (B, 1, D) to the cache `rows`; returns the next logits (B, V)."""
         count = tokens.shape[0]
         x = self.embed(tokens)
         turned_heads = self.heads + self.kv_heads
@@ -207,16 +212,20 @@ class Decoder:
         return self.logits(self.norm(x))
 
     def _attend(self, query: torch.Tensor, prompts: PromptCache, rows: CompletionCache, index: int) -> torch.Tensor:
-        """Attention of scaled queries (B, K, G, D) over their prompt and their own tokens so far: (B, K, G, D)."""
+        """Attention of scaled queries (B, K, G, D) to their prompts and own tokens in layer `index`: (B, K, G, D).
+
+        Scores of the prompt and of the own tokens come from separate products and share one softmax.
+        """
         import torch
 
-        now = rows.length + 1
-        of_prompt = _to_rows(_product(_to_grid(query, prompts, rows), prompts.keys[index]).add_(prompts.bias), rows)
-        of_rows = _product(query, rows.keys[index][..., :now])
-        weights = torch.cat((of_prompt, of_rows), -1).softmax(-1)
-        on_prompt, on_rows = weights.tensor_split((of_prompt.shape[-1],), -1)
-        from_prompt = _to_rows(_product(_to_grid(on_prompt, prompts, rows), prompts.values[index]), rows)
-        return _product(on_rows, rows.values[index][:, :, :now]).add_(from_prompt)
+        length = rows.length + 1
+        prompt_scores = _product(_to_grid(query, prompts, rows), prompts.keys[index]).add_(prompts.bias)
+        prompt_scores = _to_rows(prompt_scores, rows)
+        own_scores = _product(query, rows.keys[index][..., :length])
+        weights = torch.cat((prompt_scores, own_scores), -1).softmax(-1)
+        prompt_weights, own_weights = weights.tensor_split((prompt_scores.shape[-1],), -1)
+        from_prompt = _to_rows(_product(_to_grid(prompt_weights, prompts, rows), prompts.values[index]), rows)
+        return _product(own_weights, rows.values[index][:, :, :length]).add_(from_prompt)
 
 
 def _product(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -225,7 +234,7 @@ def _product(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
 
 
 def _to_grid(x: torch.Tensor, prompts: PromptCache, rows: CompletionCache) -> torch.Tensor:
-    """CompletionCache (B, K, G, X) brought to their requests: (R, K, width * G, X)."""
+    """Rows (B, K, G, X) grouped by request: (R, K, width * G, X). Empty places of the grid are zero."""
     _, kv_heads, group, size = x.shape
     requests = len(prompts.bias)
     if rows.slot is not None:
@@ -242,51 +251,55 @@ def _to_rows(grid: torch.Tensor, rows: CompletionCache) -> torch.Tensor:
 
 
 def _rotate(x: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor) -> torch.Tensor:
-    """Rotary embedding; `sine` carries the sign of the half that it meets."""
+    """Rotary embedding of x (..., D) by the cosine and signed sine of `Decoder.rotation`."""
     half = x.shape[-1] // 2
     return (x * cosine).addcmul_(x.roll(half, -1), sine)
 
 
-def _layer(layer: Any) -> Layer:
+def _to_layer(layer: Any) -> Layer:
+    """The weights of a transformers decoder layer."""
     attention, mlp = layer.self_attn, layer.mlp
     return Layer(
-        before_attention=_norm(layer.input_layernorm),
-        qkv=_join(attention.q_proj, attention.k_proj, attention.v_proj),
-        out=linear_of(attention.o_proj),
-        before_mlp=_norm(layer.post_attention_layernorm),
-        gate_up=_join(mlp.gate_proj, mlp.up_proj),
-        down=linear_of(mlp.down_proj),
+        before_attention=_to_norm(layer.input_layernorm),
+        qkv=_to_projections(attention.q_proj, attention.k_proj, attention.v_proj),
+        out=to_linear(attention.o_proj),
+        before_mlp=_to_norm(layer.post_attention_layernorm),
+        gate_up=_to_projections(mlp.gate_proj, mlp.up_proj),
+        down=to_linear(mlp.down_proj),
         activation=mlp.act_fn,
     )
 
 
-def _norm(module: Any) -> Norm:
+def _to_norm(module: Any) -> Norm:
     return Norm(module.weight.detach(), float(module.variance_epsilon))
 
 
-def _join(*modules: Any) -> Joined:
+def _to_projections(*modules: Any) -> Projections:
+    """The linear maps of several modules with one input: one fused map in float32, separate ones otherwise."""
     import torch
 
-    parts = tuple(linear_of(module) for module in modules)
+    parts = tuple(to_linear(module) for module in modules)
     if parts[0].weight.dtype != torch.float32:
-        return Joined(parts)
+        return Projections(parts)
     biases = [part.bias for part in parts if part.bias is not None]
-    return Joined((Linear(torch.cat([part.weight for part in parts]), torch.cat(biases) if biases else None),))
+    return Projections((Linear(torch.cat([part.weight for part in parts]), torch.cat(biases) if biases else None),))
 
 
-def linear_of(module: Any) -> Linear:
-    """The linear map of an `nn.Linear` or of PEFT's LoRA around one: merged in float32, apart otherwise."""
+def to_linear(module: Any) -> Linear:
+    """The linear map of an `nn.Linear` or of PEFT's LoRA around one: merged in float32, unmerged otherwise."""
     import torch
 
     base = module.get_base_layer() if hasattr(module, "get_base_layer") else module
     if not isinstance(base, torch.nn.Linear):
-        raise UserError(f"the engine serves LoRA on linear layers only, not {type(base).__name__}")
+        raise UserError(f"the transformers engine supports LoRA on linear layers only, not on {type(base).__name__}")
     weight = base.weight.detach()
     bias = None if base.bias is None else base.bias.detach()
     names = [] if base is module or module.disable_adapters or module.merged else module.active_adapters
     names = [name for name in names if name in module.lora_A]
     if any(name in module.lora_variant for name in names):
-        raise UserError("the engine serves plain LoRA only: train the adapter without use_dora and other variants")
+        raise UserError(
+            "the transformers engine supports plain LoRA only: train the adapter without use_dora or other variants"
+        )
     if not names:
         return Linear(weight, bias)
     if weight.dtype == torch.float32:

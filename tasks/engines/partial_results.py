@@ -1,8 +1,8 @@
-"""A stage's long work in parts, each kept in the store as soon as it is done: a killed stage goes on after the last.
+"""Keeps completions in the store while a stage runs, so that a stage that is killed resumes after the last kept chunk.
 
-What the roles sample is cut into parts of about `PART` completions, always in the same places, so that a stage that was
-killed samples exactly what it would have sampled. A part that took less than `WORTH_KEEPING` seconds is not kept: it is
-quicker sampled again.
+A stage's requests are cut into chunks of about `CHUNK` completions, always at the same places, so that a resumed stage
+gets the completions that an uninterrupted one gets. A chunk that took less than `WORTH_KEEPING` seconds is not kept:
+sampling it again is quicker.
 """
 
 from __future__ import annotations
@@ -20,21 +20,46 @@ from tasks.engines.request import Completion, Request
 from tasks.settings.fingerprint import digest
 from tasks.store.partial_results import PartialResults
 
-PART = 4096
-"""Completions of a part: eight of the embedded engine's waves, some minutes of a large model."""
+CHUNK = 4096
+"""Completions of a chunk: eight batches of the transformers engine, or some minutes of a large model."""
 WORTH_KEEPING = 5.0
-"""Seconds of work that are worth a file in the store."""
+"""Seconds of sampling that are worth a file in the store."""
 
 log = logging.getLogger(__name__)
 
 _COMPLETIONS = TypeAdapter(list[list[Completion]])
 
 
-def parts(requests: Sequence[Request]) -> Iterator[Sequence[Request]]:
-    """The requests in slices of at most `PART` completions, or of one request."""
+def generate_or_resume(
+    partial: PartialResults | None,
+    requests: Sequence[Request],
+    generate: Callable[[Sequence[Request]], list[list[Completion]]],
+    on_resumed: Callable[[int], None],
+) -> list[list[Completion]]:
+    """Completions of each request, in order: chunks found in `partial` are read, the others generated and kept.
+
+    `on_resumed(k)` is called for k completions that were read.
+    """
+    completions: list[list[Completion]] = []
+    for chunk in chunks(requests):
+        name = f"completions-{digest([_values(request) for request in chunk])[:32]}"
+        groups = _read(partial, name) if partial else None
+        if groups is None:
+            started = time.monotonic()
+            groups = generate(chunk)
+            if partial and time.monotonic() - started >= WORTH_KEEPING:
+                _write(partial, name, groups)
+        else:
+            on_resumed(sum(map(len, groups)))
+        completions += groups
+    return completions
+
+
+def chunks(requests: Sequence[Request]) -> Iterator[Sequence[Request]]:
+    """The requests in slices of at most `CHUNK` completions; a larger request is a slice of its own."""
     start, size = 0, 0
     for end, request in enumerate(requests):
-        if size and size + request.n > PART:
+        if size and size + request.n > CHUNK:
             yield requests[start:end]
             start, size = end, 0
         size += request.n
@@ -42,47 +67,23 @@ def parts(requests: Sequence[Request]) -> Iterator[Sequence[Request]]:
         yield requests[start:]
 
 
-def sampled(
-    partial: PartialResults | None,
-    requests: Sequence[Request],
-    generate: Callable[[Sequence[Request]], list[list[Completion]]],
-    on_found: Callable[[int], None],
-) -> list[list[Completion]]:
-    """Completions of each request: from the partial where their part is there, else generated and kept.
-
-    `on_found(k)` for k completions that need not be sampled again.
-    """
-    found: list[list[Completion]] = []
-    for part in parts(requests):
-        name = f"completions-{digest([_told(request) for request in part])[:32]}"
-        groups = _read(partial, name) if partial else None
-        if groups is None:
-            started = time.monotonic()
-            groups = generate(part)
-            if partial and time.monotonic() - started >= WORTH_KEEPING:
-                _write(partial, name, groups)
-        else:
-            on_found(sum(map(len, groups)))
-        found += groups
-    return found
-
-
-def _told(request: Request) -> list[JsonValue]:
-    """Everything that decides a request's outcome within one stage: pictures and adapters are told by their names."""
+def _values(request: Request) -> list[JsonValue]:
+    """Everything that decides a request's completions within one stage; pictures and adapters by their names."""
     prompt, picture, adapter = request.prompt, request.picture, request.adapter
-    shown = [prompt.system, prompt.user, picture and picture.key, adapter and adapter.name]
-    return [*shown, *astuple(request.sampling), request.n, request.seed, request.first]
+    names = [prompt.system, prompt.user, picture and picture.key, adapter and adapter.name]
+    return [*names, *astuple(request.sampling), request.n, request.seed, request.first]
 
 
 def _read(partial: PartialResults, name: str) -> list[list[Completion]] | None:
+    """The chunk of that name; None if there is none, or if another version of this program wrote it."""
     with tempfile.TemporaryDirectory() as folder:
         local = Path(folder) / name
         if not partial.fetch(name, local):
             return None
         try:
             return _COMPLETIONS.validate_json(local.read_bytes())
-        except ValueError:  # kept by another version of this program
-            log.warning("partial result %s is of another version: it is sampled again", name)
+        except ValueError:
+            log.warning("partial result %s was written by another version: its completions are sampled again", name)
             partial.discard(name)
             return None
 

@@ -1,22 +1,22 @@
-"""What an engine is asked and what it returns: requests in, completions out.
+"""The records that enter and leave an engine: requests and completions.
 
-A request names everything that decides its outcome (prompt, picture, adapter, sampling, seed), so that a completion
-does not depend on what else is in its batch.
+A request names everything that decides its completions (prompt, picture, adapter, sampling, seed), so that a
+completion does not depend on the other requests of its batch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
-from tasks.records.prompt import Picture, Prompt
+from tasks.records.picture import Picture
+from tasks.records.prompt import Prompt
 
 
 @dataclass(frozen=True)
 class Adapter:
-    """A LoRA adapter on disk (PEFT layout). The name is unique to its weights: engines cache by (name, path)."""
+    """A LoRA adapter on disk (PEFT layout). Two adapters need two names: engines cache weights by (name, path)."""
 
     name: str
     path: Path
@@ -24,7 +24,7 @@ class Adapter:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How to sample. Temperature 0 is greedy; `top_k` 0 and `top_p` 1 leave the distribution whole."""
+    """Sampling settings. Temperature 0 is greedy; `top_k` 0 and `top_p` 1 keep the whole distribution."""
 
     max_tokens: int
     temperature: float = 1.0
@@ -34,12 +34,12 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Request:
-    """`n` completions of one prompt, numbered from `first`. Completion i depends on (seed, i) and the prompt alone."""
+    """`n` completions of one prompt, numbered from `first`. Completion i takes its randomness from (seed, i) alone."""
 
     prompt: Prompt
     picture: Picture | None
     adapter: Adapter | None
-    """None asks the base model itself."""
+    """None selects the base model."""
     sampling: Sampling
     n: int = 1
     seed: int = 0
@@ -47,38 +47,23 @@ class Request:
 
     @property
     def numbers(self) -> range:
-        """The completions' numbers."""
+        """The completions' numbers: `first` to `first + n - 1`."""
         return range(self.first, self.first + self.n)
 
 
 @dataclass(frozen=True)
 class Completion:
-    """One sampled text, without the end token."""
+    """One sampled text, without its end token."""
 
     text: str
     tokens: int
-    """Sampled tokens, the end token among them."""
+    """Sampled tokens, the end token included."""
     finished: bool
-    """False when `max_tokens` cut it off."""
-
-
-class Engine(Protocol):
-    """A loaded model that answers requests."""
-
-    def generate(
-        self, requests: Sequence[Request], on_done: Callable[[int], None] | None = None
-    ) -> list[list[Completion]]:
-        """Completions per request, in order (`len(result[i]) == requests[i].n`); `on_done(k)` after k more
-        completions."""
-        ...
-
-    def close(self) -> None:
-        """Free the model and its processes. A closed engine cannot be used again."""
-        ...
+    """False when `max_tokens` cut the completion off."""
 
 
 def by_adapter(requests: Sequence[Request]) -> dict[Adapter | None, list[int]]:
-    """Indices of the requests of each adapter."""
+    """Indices of the requests of each adapter, in the order of first use."""
     groups: dict[Adapter | None, list[int]] = {}
     for index, request in enumerate(requests):
         groups.setdefault(request.adapter, []).append(index)

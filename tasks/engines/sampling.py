@@ -1,7 +1,7 @@
-"""The next token from logits: temperature, top-k, top-p, and randomness that belongs to the completion alone.
+"""Sampling of the next token from logits: temperature, top-k, top-p, and random numbers that belong to one completion.
 
 Token t of completion i is the inverse of the cumulative distribution at one uniform number from Philox (a counter-based
-generator) keyed by (request seed, i). So a completion does not depend on what else stands in its batch, on the batch's
+generator) keyed by (request seed, i). So a completion does not depend on the other rows of its batch, on the batch's
 size or on the process that samples it, up to the rounding of the logits.
 """
 
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     import torch
 
 NUCLEUS = 128
-"""Candidates sorted for top-p before all are: of 256 x 1000 logits, all take 13 ms on a core, the best 128 take 3.6."""
+"""Candidates that top-p sorts before it sorts all: of 256 x 1000 logits, all take 13 ms on a core, the best 128 take
+3.6 ms."""
 
 
 def uniforms(seed: int, i: int, count: int) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
@@ -30,35 +31,36 @@ def draw(logits: torch.Tensor, uniform: torch.Tensor, sampling: Sampling) -> tup
     """Tokens (B,) and their log-probabilities (B,) from logits (B, V) and one uniform number a row (B,).
 
     The log-probability is that of the whole distribution at the sampling temperature (at 1 when greedy), before top-k
-    and top-p cut it: what the policy itself says of the token.
+    and top-p cut it: the policy's own probability of the token.
     """
     if sampling.temperature == 0:
         token = logits.argmax(-1)
-        return token, _chosen(logits.float().log_softmax(-1), token)
+        return token, _column(logits.float().log_softmax(-1), token)
     probabilities = (logits.float() / sampling.temperature).softmax(-1)
-    token = _invert(probabilities, uniform) if _whole(sampling) else _draw_best(probabilities, uniform, sampling)
-    return token, _chosen(probabilities, token).log()
+    if sampling.top_k == 0 and sampling.top_p >= 1:
+        token = _inverse_cumulative(probabilities, uniform)
+    else:
+        token = _draw_truncated(probabilities, uniform, sampling)
+    return token, _column(probabilities, token).log()
 
 
-def _whole(sampling: Sampling) -> bool:
-    return sampling.top_k == 0 and sampling.top_p >= 1
+def _column(values: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    """`values[b, index[b]]` of each row: (B, V) and (B,) give (B,)."""
+    return values.gather(-1, index[:, None])[:, 0]
 
 
-def _chosen(values: torch.Tensor, token: torch.Tensor) -> torch.Tensor:
-    return values.gather(-1, token[:, None])[:, 0]
-
-
-def _draw_best(probabilities: torch.Tensor, uniform: torch.Tensor, sampling: Sampling) -> torch.Tensor:
-    best, index = _best(probabilities, sampling)
+def _draw_truncated(probabilities: torch.Tensor, uniform: torch.Tensor, sampling: Sampling) -> torch.Tensor:
+    """Tokens (B,) from the distribution that top-k and top-p leave."""
+    best, tokens = _candidates(probabilities, sampling)
     if sampling.top_p < 1:
         total = best.sum(-1, keepdim=True)
         before = best.cumsum(-1) - best
         best = best.where(before < sampling.top_p * total, 0.0)
-    return _chosen(index, _invert(best, uniform))
+    return _column(tokens, _inverse_cumulative(best, uniform))
 
 
-def _best(probabilities: torch.Tensor, sampling: Sampling) -> tuple[torch.Tensor, torch.Tensor]:
-    """The top-k probabilities, or enough of them to hold the nucleus, in falling order: (B, K) and their tokens."""
+def _candidates(probabilities: torch.Tensor, sampling: Sampling) -> tuple[torch.Tensor, torch.Tensor]:
+    """The top-k probabilities (B, K), or enough to hold the nucleus, in falling order, and their tokens (B, K)."""
     size = probabilities.shape[-1]
     if sampling.top_k > 0:
         values, index = probabilities.topk(min(sampling.top_k, size))
@@ -69,8 +71,8 @@ def _best(probabilities: torch.Tensor, sampling: Sampling) -> tuple[torch.Tensor
     return values, index
 
 
-def _invert(weights: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
-    """The first index whose cumulative weight exceeds `uniform` x total; never one of weight zero."""
+def _inverse_cumulative(weights: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
+    """The first index (B,) whose cumulative weight exceeds `uniform` x total; never one of weight zero."""
     import torch
 
     cumulative = weights.cumsum(-1)

@@ -1,4 +1,4 @@
-"""An engine that answers from a table: for tests that play whole rounds through Prefect in seconds."""
+"""The scripted engine answers from a table: for tests that run whole rounds through Prefect in seconds."""
 
 from __future__ import annotations
 
@@ -8,21 +8,22 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from tasks.engines.request import Completion, Engine, Request
+from tasks.engines.protocol import Engine
+from tasks.engines.request import Completion, Request
 from tasks.settings.base import Settings
 from tasks.settings.errors import UserError
 
 
 class Rule(Settings):
-    """What is said to prompts of one kind."""
+    """The texts that answer one kind of prompt."""
 
     prompt: str = ""
-    """A regular expression found in the prompt's system or user text; empty for any prompt."""
+    """A regular expression found in the prompt's system or user text; empty matches any prompt."""
     adapter: str | None = None
-    """A regular expression found in the adapter's name, which is empty for the base model; None for any adapter."""
+    """A regular expression found in the adapter's name, which is empty for the base model; null matches any adapter."""
     texts: tuple[str, ...] = Field(min_length=1)
-    """The answers: completion i of a request takes one of them by (seed, i), each as likely as the others; greedy
-    requests take the first. `\\\\1` or `\\\\g<name>` stands for what the prompt's expression captured."""
+    """The answers. Completion i of a request takes one of them by (seed, i), each with equal probability; greedy
+    requests take the first. `\\\\1` or `\\\\g<name>` is replaced by what the prompt's expression captured."""
 
     @field_validator("prompt", "adapter")
     @classmethod
@@ -34,7 +35,7 @@ class Rule(Settings):
         return pattern
 
     def match(self, request: Request) -> re.Match[str] | None:
-        """Where the prompt's expression is found, if the rule speaks to this request."""
+        """The match of the prompt's expression; None if the rule does not apply to this request."""
         name = request.adapter.name if request.adapter is not None else ""
         if self.adapter is not None and re.search(self.adapter, name) is None:
             return None
@@ -42,14 +43,24 @@ class Rule(Settings):
 
 
 class Scripted(Settings):
-    """Answers by rules; the first rule that speaks to a request is taken."""
+    """Answers by rules; the first rule that applies to a request answers it."""
 
     kind: Literal["scripted"] = "scripted"
     rules: tuple[Rule, ...] = ()
     """Tried in order."""
 
+    @property
+    def needs_gpu(self) -> bool:
+        """See `EngineSettings.needs_gpu`."""
+        return False
+
+    @property
+    def model_copies(self) -> int:
+        """See `EngineSettings.model_copies`: no model is loaded."""
+        return 0
+
     def open(self, model: str) -> Engine:
-        """`model` is not looked at."""
+        """The rules as an engine; `model` is ignored."""
         return ScriptedEngine(self)
 
 
@@ -62,7 +73,7 @@ class ScriptedEngine:
     def generate(
         self, requests: Sequence[Request], on_done: Callable[[int], None] | None = None
     ) -> list[list[Completion]]:
-        """See `Engine.generate`. UserError for a prompt that no rule speaks to."""
+        """See `Engine.generate`. `UserError` for a prompt that no rule applies to."""
         results = []
         for request in requests:
             results.append(self._answer(request))
@@ -81,6 +92,7 @@ class ScriptedEngine:
 
 
 def _choose(texts: tuple[str, ...], request: Request, i: int) -> str:
+    """The text of completion `i`, by the same random numbers as a sampling engine."""
     from tasks.engines.sampling import uniforms
 
     if request.sampling.temperature == 0:
@@ -88,6 +100,7 @@ def _choose(texts: tuple[str, ...], request: Request, i: int) -> str:
     return texts[int(uniforms(request.seed, i, 1)[0] * len(texts))]
 
 
-def _complete(match: re.Match[str], text: str) -> Completion:
-    said = re.sub(r"\\(\d|g<\w+>)", lambda reference: match.expand(reference.group()), text)
-    return Completion(said, len(said.split()) + 1, finished=True)
+def _complete(match: re.Match[str], template: str) -> Completion:
+    """The text with the prompt's captures filled in; each word counts as a token."""
+    text = re.sub(r"\\(\d|g<\w+>)", lambda reference: match.expand(reference.group()), template)
+    return Completion(text, len(text.split()) + 1, finished=True)

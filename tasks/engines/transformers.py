@@ -1,23 +1,24 @@
-"""The embedded engine: torch and transformers in this process, or in several processes of one thread each.
+"""The transformers engine: torch in this process, or in several processes of one thread each.
 
-Loads any Qwen2.5-VL folder; float32 on a CPU, bfloat16 on a GPU. An adapter's weights are laid out once and kept, see
-`tasks.engines.decoder` for when they are merged. On a CPU, `workers` processes of one thread beat one process of many
-threads: the products of a small model are too short to share.
+Loads any Qwen2.5-VL folder, in float32 on a CPU and bfloat16 on a GPU. The weights of the adapters used last are kept
+ready; `tasks.engines.decoder` says when an adapter is merged. On a CPU, `workers` processes of one thread beat one
+process of many threads: the matrix products of a small model are too short to share.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from cachetools import LRUCache
 from pydantic import Field
 
 from tasks.engines.inputs import load_processor
 from tasks.engines.model_folder import check_adapter, check_model
-from tasks.engines.request import Adapter, Completion, Engine, Request, by_adapter
+from tasks.engines.protocol import Engine
+from tasks.engines.request import Adapter, Completion, Request, by_adapter
 from tasks.execution.device import device_of
 from tasks.settings.base import Settings
 from tasks.settings.errors import UserError, first_line
@@ -28,11 +29,11 @@ if TYPE_CHECKING:
     from tasks.engines.decoder import Decoder
 
 ADAPTERS = 8
-"""Adapters kept laid out: a round uses three."""
+"""Adapters whose weights are kept ready: a round uses three."""
 
 
 class Transformers(Settings):
-    """Sampling by torch, embedded: nothing to install or to start."""
+    """Sampling by torch in this process: nothing to install or to start."""
 
     kind: Literal["transformers"] = "transformers"
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -40,16 +41,26 @@ class Transformers(Settings):
     device: Annotated[Literal["auto", "cpu", "cuda"], NotFingerprinted] = "auto"
     """Where the model runs; `auto` takes a GPU if there is one."""
     rows: Annotated[int, NotFingerprinted] = Field(512, ge=1)
-    """Completions decoded at once: more use the machine better and take more memory."""
+    """Completions sampled at once. More use the processor better and take more memory."""
     threads: Annotated[int, NotFingerprinted] = Field(1, ge=1)
     """Torch threads of each process."""
     workers: Annotated[int, NotFingerprinted] = Field(1, ge=1)
-    """Processes among which requests are split. More than one is for a CPU."""
+    """Processes that share the requests, each with its copy of the model. More than one is for a CPU."""
     pictures: Annotated[int, NotFingerprinted] = Field(4096, ge=1)
-    """Pictures whose features are kept, in each process."""
+    """Pictures whose image features are cached, in each process."""
+
+    @property
+    def needs_gpu(self) -> bool:
+        """See `EngineSettings.needs_gpu`."""
+        return self.device == "cuda"
+
+    @property
+    def model_copies(self) -> int:
+        """See `EngineSettings.model_copies`."""
+        return self.workers
 
     def open(self, model: str) -> Engine:
-        """Load the model at `model` (a folder). UserError if something is missing there."""
+        """Load the model folder `model`. `UserError` if a file is missing there."""
         check_model(Path(model))
         if self.workers == 1:
             return TorchEngine(self, model)
@@ -70,12 +81,12 @@ class TorchEngine:
         self._config = config
         self._model, self._processor = load(model, device_of(config.device), config.dtype)
         self._vision = VisionCache(config.pictures)
-        self._decoders: OrderedDict[Adapter | None, Decoder] = OrderedDict()
+        self._decoders: LRUCache[Adapter | None, Decoder] = LRUCache(ADAPTERS)
 
     def generate(
         self, requests: Sequence[Request], on_done: Callable[[int], None] | None = None
     ) -> list[list[Completion]]:
-        """See `Engine.generate`. Requests go together by adapter and sampling."""
+        """See `Engine.generate`. Requests of one adapter and equal sampling are batched."""
         import torch
 
         from tasks.engines.decode import decode, encode
@@ -84,9 +95,9 @@ class TorchEngine:
         with torch.inference_mode():
             for adapter, indices in by_adapter(requests).items():
                 decoder = self._decoder(adapter)
-                asked = [requests[index] for index in indices]
-                encoded = encode(self._model, self._processor, asked, self._vision)
-                groups = decode(decoder, self._model, encoded, asked, rows=self._config.rows, on_done=on_done)
+                members = [requests[index] for index in indices]
+                encoded = encode(self._model, self._processor, members, self._vision)
+                groups = decode(decoder, self._model, encoded, members, rows=self._config.rows, on_done=on_done)
                 for index, group in zip(indices, groups, strict=True):
                     results[index] = self._completions(group)
         return results
@@ -97,6 +108,7 @@ class TorchEngine:
         del self._model, self._processor, self._vision
 
     def _completions(self, samples: Iterable[SampledTokens]) -> list[Completion]:
+        """Samples as text, without end tokens."""
         samples = list(samples)
         ids = [sample.ids[:-1] if sample.finished else sample.ids for sample in samples]
         texts = self._processor.tokenizer.batch_decode(
@@ -105,15 +117,13 @@ class TorchEngine:
         return [Completion(text, len(sample.ids), sample.finished) for text, sample in zip(texts, samples, strict=True)]
 
     def _decoder(self, adapter: Adapter | None) -> Decoder:
+        """The adapter's decoder, from the cache of the `ADAPTERS` used last."""
         if adapter not in self._decoders:
-            self._decoders[adapter] = self._lay_out(adapter)
-        self._decoders.move_to_end(adapter)
-        while len(self._decoders) > ADAPTERS:
-            self._decoders.popitem(last=False)
+            self._decoders[adapter] = self._build_decoder(adapter)
         return self._decoders[adapter]
 
-    def _lay_out(self, adapter: Adapter | None) -> Decoder:
-        """The decoder of the base model with an adapter on it; the base model is left as it was."""
+    def _build_decoder(self, adapter: Adapter | None) -> Decoder:
+        """The decoder of the base model with an adapter on it; the base model is left unchanged."""
         from tasks.engines.decoder import Decoder
 
         if adapter is None:
@@ -123,14 +133,14 @@ class TorchEngine:
 
         adapted = PeftModel.from_pretrained(self._model, str(adapter.path))
         try:
-            _refuse_vision(adapted, adapter)
+            _check_language_only(adapted, adapter)
             return Decoder(adapted)
         finally:
             self._model = adapted.unload()
 
 
 def load(model: str, device: str, dtype: str) -> tuple[Any, Any]:
-    """The model, frozen and ready, and its processor."""
+    """The model, frozen and in evaluation mode, and its processor. `UserError` if transformers cannot load it."""
     import torch
     from transformers import Qwen2_5_VLForConditionalGeneration
 
@@ -146,7 +156,7 @@ def load(model: str, device: str, dtype: str) -> tuple[Any, Any]:
     return loaded.to(device).eval().requires_grad_(False), processor
 
 
-def _refuse_vision(adapted: Any, adapter: Adapter) -> None:
-    """Image features are shared by all adapters, so an adapter must leave the vision tower alone."""
+def _check_language_only(adapted: Any, adapter: Adapter) -> None:
+    """`UserError` if the adapter changes the vision tower: all adapters share the image features."""
     if any("lora_" in name and ".visual." in name for name, _ in adapted.named_parameters()):
         raise UserError(f"the adapter {adapter.path} changes the vision tower: train it on the language model only")

@@ -1,11 +1,11 @@
-"""vLLM 0.31 for real models on a GPU: paged attention, prefix caching, adapters mixed in one batch.
+"""The vLLM engine (vLLM 0.31) for large models on a GPU: paged attention, prefix caching, adapters mixed in one batch.
 
-Adapters are served unmerged, by name and path, since merging into bf16 rounds small updates away and the prefix cache
-is keyed by (name, path). Picture limits are the model's own unless `max_pixels` says otherwise. Vision-tower LoRA is
-refused: vLLM would leave it out with only a warning.
+Adapters are served unmerged, by name and path: merging into bf16 rounds small updates away, and the prefix cache is
+keyed by (name, path). Picture size limits are the model's own unless `min_pixels` or `max_pixels` is set. An adapter on
+the vision tower is an error: vLLM would ignore it with only a warning.
 
-Completions depend on (seed, i), but on the GPU's kernels too: the same request in another batch may round differently
-(VLLM_BATCH_INVARIANT=1 in the environment asks for slower kernels that do not).
+Departure from `Engine`: the same request in another batch may round differently on a GPU. With
+VLLM_BATCH_INVARIANT=1 in the environment vLLM uses slower kernels that do not.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from tasks.engines.model_folder import check_adapter, check_model
-from tasks.engines.request import Adapter, Completion, Request, Sampling
+from tasks.engines.request import Adapter, Completion, Request
 from tasks.settings.base import Settings
 from tasks.settings.errors import UserError
 from tasks.settings.fingerprint import NotFingerprinted
@@ -33,21 +33,21 @@ if TYPE_CHECKING:
 
 
 class VLLM(Settings):
-    """Sampling by vLLM, in this process's GPU."""
+    """Sampling by vLLM on the GPUs of this machine."""
 
     kind: Literal["vllm"] = "vllm"
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "bfloat16"
     """Precision of weights and activations."""
     max_model_len: int = Field(8192, ge=16)
-    """Longest prompt and completion together, in tokens; the published code: 4096 + 2048."""
+    """Longest prompt and completion together, in tokens. The published code has 4096 + 2048."""
     min_pixels: int | None = Field(None, ge=1)
-    """Pictures are enlarged to at least this many pixels; None leaves the model's own limit."""
+    """Pictures are enlarged to at least this many pixels; null keeps the model's own limit."""
     max_pixels: int | None = Field(None, ge=1)
-    """Pictures are reduced to at most this many pixels; None leaves the model's own limit."""
+    """Pictures are reduced to at most this many pixels; null keeps the model's own limit."""
     max_lora_rank: Literal[8, 16, 32, 64, 128, 256] = 64
-    """The largest adapter rank served."""
+    """The largest rank of an adapter."""
     max_loras: Annotated[int, NotFingerprinted] = Field(3, ge=1)
-    """Adapters in one batch: one a role."""
+    """Adapters in one batch: there is one a role."""
     gpu_memory_utilization: Annotated[float, NotFingerprinted] = Field(0.9, gt=0, le=1)
     """Share of the GPU's memory for weights and KV cache."""
     tensor_parallel_size: Annotated[int, NotFingerprinted] = Field(1, ge=1)
@@ -55,18 +55,29 @@ class VLLM(Settings):
     max_num_seqs: Annotated[int, NotFingerprinted] = Field(256, ge=1)
     """Sequences decoded at once."""
     enforce_eager: Annotated[bool, NotFingerprinted] = False
-    """No CUDA graphs: a faster start, slower decoding."""
+    """Without CUDA graphs: a faster start, slower decoding."""
     chunked_prefill: Annotated[bool, NotFingerprinted] = True
-    """Prompts are read in parts between decoding steps. False on a CPU, where vLLM 0.31 cannot draw by seed then."""
+    """Prompts are read in parts between decoding steps. On a CPU this must be false: there, vLLM 0.31 cannot sample by
+    seed with it."""
+
+    @property
+    def needs_gpu(self) -> bool:
+        """See `EngineSettings.needs_gpu`."""
+        return True
+
+    @property
+    def model_copies(self) -> int:
+        """See `EngineSettings.model_copies`: `tensor_parallel_size` GPUs share one copy."""
+        return 1
 
     def open(self, model: str) -> VLLMEngine:
-        """Load the model at `model` (a folder). UserError if something is missing there, or vLLM is."""
+        """Load the model folder `model`. `UserError` if a file is missing there, or vLLM is not installed."""
         check_model(Path(model))
         return VLLMEngine(self, model)
 
 
 class VLLMEngine:
-    """A vLLM instance."""
+    """A vLLM instance in a process of its own."""
 
     def __init__(self, config: VLLM, model: str) -> None:
         try:
@@ -79,42 +90,44 @@ class VLLMEngine:
         self._max_rank = config.max_lora_rank
         processor = load_processor(model)
         self._encoder = Encoder(processor)
-        self._never = (processor.image_token_id, processor.video_token_id)
+        self._placeholders = (processor.image_token_id, processor.video_token_id)
         self._adapters: dict[Adapter, LoRARequest] = {}
 
     def generate(
         self, requests: Sequence[Request], on_done: Callable[[int], None] | None = None
     ) -> list[list[Completion]]:
         """See `Engine.generate`. vLLM schedules all requests itself, adapters mixed."""
-        return [[_completion(one) for one in output.outputs] for output in self._ask(requests, on_done)]
+        return [[_completion(sample) for sample in output.outputs] for output in self._generate(requests, on_done)]
 
     def sample(self, requests: Sequence[Request]) -> tuple[list[list[int]], list[list[SampledTokens]]]:
-        """The token ids of each prompt (a picture's as many as it takes), and its samples."""
-        outputs = self._ask(requests, logprobs=0)
-        return [output.prompt_token_ids for output in outputs], [list(map(_sample, one.outputs)) for one in outputs]
+        """Token ids of each prompt (a picture's placeholder expanded), and its samples with log-probabilities."""
+        outputs = self._generate(requests, logprobs=0)
+        samples = [[_sample(sample) for sample in output.outputs] for output in outputs]
+        return [output.prompt_token_ids for output in outputs], samples
 
     def reload(self, folder: Path) -> None:
-        """Take the base model's weights from another folder of the same architecture."""
+        """Replace the base model's weights by those in another folder of the same architecture."""
         self._llm.collective_rpc("reload_weights", kwargs={"weights_path": str(folder)})
         self._llm.reset_prefix_cache()
         self._llm.reset_mm_cache()
-        self._llm.llm_engine.reset_encoder_cache()  # else the scheduler counts on pictures that the worker has dropped
+        self._llm.llm_engine.reset_encoder_cache()  # or the scheduler relies on pictures that the worker has dropped
 
-    def _ask(
+    def _generate(
         self, requests: Sequence[Request], on_done: Callable[[int], None] | None = None, logprobs: int | None = None
     ) -> list[Any]:
+        """vLLM's outputs of the requests, in order."""
         if not requests:
             return []
         outputs: list[Any] = self._llm.generate(
             [self._prompt(request) for request in requests],
-            [sampling_params(request, self._never, logprobs) for request in requests],
+            [sampling_params(request, self._placeholders, logprobs) for request in requests],
             lora_request=[self._lora(request.adapter) for request in requests],
-            use_tqdm=partial(_progress, on_done) if on_done is not None else False,
+            use_tqdm=partial(_progress_bar, on_done) if on_done is not None else False,
         )
         return outputs
 
     def close(self) -> None:
-        """End vLLM's engine process and free the GPU."""
+        """End vLLM's process and free the GPU."""
         import gc
 
         self._llm.llm_engine.engine_core.shutdown()
@@ -122,23 +135,25 @@ class VLLMEngine:
         gc.collect()
 
     def _prompt(self, request: Request) -> Any:
-        """One placeholder a picture: vLLM expands it itself (expanding it here too would double it)."""
+        """vLLM's form of a prompt. A picture has one placeholder: vLLM expands it itself."""
         text = self._encoder.text(request.prompt, picture=request.picture is not None)
         if request.picture is None:
             return {"prompt": text}
         return {"prompt": text, "multi_modal_data": {"image": request.picture.image}}
 
     def _lora(self, adapter: Adapter | None) -> LoRARequest | None:
+        """vLLM's handle of an adapter, made and checked at first use; None for the base model."""
         from vllm.lora.request import LoRARequest
 
         if adapter is None:
             return None
         if adapter not in self._adapters:
-            self._check(adapter)
+            self._check_new(adapter)
             self._adapters[adapter] = LoRARequest(adapter.name, len(self._adapters) + 1, str(adapter.path))
         return self._adapters[adapter]
 
-    def _check(self, adapter: Adapter) -> None:
+    def _check_new(self, adapter: Adapter) -> None:
+        """`UserError` for an incomplete adapter, a name in use, too large a rank, or LoRA on the vision tower."""
         check_adapter(adapter)
         if adapter.name in {known.name for known in self._adapters}:
             raise UserError(f"two adapters are named {adapter.name}: vLLM tells adapters apart by name")
@@ -168,21 +183,21 @@ def arguments(config: VLLM) -> dict[str, Any]:
         "max_loras": config.max_loras,
         "max_lora_rank": config.max_lora_rank,
         "limit_mm_per_prompt": {"image": 1, "video": 0},
-        "logprobs_mode": "processed_logprobs",  # those of the distribution that was drawn from
+        "logprobs_mode": "processed_logprobs",  # of the distribution that tokens are sampled from
         "mm_processor_kwargs": {name: value for name, value in pixels.items() if value is not None},
     }
 
 
-def sampling_params(request: Request, never: Sequence[int] = (), logprobs: int | None = None) -> SamplingParams:
-    """A request's sampling in vLLM's terms. `logprobs=0`: with the log-probability of each token that is drawn.
+def sampling_params(request: Request, placeholders: Sequence[int], logprobs: int | None) -> SamplingParams:
+    """A request's sampling as vLLM's record. `logprobs=0` adds the log-probability of each sampled token.
 
-    Tokens `never` are not drawn: a picture's placeholders, which would be read back as part of a picture.
-
-    vLLM seeds completion i with seed + i, so neighbouring request seeds would share completions: the seed is hashed.
+    `placeholders` (token ids of a picture's placeholders) are never sampled: they would be read back as part of a
+    picture. vLLM seeds completion i with seed + i, so adjacent request seeds would share completions: the seed is
+    hashed.
     """
     from vllm import SamplingParams
 
-    sampling: Sampling = request.sampling
+    sampling = request.sampling
     return SamplingParams(
         n=request.n,
         temperature=sampling.temperature,
@@ -190,7 +205,7 @@ def sampling_params(request: Request, never: Sequence[int] = (), logprobs: int |
         top_k=sampling.top_k,
         max_tokens=sampling.max_tokens,
         logprobs=logprobs,
-        logit_bias=dict.fromkeys(never, -100.0),
+        logit_bias=dict.fromkeys(placeholders, -100.0),
         seed=request.first + int.from_bytes(hashlib.blake2b(str(request.seed).encode(), digest_size=4).digest(), "big"),
     )
 
@@ -202,30 +217,30 @@ def _completion(output: Any) -> Completion:
 def _sample(output: Any) -> SampledTokens:
     from tasks.engines.decode import SampledTokens
 
-    logprobs = [told[drawn].logprob for drawn, told in zip(output.token_ids, output.logprobs, strict=True)]
+    logprobs = [entries[token].logprob for token, entries in zip(output.token_ids, output.logprobs, strict=True)]
     return SampledTokens(list(output.token_ids), logprobs, output.finish_reason == "stop")
 
 
-def _progress(on_done: Callable[[int], None], rendered: Iterable[Any] | None = None, **_: Any) -> Any:
-    """What `LLM.generate` takes for tqdm: it goes through the prompts that it renders, then counts completions."""
-    return _Completed(on_done) if rendered is None else rendered
+def _progress_bar(on_done: Callable[[int], None], prompts: Iterable[Any] | None = None, **_: Any) -> Any:
+    """Stands for tqdm in `LLM.generate`, which calls it twice: around the prompts, and to count completions."""
+    return _CompletionCounter(on_done) if prompts is None else prompts
 
 
-class _Completed:
-    """What `LLM.generate` needs of a tqdm bar, passing completions on to `on_done`."""
+class _CompletionCounter:
+    """The part of a tqdm bar that `LLM.generate` uses; reports completions to `on_done`."""
 
     def __init__(self, on_done: Callable[[int], None]) -> None:
         self._on_done = on_done
         self.n = 0
         self.postfix = ""
-        self.format_dict = {"elapsed": float("inf")}  # it divides by this to word a rate that nobody sees
+        self.format_dict = {"elapsed": float("inf")}  # vLLM divides by it to print a rate
 
     def update(self, n: int) -> None:
         self.n += n
         self._on_done(n)
 
     def refresh(self) -> None:
-        """Nothing is drawn."""
+        """Nothing is displayed."""
 
     def close(self) -> None:
-        """Nothing is drawn."""
+        """Nothing is displayed."""

@@ -1,10 +1,9 @@
-"""One engine made of several processes, each with the model and one thread.
+"""One engine made of several worker processes, each with its copy of the model and one thread.
 
-The processes are forked from a server that has imported torch and holds no thread of its own (`forkserver`): forking
-this process would copy locks held by Prefect's threads, and spawning would import torch in every process anew.
-Requests travel pickled, pictures as their encoded bytes. Chunks go to whichever process is free. A process that dies is
-an error that names it; if this process dies, its workers leave in the middle of whatever they do, and the server
-after them.
+The workers are forked from a server process that has imported torch and runs no thread of its own (`forkserver`):
+forking this process would copy locks that Prefect's threads hold, and spawning would import torch in every worker anew.
+Requests travel pickled, pictures as their encoded bytes. The next batch of requests goes to the first idle worker. A
+worker that dies is an error that names it. If this process dies, its workers end at once, and the server after them.
 """
 
 from __future__ import annotations
@@ -17,12 +16,14 @@ from math import ceil
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from tasks.engines.request import Completion, Engine, Request, by_adapter
-from tasks.execution.processes import leave_with_creator
+from tasks.engines.protocol import Engine
+from tasks.engines.request import Completion, Request, by_adapter
+from tasks.execution.processes import exit_with_creator
 from tasks.records.picture import Picture
 from tasks.settings.errors import UserError
 
 PRELOAD = ["torch", "transformers.models.qwen2_5_vl.modeling_qwen2_5_vl", "peft", "tasks.engines.decode"]
+"""Modules that the server process imports once for all workers."""
 
 
 class WorkerDied(RuntimeError):
@@ -30,16 +31,17 @@ class WorkerDied(RuntimeError):
 
 
 class WorkerEngine:
-    """An engine whose requests are split over processes, each with an engine of its own."""
+    """An engine that splits its requests over processes, each with an engine of its own."""
 
     def __init__(self, open_engine: Callable[[], Engine], workers: int, rows: int) -> None:
+        """Starts `workers` processes that each call `open_engine`; a batch has at most `rows` completions."""
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(PRELOAD)
         self._rows = rows
         self._workers = [_Worker(context, number, open_engine) for number in range(workers)]
         try:
             for worker in self._workers:
-                worker.receive()  # ready, or why not
+                worker.receive()  # None once its engine is open, or the error
         except BaseException:
             self.close()
             raise
@@ -47,17 +49,17 @@ class WorkerEngine:
     def generate(
         self, requests: Sequence[Request], on_done: Callable[[int], None] | None = None
     ) -> list[list[Completion]]:
-        """See `Engine.generate`."""
+        """See `Engine.generate`. `WorkerDied` if a worker ends; any error closes the engine."""
         results: list[list[Completion]] = [[] for _ in requests]
-        waiting = deque(self._chunks(requests))
+        waiting = deque(self._batches(requests))
         busy: dict[_Worker, list[int]] = {}
         idle = list(self._workers)
         try:
             while waiting or busy:
                 while waiting and idle:
-                    worker, chunk = idle.pop(), waiting.popleft()
-                    worker.send([_portable(requests[index]) for index in chunk])
-                    busy[worker] = chunk
+                    worker, batch = idle.pop(), waiting.popleft()
+                    worker.send([_without_decoded_picture(requests[index]) for index in batch])
+                    busy[worker] = batch
                 for worker in _ready(busy):
                     answers = worker.receive()
                     for index, answer in zip(busy.pop(worker), answers, strict=True):
@@ -66,92 +68,92 @@ class WorkerEngine:
                     if on_done is not None:
                         on_done(sum(map(len, answers)))
         except BaseException:
-            self.close()  # what the workers still answer would belong to no question
+            self.close()  # answers still on their way would be taken for those of the next call
             raise
         return results
 
     def close(self) -> None:
-        """End the processes."""
+        """End the worker processes."""
         for worker in self._workers:
             worker.close()
 
-    def _chunks(self, requests: Sequence[Request]) -> list[list[int]]:
-        """Indices that go to a worker together: like requests, a wave at most, and enough chunks for all workers."""
-        from tasks.engines.decode import waves
+    def _batches(self, requests: Sequence[Request]) -> list[list[int]]:
+        """Indices of the requests of each batch: one adapter, equal sampling, and batches enough for all workers."""
+        from tasks.engines.decode import batches
 
         total = sum(request.n for request in requests)
         rows = max(1, min(self._rows, ceil(total / len(self._workers))))
-        chunks = []
+        found = []
         for indices in by_adapter(requests).values():
-            asked = [requests[index] for index in indices]
-            lengths = [len(request.prompt.user) for request in asked]
-            chunks += [[indices[at] for at in wave] for wave in waves(asked, lengths, rows)]
-        return chunks
+            members = [requests[index] for index in indices]
+            lengths = [len(request.prompt.user) for request in members]
+            found += [[indices[position] for position in batch] for batch in batches(members, lengths, rows)]
+        return found
 
 
 class _Worker:
-    """One process and the pipe to it."""
+    """One worker process and the pipe to it."""
 
     def __init__(self, context: Any, number: int, open_engine: Callable[[], Engine]) -> None:
-        self.pipe, theirs = context.Pipe()
-        arguments = (theirs, open_engine)
+        self.pipe, worker_end = context.Pipe()
+        arguments = (worker_end, open_engine)
         self.process = context.Process(target=_serve, args=arguments, name=f"engine worker {number}", daemon=True)
         self.process.start()
-        theirs.close()
+        worker_end.close()
 
-    def send(self, message: list[Request] | None) -> None:
+    def send(self, requests: list[Request]) -> None:
+        """Give the worker its next requests. `WorkerDied` if it has ended."""
         try:
-            self.pipe.send(message)
+            self.pipe.send(requests)
         except OSError as error:
-            raise self._died() from error
+            raise self._death() from error
 
     def receive(self) -> Any:
-        """The worker's answer; raises what it raised, or WorkerDied."""
+        """The worker's next message. Raises an error that it sent, and `WorkerDied` if it has ended."""
         try:
             answer = self.pipe.recv()
         except (EOFError, OSError) as error:
-            raise self._died() from error
+            raise self._death() from error
         if isinstance(answer, BaseException):
             raise answer
         return answer
 
     def close(self) -> None:
+        """End the process: a closed pipe tells it to exit; after 5 s it is killed."""
         if not self.pipe.closed:
-            self.pipe.close()  # it reads the end of its pipe and leaves
+            self.pipe.close()
             self.process.join(5)
         if self.process.is_alive():
             self.process.kill()
             self.process.join()
 
-    def _died(self) -> WorkerDied:
+    def _death(self) -> WorkerDied:
         self.process.join(5)
         return WorkerDied(
             f"{self.process.name} (process {self.process.pid}) died with exit code {self.process.exitcode}: "
-            "-9 is often a lack of memory; set engine.workers or engine.rows lower"
+            "-9 often means too little memory; lower engine.workers or engine.rows"
         )
 
 
 def _ready(busy: dict[_Worker, list[int]]) -> list[_Worker]:
-    """Workers that have answered or died (their pipe then reads as ended)."""
+    """Waits for workers that have answered or died (a dead worker's pipe reads as ended)."""
     ready = wait([worker.pipe for worker in busy])
     return [worker for worker in busy if worker.pipe in ready]
 
 
-def _portable(request: Request) -> Request:
-    """The request with nothing of its picture but the encoded bytes."""
+def _without_decoded_picture(request: Request) -> Request:
+    """The request with its picture's encoded bytes alone, so that no decoded picture is pickled."""
+    if request.picture is None:
+        return request
     picture = request.picture
-    return (
-        request
-        if picture is None
-        else replace(request, picture=Picture(picture.key, picture.data, picture.orientation))
-    )
+    return replace(request, picture=Picture(picture.key, picture.data, picture.orientation))
 
 
 def _serve(pipe: Connection, open_engine: Callable[[], Engine]) -> None:
-    """A worker's life: load, say so, answer until the pipe ends."""
+    """The main function of a worker: opens its engine, reports None, then answers requests until the pipe ends."""
     import traceback
 
-    leave_with_creator()
+    exit_with_creator()
     try:
         engine = open_engine()
         pipe.send(None)

@@ -1,7 +1,7 @@
-"""Group-relative advantages and DAPO's filter, as arithmetic on a table of rewards (groups x rollouts).
+"""Group-relative advantages and DAPO's filter, computed from a table of rewards, float64 (groups, rollouts).
 
-Departures from TRL, whose arithmetic this replaces because it lacks the filter: the deviation is floored, not smoothed
-(an advantage does not depend on an epsilon), and a group without spread has advantages of exactly 0.
+This replaces TRL's arithmetic, which lacks the filter. Two more departures from TRL: the standard deviation has a lower
+bound instead of an added epsilon, and a group without spread has advantages of exactly 0.
 """
 
 from __future__ import annotations
@@ -14,20 +14,23 @@ from numpy.typing import NDArray
 Scale = Literal["group", "batch", "none"]
 
 SPREAD = 1e-6
-"""Rewards closer than this are equal: they differ by rounding."""
+"""Rewards closer than this count as equal: they differ by rounding."""
 
 LOWEST, HIGHEST = 0.01, 0.99
-"""DAPO keeps a group of 0/1 rewards if its mean lies between these."""
+"""DAPO keeps a group of 0/1 rewards if its mean lies between these two."""
 
 
 def has_spread(rewards: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Per group of (groups, rollouts): whether its rewards differ, so that it has a gradient."""
+    """Whether the rewards of each group differ, (groups,): groups of equal rewards have no gradient."""
     spread: NDArray[np.bool_] = np.ptp(rewards, axis=1) > SPREAD
     return spread
 
 
 def informative(rewards: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """DAPO's filter, per group: spread, and for 0/1 rewards a mean within 0.01..0.99 (arXiv 2503.14476, eq. 11)."""
+    """Groups that DAPO's filter keeps, (groups,): with spread, and for 0/1 rewards a mean within 0.01..0.99.
+
+    Source: arXiv 2503.14476, eq. 11.
+    """
     means = rewards.mean(axis=1)
     binary = np.isin(rewards, (0.0, 1.0)).all(axis=1)
     extreme = binary & ((means < LOWEST) | (means > HIGHEST))
@@ -36,7 +39,10 @@ def informative(rewards: NDArray[np.float64]) -> NDArray[np.bool_]:
 
 
 def advantages(rewards: NDArray[np.float64], scale: Scale) -> NDArray[np.float64]:
-    """Reward minus its group's mean, over the standard deviation (n - 1) of the group, of the batch, or of nothing."""
+    """Advantages (groups, rollouts): reward minus the group's mean, divided as `scale` says.
+
+    The divisor is the standard deviation (n - 1) of the group or of the batch; `none` does not divide.
+    """
     centred = np.where(has_spread(rewards)[:, None], rewards - rewards.mean(axis=1, keepdims=True), 0.0)
     if scale == "none":
         return centred

@@ -1,4 +1,4 @@
-"""Where a trainer's checkpoints outlive it."""
+"""Checkpoints of a training in the store, so that a stage that is killed resumes there, on any machine."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ class Checkpoints(Protocol):
     """Keeps the state of one training (weights, optimiser, schedule, random numbers, position in the examples)."""
 
     def restore(self, folder: Path) -> None:
-        """Put the last checkpoint that was kept into the folder, under its own name; nothing where there is none."""
+        """Put the last saved checkpoint into the folder, under its own name. Does nothing if there is none."""
         ...
 
-    def keep(self, checkpoint: Path) -> None:
-        """Keep a checkpoint's folder. Once this returns, `restore` gives this one or a later one."""
+    def save(self, checkpoint: Path) -> None:
+        """Save a checkpoint's folder. Once this returns, `restore` gives this checkpoint or a later one."""
         ...
 
 
 @dataclass(frozen=True)
 class StoredCheckpoints:
-    """A training's checkpoints as partial results of its stage."""
+    """A training's checkpoints among the partial results of its stage, one tar file each."""
 
     partial: PartialResults
 
     def restore(self, folder: Path) -> None:
-        """Unpack the last whole checkpoint into the folder; nothing where there is none."""
+        """Unpack the last undamaged checkpoint into the folder. Does nothing if there is none."""
         for name in reversed(self._names()):
             with tempfile.TemporaryDirectory() as temporary:
                 local = Path(temporary) / name
@@ -41,7 +41,7 @@ class StoredCheckpoints:
                         archive.extractall(folder, filter="data")
                     return
 
-    def keep(self, checkpoint: Path) -> None:
+    def save(self, checkpoint: Path) -> None:
         """Store a checkpoint's folder (`checkpoint-<updates>`), and remove the ones before it."""
         earlier = self._names()
         name = f"{CHECKPOINT}{int(checkpoint.name.removeprefix(CHECKPOINT)):08d}.tar"

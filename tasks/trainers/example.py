@@ -1,4 +1,4 @@
-"""What a trainer is given and what it gives back."""
+"""The records between a trainer and its caller: examples in, rollouts to the reward function, rewards back."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tasks.records.prompt import Prompt
 
 @dataclass(frozen=True)
 class Example:
-    """One training prompt. `id` names it in the log and in the reward function."""
+    """One training prompt. The log and the reward function know it by its `id`."""
 
     id: str
     prompt: Prompt
@@ -20,7 +20,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Rollout:
-    """One sampled completion of an example by the policy in training."""
+    """One completion of an example, sampled by the policy in training."""
 
     example: Example
     text: str
@@ -28,11 +28,12 @@ class Rollout:
 
 @dataclass(frozen=True)
 class Reward:
-    """What a rollout earned, and of what it is made (logged, not used)."""
+    """A rollout's reward."""
 
     total: float
     terms: Mapping[str, float] = field(default_factory=dict)
+    """The parts of the total by name: logged, not used in training."""
 
 
 RewardFunction = Callable[[Sequence[Rollout]], Sequence[Reward]]
-"""Called once per generation batch, with all of its rollouts: groups of the same example stand together."""
+"""One reward a rollout. Called once a step with all its rollouts; rollouts of one example are adjacent."""

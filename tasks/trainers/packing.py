@@ -1,11 +1,11 @@
-"""Log-probabilities of rollouts, with a prompt computed once for all of its rollouts.
+"""Computes log-probabilities of rollouts, with a prompt computed once for several of its rollouts.
 
-A row is one prompt followed by several of its completions. A completion's tokens see the prompt and their own past,
-not the other completions, and take the positions that follow the prompt; so a token's log-probability is what it would
-be in a sequence of its own. With 9 rollouts of 24 tokens after a prompt of 36 a row has 252 tokens instead of 540. The
+A row is one prompt followed by several of its completions. A completion's tokens attend to the prompt and to their own
+past, not to other completions, and their positions continue the prompt's. So a token has the log-probability that it
+has in a sequence of its own. With 9 rollouts of 24 tokens after a prompt of 36 a row has 252 tokens instead of 540. The
 frozen vision tower runs once per prompt, and the head runs on completion tokens alone.
 
-Made for Qwen2.5-VL's layout: `model.language_model`, `model.get_rope_index`, `model.get_image_features`.
+This relies on Qwen2.5-VL's parts: `model.language_model`, `model.get_rope_index`, `model.get_image_features`.
 """
 
 from __future__ import annotations
@@ -22,85 +22,86 @@ from torch.utils.checkpoint import checkpoint
 from tasks.engines.inputs import Encoded
 
 PROMPT, PADDING = 0, -1
-"""Segments of a row: the prompt, then 1, 2 ... for its completions; padding at the end."""
+"""Segment numbers of a row's tokens: 0 for the prompt, 1, 2 ... for its completions, -1 for padding at the end."""
 
 IMPOSSIBLE = -1e9
-"""A logit without probability; finite, so that 0 x log 0 is 0 in the entropy."""
+"""The logit of an impossible token; finite, so that 0 x log 0 is 0 in the entropy."""
 
 HEAD_TOKENS = 4096
-"""Tokens whose logits are held at once: 4096 x 152 000 words x 4 bytes = 2.5 GB for the large model."""
+"""Tokens whose logits are in memory at once: 4096 x 152 000 words x 4 bytes = 2.5 GB for the 7B model."""
 
 
 @dataclass(frozen=True, eq=False)
-class Context:
-    """A prompt as the language model reads it, its picture already seen."""
+class PromptInputs:
+    """A prompt as input of the language model, with its picture's features."""
 
     ids: Tensor
     """(P,) int64, with one image token per visual token."""
     positions: Tensor
     """(3, P) int64: time, height and width of M-RoPE."""
     features: Tensor
-    """(V, hidden): what the frozen vision tower makes of the picture; V is 0 without one."""
+    """(V, hidden): the frozen vision tower's output; V is 0 without a picture."""
     visual: Tensor
-    """(P,) bool: the V tokens that the features replace."""
+    """(P,) bool: the V tokens whose embeddings the features replace."""
 
 
 @dataclass(frozen=True, eq=False)
 class PackedRow:
-    """A prompt and some of its completions; `numbers` are the completions' places in the micro-batch's tables."""
+    """A prompt and some of its completions."""
 
-    prompt: Context
+    prompt: PromptInputs
     completions: tuple[Tensor, ...]
     """(C,) int64 each, the end token included where there is one."""
     numbers: tuple[int, ...]
+    """The completions' row numbers in the micro-batch's (rollouts, tokens) tables."""
 
 
 @dataclass(frozen=True, eq=False)
-class Pack:
-    """Rows side by side, padded to L tokens, and where each of the T completion tokens is predicted from."""
+class PackedBatch:
+    """R rows padded to L tokens, and the positions from which their T completion tokens are predicted."""
 
     ids: Tensor
     """(R, L) int64."""
     positions: Tensor
     """(3, R, L) int64."""
     segments: Tensor
-    """(R, L) int64."""
+    """(R, L) int64: `PROMPT`, a completion's number from 1 on, or `PADDING`."""
     features: Tensor
     """(visual tokens of all rows, hidden)."""
     visual: Tensor
-    """(R, L) bool: where the features go."""
+    """(R, L) bool: the tokens whose embeddings the features replace."""
     source: tuple[Tensor, Tensor]
-    """PackedRow and column of the token before each completion token: 2 x (T,) int64."""
+    """Row and column of the token before each completion token: 2 x (T,) int64."""
     target: Tensor
     """(T,) int64: the completion tokens."""
-    place: tuple[Tensor, Tensor]
-    """Rollout and place in its completion: 2 x (T,) int64."""
+    cell: tuple[Tensor, Tensor]
+    """Row (rollout) and column (token) of each completion token in the tables of `score`: 2 x (T,) int64."""
     shape: tuple[int, int]
-    """(rollouts, longest completion) of the tables that `score` returns."""
+    """(rollouts, longest completion): the size of the tables of `score`."""
 
 
-def context(model: Any, prompt: Encoded) -> Context:
-    """An engine's encoded prompt with its M-RoPE positions. `model` is the bare Qwen2.5-VL."""
+def prompt_inputs(model: Any, prompt: Encoded) -> PromptInputs:
+    """An engine's encoded prompt with its M-RoPE positions. `model` is a Qwen2.5-VL, not a PeftModel around one."""
     ids = torch.tensor(prompt.ids, device=model.device)
     if prompt.vision is None:
-        nothing = torch.empty(0, model.config.get_text_config().hidden_size, device=model.device)
-        return Context(ids, _text_positions(ids, 0), nothing, torch.zeros_like(ids, dtype=torch.bool))
+        no_features = torch.empty(0, model.config.get_text_config().hidden_size, device=model.device)
+        return PromptInputs(ids, _text_positions(ids, 0), no_features, torch.zeros_like(ids, dtype=torch.bool))
     visual = ids == model.config.image_token_id
     grid = torch.tensor([prompt.vision.grid], device=model.device)
     positions = model.model.get_rope_index(ids[None], visual[None].int(), grid)[0][:, 0]
-    return Context(ids, positions, prompt.vision.features, visual)
+    return PromptInputs(ids, positions, prompt.vision.features, visual)
 
 
-def pack(rows: Sequence[PackedRow]) -> Pack:
-    """Rows as one batch. The numbers of their completions must be 0 .. n - 1 in some order."""
+def pack(rows: Sequence[PackedRow]) -> PackedBatch:
+    """Rows as one batch. The numbers of all their completions must be 0 .. n - 1 in some order."""
     ids = pad_sequence([torch.cat([row.prompt.ids, *row.completions]) for row in rows], batch_first=True)
     segments = pad_sequence([_segments(row) for row in rows], batch_first=True, padding_value=PADDING)
     positions = pad_sequence([_row_positions(row).T for row in rows], batch_first=True).permute(2, 0, 1)
     visual = pad_sequence([row.prompt.visual for row in rows], batch_first=True)
-    spots = [spot for number, row in enumerate(rows) for spot in _spots(number, row)]
-    line, source, rollout, place = (torch.cat(column) for column in zip(*spots, strict=True))
+    indices = [index for number, row in enumerate(rows) for index in _token_indices(number, row)]
+    line, source, rollout, token = (torch.cat(column) for column in zip(*indices, strict=True))
     lengths = [len(completion) for row in rows for completion in row.completions]
-    return Pack(
+    return PackedBatch(
         ids=ids,
         positions=positions,
         segments=segments,
@@ -108,16 +109,16 @@ def pack(rows: Sequence[PackedRow]) -> Pack:
         visual=torch.nn.functional.pad(visual, (0, ids.shape[1] - visual.shape[1])),
         source=(line, source),
         target=torch.cat([completion for row in rows for completion in row.completions]),
-        place=(rollout, place),
+        cell=(rollout, token),
         shape=(len(lengths), max(lengths)),
     )
 
 
-def score(model: Any, batch: Pack, temperature: float) -> tuple[Tensor, Tensor]:
-    """Log-probability of each completion token at `temperature`, and the entropy there without gradient.
+def score(model: Any, batch: PackedBatch, temperature: float) -> tuple[Tensor, Tensor]:
+    """Log-probability of each completion token at `temperature`, and the entropy (without gradient) there.
 
-    Both (rollouts, longest completion) float32, zero beyond a completion's end. `model` is the bare Qwen2.5-VL; active
-    adapter layers inside it take part.
+    Both are float32 (rollouts, longest completion), zero beyond a completion's end. `model` is a Qwen2.5-VL, not a
+    PeftModel around one; active adapter layers inside it are applied.
     """
     embeddings = model.get_input_embeddings()(batch.ids)
     embeddings = embeddings.masked_scatter(batch.visual[..., None], batch.features.to(embeddings.dtype))
@@ -127,15 +128,16 @@ def score(model: Any, batch: Pack, temperature: float) -> tuple[Tensor, Tensor]:
         attention_mask=_attention(batch.segments),
         use_cache=False,
     ).last_hidden_state
-    never = torch.tensor([model.config.image_token_id, model.config.video_token_id], device=hidden.device)
-    logps, entropies = _head(model.get_output_embeddings(), never, hidden[batch.source], batch.target, temperature)
+    placeholders = torch.tensor([model.config.image_token_id, model.config.video_token_id], device=hidden.device)
+    head = model.get_output_embeddings()
+    logps, entropies = _score_tokens(head, placeholders, hidden[batch.source], batch.target, temperature)
     return _table(logps, batch), _table(entropies, batch)
 
 
 def _attention(segments: Tensor) -> dict[str, Tensor] | None:
-    """(R, 1, L, L) bool, as the language model takes a finished mask; None where plain causal attention says the same.
+    """The mask (R, 1, L, L) bool, in the form of the language model; None where causal attention is the same.
 
-    A token sees what stands before it in the prompt and in its own completion.
+    A token attends to earlier tokens of the prompt and of its own completion.
     """
     if segments.max() <= 1:
         return None
@@ -145,14 +147,17 @@ def _attention(segments: Tensor) -> dict[str, Tensor] | None:
     return {"full_attention": (((key == PROMPT) | (key == query)) & before)[:, None]}
 
 
-def _head(head: Any, never: Tensor, hidden: Tensor, target: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """Per token of (T, hidden): log-probability of `target` and entropy, (T,) float32 each.
+def _score_tokens(
+    head: Any, placeholders: Tensor, hidden: Tensor, target: Tensor, temperature: float
+) -> tuple[Tensor, Tensor]:
+    """Log-probability of `target` (T,) and entropy at each state of `hidden` (T, hidden): (T,) float32 each.
 
-    The tokens `never` (a picture's placeholders) have probability 0, as they have for the sampler.
+    Image and video placeholders have probability 0, as in the sampler. The logits of more than `HEAD_TOKENS` tokens are
+    computed in slices, and again in the backward pass.
     """
 
     def chunk(states: Tensor, words: Tensor) -> tuple[Tensor, Tensor]:
-        logits = head(states).float().index_fill_(-1, never, IMPOSSIBLE)
+        logits = head(states).float().index_fill_(-1, placeholders, IMPOSSIBLE)
         logps = torch.log_softmax(logits / temperature, dim=-1)
         with torch.no_grad():
             entropies = -(logps.exp() * logps).sum(-1)
@@ -160,38 +165,40 @@ def _head(head: Any, never: Tensor, hidden: Tensor, target: Tensor, temperature:
 
     if len(target) <= HEAD_TOKENS:
         return chunk(hidden, target)
-    pieces = zip(torch.split(hidden, HEAD_TOKENS), torch.split(target, HEAD_TOKENS), strict=True)
-    done = [checkpoint(chunk, states, words, use_reentrant=False) for states, words in pieces]
-    return torch.cat([logps for logps, _ in done]), torch.cat([entropies for _, entropies in done])
+    slices = zip(torch.split(hidden, HEAD_TOKENS), torch.split(target, HEAD_TOKENS), strict=True)
+    results = [checkpoint(chunk, states, words, use_reentrant=False) for states, words in slices]
+    return torch.cat([logps for logps, _ in results]), torch.cat([entropies for _, entropies in results])
 
 
-def _table(values: Tensor, batch: Pack) -> Tensor:
-    return values.new_zeros(batch.shape).index_put(batch.place, values)
+def _table(values: Tensor, batch: PackedBatch) -> Tensor:
+    """Values of completion tokens (T,) as a table (rollouts, longest completion), zero elsewhere."""
+    return values.new_zeros(batch.shape).index_put(batch.cell, values)
 
 
 def _segments(row: PackedRow) -> Tensor:
+    """The segment number of each token of a row, int64."""
     lengths = torch.tensor([len(row.prompt.ids), *map(len, row.completions)])
     return torch.repeat_interleave(torch.arange(len(lengths)), lengths).to(row.prompt.ids.device)
 
 
 def _row_positions(row: PackedRow) -> Tensor:
-    """(3, row): each completion goes on where the prompt ends."""
+    """M-RoPE positions (3, tokens of the row): each completion continues the prompt's."""
     start = int(row.prompt.positions.max()) + 1
     return torch.cat([row.prompt.positions, *(_text_positions(ids, start) for ids in row.completions)], dim=1)
 
 
-def _spots(line: int, row: PackedRow) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
-    """Per completion: its row, the columns that predict its tokens, its number, and the places of its tokens."""
+def _token_indices(line: int, row: PackedRow) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+    """For each completion of row `line`, (C,) each: row, columns that predict its tokens, its number, token indices."""
     last = len(row.prompt.ids) - 1
     start = last + 1
     for number, ids in zip(row.numbers, row.completions, strict=True):
-        places = torch.arange(len(ids), device=ids.device)
-        columns = start + places - 1
+        tokens = torch.arange(len(ids), device=ids.device)
+        columns = start + tokens - 1
         columns[0] = last
-        yield torch.full_like(places, line), columns, torch.full_like(places, number), places
+        yield torch.full_like(tokens, line), columns, torch.full_like(tokens, number), tokens
         start += len(ids)
 
 
 def _text_positions(ids: Tensor, start: int) -> Tensor:
-    """(3, len(ids)): text has one position on all three axes."""
+    """Positions (3, len(ids)) from `start` on: text has one position on all three axes."""
     return torch.arange(start, start + len(ids), device=ids.device).expand(3, -1)

@@ -1,7 +1,7 @@
-"""Rollouts by an engine beside the model in training, from its weights as they stand before every step.
+"""The rollout engine: a vLLM that samples with the current weights of the model in training.
 
-An adapter is served as it is: merged into weights of 16 bits, as TRL's own way to vLLM does, updates smaller than their
-last bit are lost. Without an adapter the whole model passes through a folder.
+Before every step the weights pass through a folder. An adapter is served unmerged: merged into weights of 16 bits, as
+TRL's own vLLM mode does it, updates smaller than the last bit are lost. Without an adapter, vLLM reloads the model.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.engines.request import Adapter, Request
 from tasks.settings.errors import UserError
-from tasks.trainers.packing import Context
+from tasks.trainers.packing import PromptInputs
 
 if TYPE_CHECKING:
     from tasks.engines.decode import SampledTokens
@@ -22,28 +22,36 @@ if TYPE_CHECKING:
 
 
 class RolloutEngine:
-    """An engine that follows a model in training."""
+    """Samples rollouts of a policy whose weights change between calls."""
 
     def __init__(self, engine: VLLMEngine, write: Callable[[Any, Path], None], scratch: Path) -> None:
-        """`write` puts a policy's trained weights into a folder, as the stage's result will lie there."""
+        """`write` puts a policy's trained weights into a folder, in the form of the trainer's result."""
         self._engine, self._write, self._scratch = engine, write, scratch
-        self._steps = 0
+        self._calls = 0
 
-    def sample(self, policy: Any, requests: Sequence[Request], prompts: Sequence[Context]) -> list[list[SampledTokens]]:
-        """`requests[i].n` samples each by the policy. UserError where the engine reads a prompt as other tokens."""
-        folder = self._scratch / f"policy-{self._steps}"
+    def sample(
+        self, policy: Any, requests: Sequence[Request], prompts: Sequence[PromptInputs]
+    ) -> list[list[SampledTokens]]:
+        """`requests[i].n` samples each by the policy's current weights.
+
+        `UserError` if the engine's token ids of a prompt differ from those in `prompts`.
+        """
+        folder = self._scratch / f"policy-{self._calls}"
         self._write(policy, folder)
-        adapter = self._served(folder)
-        found, samples = self._engine.sample([replace(request, adapter=adapter) for request in requests])
-        for prompt, ids in zip(prompts, found, strict=True):
+        adapter = self._serve(folder)
+        token_ids, samples = self._engine.sample([replace(request, adapter=adapter) for request in requests])
+        for prompt, ids in zip(prompts, token_ids, strict=True):
             if prompt.ids.tolist() != ids:
-                told = f"a prompt of {len(prompt.ids)} tokens as one of {len(ids)}"
-                raise UserError(f"vLLM reads {told}: leave min_pixels and max_pixels of train.<role>.vllm out.")
+                raise UserError(
+                    f"vLLM reads a prompt of {len(prompt.ids)} tokens as {len(ids)} tokens: "
+                    "leave min_pixels and max_pixels of train.<role>.vllm out."
+                )
         shutil.rmtree(folder)
-        self._steps += 1
+        self._calls += 1
         return samples
 
-    def _served(self, folder: Path) -> Adapter | None:
+    def _serve(self, folder: Path) -> Adapter | None:
+        """The adapter in the folder, or None after a reload of the whole model in it."""
         if (folder / "adapter_config.json").is_file():
             return Adapter(folder.name, folder)
         self._engine.reload(folder)

@@ -1,6 +1,6 @@
-"""GRPO by TRL: examples and a reward function in, a trained adapter out.
+"""The TRL trainer: GRPO on examples and a reward function, with a LoRA adapter or the whole language model.
 
-Settings are stated in full, none is left to TRL, because its defaults (TRL 1.16) differ from the method's:
+Every setting is passed to TRL explicitly, because the defaults of TRL 1.16 differ from the method's:
 
 | | method (published code) | TRL's default | here |
 |---|---|---|---|
@@ -10,11 +10,11 @@ Settings are stated in full, none is left to TRL, because its defaults (TRL 1.16
 | loss | mean over tokens of an update | mean over tokens of a generation (`dapo`) | mean over tokens of an update |
 | groups without signal | dropped (DAPO) | kept | dropped |
 | schedule, weight decay | constant, 0.01 | linear to 0, 0 | constant, 0.01 |
-| off-policy correction with vLLM | none | `sequence_mask`: can silence gradients | truncated by token |
+| off-policy correction with vLLM | none | `sequence_mask`: can zero gradients | truncated by token |
 | gradient checkpointing, bf16 | | both on | off, float32 |
 
-With `dapo` a generation of one update is the published token mean; TRL's `bnpo` would average over micro-batches, which
-are cut by length here, so it is left out.
+With one update a step, `dapo` is the published token mean. TRL's `bnpo` averages over micro-batches; these are cut by
+length here, so `bnpo` is no choice.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import copy
 import math
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -32,21 +32,22 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from tasks.engines.model_folder import check_adapter, check_model
-from tasks.engines.request import Adapter, Sampling
+from tasks.engines.request import Sampling
 from tasks.engines.vllm import VLLM
 from tasks.execution.device import device_of
 from tasks.records import Step
 from tasks.settings.base import Settings
 from tasks.settings.errors import UserError, first_line
 from tasks.settings.fingerprint import NotFingerprinted
-from tasks.trainers.checkpoints import Checkpoints
-from tasks.trainers.example import Example, RewardFunction
+from tasks.trainers.protocol import Training
 
 if TYPE_CHECKING:
-    from tasks.trainers.grpo import GRPO, Layout
+    from tasks.engines.request import Adapter
+    from tasks.trainers.grpo import GRPO, Batching
     from tasks.trainers.rollout_engine import RolloutEngine
 
 LANGUAGE_LINEARS = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
+"""The linear layers of the language model, by name."""
 
 
 class LoRA(Settings):
@@ -59,139 +60,125 @@ class LoRA(Settings):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Dropout on the adapter's input while training."""
     targets: str = LANGUAGE_LINEARS
-    """Regular expression that a layer's whole name must match. The vision tower stays frozen."""
+    """A regular expression on a layer's whole name. The vision tower must stay frozen."""
 
 
 class TRL(Settings):
-    """GRPO with TRL's trainer."""
+    """GRPO by TRL's trainer."""
 
     kind: Literal["trl"] = "trl"
     """This trainer."""
 
     steps: Annotated[int, Field(ge=1)] = 10
-    """Generations: each draws `prompts` x `rollouts` completions and learns from them."""
+    """Steps at most: each samples `prompts` x `rollouts` completions and learns from them."""
     passes: Annotated[float, Field(gt=0)] | None = None
-    """How often an example comes up at most: fewer examples take fewer steps. Null sets no limit."""
+    """Passes over the examples at most: fewer examples take fewer steps. Null sets no limit."""
     prompts: Annotated[int, Field(ge=1)] = 64
     """Prompts a step."""
     rollouts: Annotated[int, Field(ge=2)] = 8
-    """Completions of each prompt: the group within which rewards are compared."""
+    """Completions of each prompt. They are the group within which rewards are compared."""
     updates: Annotated[int, Field(ge=1)] = 1
-    """Optimiser updates a step, each on its own part of the prompts."""
+    """Optimiser updates a step, each on another part of the prompts."""
 
     learning_rate: Annotated[float, Field(gt=0)] = 1e-4
-    """Peak learning rate of AdamW. The published full fine-tuning used 1e-6; adapters take about 100 times more."""
+    """Peak learning rate of AdamW. The published full fine-tuning used 1e-6; an adapter needs about 100 times more."""
     warmup: Annotated[int, Field(ge=0)] = 0
     """Updates over which the learning rate rises from 0."""
     schedule: Literal["constant", "linear", "cosine"] = "constant"
-    """What follows the warm-up; linear and cosine fall to 0."""
+    """The learning rate after the warm-up; linear and cosine fall to 0."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     """AdamW's decoupled weight decay."""
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
     """Gradients are scaled down to this norm."""
 
     weight_averaging: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """How far from the start (0) to the trained weights (1) the kept ones lie. In between they keep more of what the
-    start could do and the training never asked for (WiSE-FT, arXiv 2109.01903); the paper keeps the trained ones."""
+    """Share of the trained weights in the result; the rest are the weights at the start. Below 1 the result keeps more
+    of the abilities that training does not exercise (WiSE-FT, arXiv 2109.01903). The paper has 1."""
 
     beta: Annotated[float, Field(ge=0)] = 0.01
-    """Weight of the KL term (k3) towards the policy that the stage starts from. 0 saves a forward pass."""
+    """Weight of the KL term (k3) to the policy at the stage's start. 0 saves a forward pass."""
     unbiased_kl: bool = False
-    """Multiply k3 by the importance ratio, which makes its gradient that of the KL (TRL's default; not published)."""
+    """Multiply k3 by the importance ratio, so that its gradient is that of the KL (TRL's default; not published)."""
     epsilon_low: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    """Ratios below 1 - epsilon_low give no more gradient."""
+    """Lower clip: ratios below 1 - epsilon_low have no gradient."""
     epsilon_high: Annotated[float, Field(gt=0)] = 0.28
-    """Ratios above 1 + epsilon_high give no more gradient (DAPO's clip-higher)."""
+    """Upper clip: ratios above 1 + epsilon_high have no gradient (DAPO's clip-higher)."""
     delta: Annotated[float, Field(gt=1)] | None = 3.0
-    """Dual clip: a bound on the ratio where the advantage is negative."""
+    """Dual clip: the upper bound on the ratio where the advantage is negative. Null sets none."""
     loss_type: Literal["dapo", "grpo", "dr_grpo"] = "dapo"
-    """Mean over an update's tokens; over its rollouts' token means; over rollouts x max_tokens."""
+    """How the loss is averaged. dapo: over an update's tokens; grpo: over its rollouts' token means; dr_grpo: over
+    rollouts x max_tokens."""
     scale_rewards: Literal["group", "batch", "none"] = "group"
-    """The standard deviation by which advantages are divided."""
+    """Whose standard deviation divides the advantages."""
     drop_uniform_groups: bool = True
-    """Leave out groups without a spread of rewards, and groups of 0/1 rewards whose mean is outside 0.01-0.99."""
+    """Drop groups of equal rewards, and groups of 0/1 rewards whose mean is outside 0.01-0.99 (DAPO's filter)."""
 
     temperature: Annotated[float, Field(gt=0)] = 1.0
-    """Sampling temperature of the rollouts, and of the loss's probabilities. Nothing else cuts the distribution."""
+    """Temperature of the rollouts and of the loss's probabilities. Neither top-k nor top-p is applied."""
     max_tokens: Annotated[int, Field(ge=1)] = 64
     """Longest completion in tokens."""
 
     lora: LoRA | None = LoRA()
-    """The adapter; null trains the whole language model and writes a whole model folder."""
+    """The adapter; null trains the whole language model and writes a model folder."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Arithmetic of the forward pass. Trained weights are float32 either way."""
     vllm: VLLM | None = None
-    """Rollouts by a vLLM beside the model in training, which serves the adapter as it is; null: by that model itself.
-    Seen on a CPU only."""
+    """The rollout engine: a second vLLM that serves the adapter unmerged. Null samples from the model in training.
+    Tested on a CPU only."""
 
     device: Annotated[Literal["auto", "cpu", "cuda"], NotFingerprinted] = "auto"
-    """Where to train; auto takes a GPU where there is one."""
+    """Where to train; auto takes a GPU if there is one."""
     threads: Annotated[int, Field(ge=0), NotFingerprinted] = 1
-    """CPU threads; 0 leaves torch's setting. On small models one is faster than two on a busy machine."""
+    """CPU threads; 0 keeps torch's setting. A small model is faster on one than on two if the machine is busy."""
     micro_batch: Annotated[int, Field(ge=1), NotFingerprinted] = 4096
-    """Tokens (padding included) that go through the model together."""
+    """Tokens (padding included) of a forward pass."""
     row_tokens: Annotated[int, Field(ge=1), NotFingerprinted] = 320
-    """Tokens of a prompt and of the completions that share its forward pass (at least one does). Halves the time for
-    9 short completions; attention within a row costs more than it saves beyond about 300. 1: no sharing."""
+    """Tokens of a prompt and of the completions (at least one) that share its forward pass. Sharing halves the time
+    for 9 short completions; beyond about 300 tokens attention within a row costs more than it saves. 1: no sharing."""
     gradient_checkpointing: Annotated[bool, NotFingerprinted] = False
     """Recompute activations in the backward pass: less memory, a third more time."""
     save_steps: Annotated[int, Field(ge=1), NotFingerprinted] = 5
-    """Steps between checkpoints: so many a killed training loses at most."""
+    """Steps between checkpoints: a killed training loses this many at most."""
 
     @model_validator(mode="after")
-    def _parts_are_whole(self) -> TRL:
+    def _updates_divide_prompts(self) -> TRL:
         if self.prompts % self.updates:
             raise ValueError(f"prompts ({self.prompts}) must be a multiple of updates ({self.updates})")
         return self
 
     def steps_for(self, examples: int) -> int:
-        """Steps on so many examples: `steps`, or as many as make `passes` over them."""
-        wanted = math.inf if self.passes is None else math.ceil(self.passes * examples / self.prompts)
-        return int(min(self.steps, max(1, wanted)))
+        """Steps on this number of examples: those of `passes` over them, at least 1 and at most `steps`."""
+        most = math.inf if self.passes is None else math.ceil(self.passes * examples / self.prompts)
+        return int(min(self.steps, max(1, most)))
 
-    def train(
-        self,
-        model: str,
-        start: Adapter | None,
-        examples: Sequence[Example],
-        reward: RewardFunction,
-        out: Path,
-        seed: int,
-        on_step: Callable[[Step], None] | None = None,
-        checkpoints: Checkpoints | None = None,
-    ) -> list[Step]:
-        """Train on from `start` (or from a fresh adapter), write the result into the folder `out`, return its steps.
+    def train(self, training: Training) -> list[Step]:
+        """See `Trainer.train`. With `lora=None` the start must be a whole model: `training.start` is None.
 
-        With `checkpoints` (of this very work: nothing here checks that) it goes on from the last one, to the same end.
-
-        `out` is a PEFT adapter (safetensors), or with `lora=None` a whole model folder; `start` must then be None.
-        `UserError` for no examples, a folder without weights, or an adapter of another shape; `Diverged` when a number
-        is no longer finite, and then nothing is written.
+        `UserError` also for an adapter of another rank, alpha or targets; `Diverged` if a number is no longer finite.
         """
-        if not examples:
-            raise UserError("there is nothing to train on: the stage before kept no example; loosen its filter.")
-        check_model(Path(model))
-        if start is not None:
-            check_adapter(start)
-        with _quiet(), _threads(self.threads), tempfile.TemporaryDirectory() as folder:
+        if not training.examples:
+            raise UserError("there is nothing to train on: the previous stage kept no example; loosen its filter.")
+        check_model(Path(training.model))
+        if training.start is not None:
+            check_adapter(training.start)
+        with _quiet(), _torch_threads(self.threads), tempfile.TemporaryDirectory() as folder:
             scratch = Path(folder)
-            policy, processor = self._policy(model, start, seed)
-            write = partial(_write, processor, Path(model).name)
-            with self._engine_beside(model, write, scratch) as beside:
-                trainer = self._trainer(
-                    policy, processor, examples, reward, scratch, seed, on_step, checkpoints, beside
-                )
-                start_weights = _trainable(trainer.policy)
-                trainer.go_on(scratch)
-            _interpolate(trainer.policy, start_weights, self.weight_averaging)
+            policy, processor = self._policy(training)
+            write = partial(_write_weights, processor, Path(training.model).name)
+            with self._rollout_engine(training.model, write, scratch) as rollout_engine:
+                trainer = self._trainer(training, policy, processor, scratch, rollout_engine)
+                start_weights = _trained_parameters(trainer.policy)
+                trainer.resume(scratch)
+            _average_weights(trainer.policy, start_weights, self.weight_averaging)
             trainer.check_finite()
-            write(trainer.policy, out)
+            write(trainer.policy, training.out)
             return trainer.steps
 
     @contextmanager
-    def _engine_beside(
+    def _rollout_engine(
         self, model: str, write: Callable[[Any, Path], None], scratch: Path
     ) -> Iterator[RolloutEngine | None]:
+        """The engine that samples rollouts, open for the block; None where the model in training samples them."""
         from tasks.trainers.rollout_engine import RolloutEngine
 
         if self.vllm is None:
@@ -204,41 +191,30 @@ class TRL(Settings):
             engine.close()
 
     def _trainer(
-        self,
-        policy: Any,
-        processor: Any,
-        examples: Sequence[Example],
-        reward: RewardFunction,
-        scratch: Path,
-        seed: int,
-        on_step: Callable[[Step], None] | None,
-        checkpoints: Checkpoints | None,
-        beside: RolloutEngine | None,
+        self, training: Training, policy: Any, processor: Any, scratch: Path, rollout_engine: RolloutEngine | None
     ) -> GRPO:
+        """TRL's trainer, ready to start. Its data set is a stand-in: steps choose their examples by the seed."""
         from datasets import Dataset
         from transformers import PrinterCallback
 
         from tasks.trainers.grpo import GRPO
 
         trainer = GRPO(
-            layout=self._layout(seed),
-            examples=examples,
-            reward=reward,
-            on_step=on_step,
-            checkpoints=checkpoints,
-            beside=beside,
+            batching=self._batching(training.seed),
+            training=training,
+            rollout_engine=rollout_engine,
             model=policy,
-            args=self._arguments(scratch, seed, self.steps_for(len(examples)), saving=checkpoints is not None),
-            train_dataset=Dataset.from_dict({"prompt": [example.prompt.user for example in examples]}),
+            args=self._arguments(training, scratch),
+            train_dataset=Dataset.from_dict({"prompt": [example.prompt.user for example in training.examples]}),
             processing_class=processor,
         )
         trainer.remove_callback(PrinterCallback)
         return trainer
 
-    def _layout(self, seed: int) -> Layout:
-        from tasks.trainers.grpo import Layout
+    def _batching(self, seed: int) -> Batching:
+        from tasks.trainers.grpo import Batching
 
-        return Layout(
+        return Batching(
             prompts=self.prompts,
             rollouts=self.rollouts,
             updates=self.updates,
@@ -250,14 +226,14 @@ class TRL(Settings):
             seed=seed,
         )
 
-    def _arguments(self, scratch: Path, seed: int, steps: int, saving: bool) -> Any:
-        """TRL's configuration. Its batch is one update; micro-batches are cut inside it."""
+    def _arguments(self, training: Training, scratch: Path) -> Any:
+        """TRL's configuration. Its batch is one update, which `GRPO` cuts into micro-batches."""
         from trl.trainer.grpo_config import GRPOConfig
 
         return GRPOConfig(
             output_dir=str(scratch),
-            seed=seed,
-            max_steps=steps * self.updates,
+            seed=training.seed,
+            max_steps=self.steps_for(len(training.examples)) * self.updates,
             per_device_train_batch_size=self.prompts * self.rollouts // self.updates,
             gradient_accumulation_steps=1,
             steps_per_generation=self.updates,
@@ -284,23 +260,26 @@ class TRL(Settings):
             optim="adamw_torch",
             logging_steps=self.updates,
             logging_nan_inf_filter=False,
-            save_strategy="steps" if saving else "no",
+            save_strategy="no" if training.checkpoints is None else "steps",
             save_steps=self.save_steps * self.updates,
             save_total_limit=1,
             report_to="none",
             disable_tqdm=True,
         )
 
-    def _policy(self, model: str, start: Adapter | None, seed: int) -> tuple[Any, Any]:
-        """The model to train, its frozen parts frozen, and its processor."""
+    def _policy(self, training: Training) -> tuple[Any, Any]:
+        """The model to train, with frozen parameters that do not require gradients, and its processor."""
         from tasks.engines.transformers import load
 
+        start = training.start
         if self.lora is None and start is not None:
-            raise UserError(f"trainer.lora is null, but {start.path} is an adapter: set lora, or start from a model.")
-        base, processor = load(model, self._device(), self.precision if self.lora else "float32")
+            raise UserError(
+                f"train.<role>.lora is null, but {start.path} is an adapter: set lora, or start from a whole model."
+            )
+        base, processor = load(training.model, self._device(), self.precision if self.lora else "float32")
         processor.tokenizer.padding_side = "left"
         if self.lora is not None:
-            return _adapted(base, self.lora, start, seed), processor
+            return _add_adapter(base, self.lora, start, training.seed), processor
         base.model.language_model.requires_grad_(True)
         base.lm_head.requires_grad_(True)
         return base, processor
@@ -309,15 +288,16 @@ class TRL(Settings):
         import torch
 
         if self.device == "cuda" and not torch.cuda.is_available():
-            raise UserError("trainer.device is cuda, but there is no GPU: set it to cpu or auto.")
+            raise UserError("train.<role>.device is cuda, but there is no GPU: set it to cpu or auto.")
         return device_of(self.device)
 
 
 _SCHEDULES = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine"}
+"""The names that transformers has for the schedules."""
 
 
-def _adapted(base: Any, lora: LoRA, start: Adapter | None, seed: int) -> Any:
-    """The base with a trainable adapter: the one in `start`, or a fresh one that changes nothing yet."""
+def _add_adapter(base: Any, lora: LoRA, start: Adapter | None, seed: int) -> Any:
+    """The base model with a trainable adapter: `start`, or a fresh one with an update of 0."""
     import torch
     from peft import LoraConfig, PeftModel, get_peft_model
 
@@ -331,37 +311,39 @@ def _adapted(base: Any, lora: LoRA, start: Adapter | None, seed: int) -> Any:
     try:
         return get_peft_model(base, settings)
     except ValueError as error:
-        raise UserError(f"trainer.lora.targets ({lora.targets}) fits no layer: {first_line(error)}") from error
+        raise UserError(f"train.<role>.lora.targets ({lora.targets}) fits no layer: {first_line(error)}") from error
 
 
 def _check_shape(lora: LoRA, start: Adapter) -> None:
-    """An adapter goes on in its own shape: rank, alpha and targets cannot change on the way."""
+    """`UserError` if the settings differ from the adapter's own rank, alpha or targets, which cannot change."""
     from peft import PeftConfig
 
-    held = PeftConfig.from_pretrained(str(start.path))
-    for name, wanted, found in (
-        ("rank", lora.rank, held.r),
-        ("alpha", lora.alpha, held.lora_alpha),
-        ("targets", lora.targets, held.target_modules),
+    saved = PeftConfig.from_pretrained(str(start.path))
+    for name, configured, value in (
+        ("rank", lora.rank, saved.r),
+        ("alpha", lora.alpha, saved.lora_alpha),
+        ("targets", lora.targets, saved.target_modules),
     ):
-        if wanted != found:
-            raise UserError(f"trainer.lora.{name} is {wanted}, the adapter {start.path} has {found}: set the same.")
+        if configured != value:
+            raise UserError(
+                f"train.<role>.lora.{name} is {configured}, the adapter {start.path} has {value}: set {value}."
+            )
 
 
-def _trainable(policy: Any) -> dict[str, Any]:
+def _trained_parameters(policy: Any) -> dict[str, Any]:
     """Copies of the parameters that training changes, by name."""
     return {name: weight.detach().clone() for name, weight in policy.named_parameters() if weight.requires_grad}
 
 
-def _interpolate(policy: Any, start: dict[str, Any], share: float) -> None:
-    """Move the trained parameters to start + share * (trained - start). An adapter's two factors move each."""
+def _average_weights(policy: Any, start: dict[str, Any], share: float) -> None:
+    """Weight averaging: sets parameters to start + share * (trained - start), an adapter's two factors separately."""
     for name, weight in policy.named_parameters():
         if name in start and share < 1:
             weight.data.lerp_(start[name], 1 - share)
 
 
-def _write(processor: Any, model: str, policy: Any, out: Path) -> None:
-    """The trained weights: an adapter of the model of that name, or a whole model."""
+def _write_weights(processor: Any, model: str, policy: Any, out: Path) -> None:
+    """Write the policy into a folder: a PEFT adapter of the base model named `model`, or a whole model."""
     out.mkdir(parents=True, exist_ok=True)
     if not hasattr(policy, "peft_config"):
         policy.save_pretrained(out)
@@ -379,10 +361,10 @@ def _write(processor: Any, model: str, policy: Any, out: Path) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """No notices of transformers and TRL on standard error: what matters comes as steps and errors."""
-    from transformers.utils import logging as notices
+    """Silences warnings, log lines and progress bars of transformers and TRL: `on_step` and errors report progress."""
+    from transformers.utils import logging as transformers_logging
 
-    logging: Any = notices
+    logging: Any = transformers_logging
     level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
@@ -397,7 +379,8 @@ def _quiet() -> Iterator[None]:
 
 
 @contextmanager
-def _threads(count: int) -> Iterator[None]:
+def _torch_threads(count: int) -> Iterator[None]:
+    """Sets torch's CPU threads for the block; 0 keeps the setting."""
     import torch
 
     before = torch.get_num_threads()

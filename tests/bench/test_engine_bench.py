@@ -1,7 +1,7 @@
-"""Sampling beside transformers' own `generate` on the same work: 28 questions with a picture x 9 answers, one thread.
+"""Compares `sample` with transformers' own `generate`: 28 questions with a picture x 9 answers, on one thread.
 
-The embedded model's shape (1.4 M parameters), with end tokens spread so that answers have 1 to 64 tokens, about 33 in
-the mean. Both are timed by this process's CPU seconds, so that a busy neighbour counts less.
+The model has the size of the shipped tiny model (1.4 M parameters), and end tokens spread so that answers have 1 to 64
+tokens, 33 on average. Both are timed in CPU seconds of this process, which other processes disturb less.
 """
 
 from __future__ import annotations
@@ -16,19 +16,20 @@ from tasks.engines.inputs import messages
 from tasks.engines.request import Request, Sampling
 from tasks.records.picture import Picture
 from tasks.records.prompt import Prompt
+from tests.fixtures.tiny_vlm import tiny_picture, write_tiny_vlm
 
 QUESTIONS, ANSWERS, TOKENS = 28, 9, 64
 
 
 @pytest.fixture(scope="module")
-def embedded(tmp_path_factory: pytest.TempPathFactory, tiny_vlm: Any) -> tuple[Any, Any]:
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
     import numpy as np
     import torch
 
     from tasks.engines.transformers import load
 
     torch.set_num_threads(1)
-    folder = tiny_vlm.write_tiny_vlm(
+    folder = write_tiny_vlm(
         tmp_path_factory.mktemp("bench") / "model",
         hidden=128,
         layers=4,
@@ -44,11 +45,11 @@ def embedded(tmp_path_factory: pytest.TempPathFactory, tiny_vlm: Any) -> tuple[A
 
 
 @pytest.fixture(scope="module")
-def requests(tiny_vlm: Any) -> list[Request]:
+def requests() -> list[Request]:
     return [
         Request(
             Prompt("How many red circles are in row 2 of it? Sum" + " and 2" * (i % 6)),
-            Picture(str(i), tiny_vlm.tiny_picture(i)),
+            Picture(str(i), tiny_picture(i)),
             None,
             Sampling(TOKENS),
             ANSWERS,
@@ -63,10 +64,12 @@ def generate(model: Any, processor: Any, requests: list[Request]) -> Any:
     import torch
 
     texts = [
-        processor.apply_chat_template(messages(one.prompt, picture=True), add_generation_prompt=True, tokenize=False)
-        for one in requests
+        processor.apply_chat_template(
+            messages(request.prompt, picture=True), add_generation_prompt=True, tokenize=False
+        )
+        for request in requests
     ]
-    images = [one.picture.image for one in requests if one.picture is not None]
+    images = [request.picture.image for request in requests if request.picture is not None]
     inputs = processor(text=texts, images=images, return_tensors="pt", padding=True, padding_side="left")
     with torch.inference_mode():
         return model.generate(
@@ -77,18 +80,18 @@ def generate(model: Any, processor: Any, requests: list[Request]) -> Any:
 @pytest.mark.bench
 @pytest.mark.timeout(600)
 def test_sampling_is_several_times_faster_than_generate(
-    benchmark: Any, embedded: tuple[Any, Any], requests: list[Request]
+    benchmark: Any, loaded: tuple[Any, Any], requests: list[Request]
 ) -> None:
     seconds: dict[str, float] = {}
     for name, work in {"generate": generate, "sample": sample}.items():
         times = []
         for _ in range(2):
             start = time.process_time()
-            work(*embedded, requests)
+            work(*loaded, requests)
             times.append(time.process_time() - start)
         seconds[name] = min(times)
-    samples = benchmark.pedantic(sample, args=(*embedded, requests), rounds=2)
-    tokens = sum(len(one.ids) for group in samples for one in group)
+    samples = benchmark.pedantic(sample, args=(*loaded, requests), rounds=2)
+    tokens = sum(len(sampled.ids) for group in samples for sampled in group)
     ratio = seconds["generate"] / seconds["sample"]
     benchmark.extra_info.update(
         ratio=round(ratio, 1),

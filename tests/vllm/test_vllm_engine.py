@@ -1,7 +1,4 @@
-"""The vLLM engine's claims, where vLLM is installed (`pytest -m vllm`).
-
-The tiny model in float32 stands for the real one.
-"""
+"""The vLLM engine on the tiny model in float32 (`make test-vllm`, where vLLM is installed)."""
 
 from __future__ import annotations
 
@@ -13,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from tasks.engines import VLLM, Transformers
-from tasks.engines.request import Adapter, Engine, Request, Sampling
+from tasks.engines.protocol import Engine
+from tasks.engines.request import Adapter, Request, Sampling
 from tasks.records.picture import Picture
 from tasks.records.prompt import Prompt
 from tasks.settings.errors import UserError
@@ -33,7 +31,7 @@ SMALL = VLLM(
     gpu_memory_utilization=0.3,
 )
 HALF = "\N{REPLACEMENT CHARACTER}"
-"""What the first bytes of a character are shown as."""
+"""Stands for an incomplete character."""
 
 
 @pytest.fixture(scope="module")
@@ -43,39 +41,41 @@ def engine(folder: Path) -> Iterator[Engine]:
     engine.close()
 
 
-def ask(sampling: Sampling, adapter: Adapter | None = None, n: int = 1) -> list[Request]:
+def requests_for(sampling: Sampling, adapter: Adapter | None = None, n: int = 1) -> list[Request]:
     picture = Picture("p/1", tiny_picture(1))
     return [
         Request(Prompt(f"How many {i}?"), picture if i % 2 else None, adapter, sampling, n, seed=i) for i in range(8)
     ]
 
 
-def test_greedy_begins_as_the_embedded_engine_does(engine: Engine, folder: Path, adapter: Adapter) -> None:
-    """First words: kernels round differently, so long texts need not agree. vLLM keeps back half a character."""
-    embedded = Transformers(device="cpu").open(str(folder))
+def test_greedy_begins_like_the_transformers_engine(engine: Engine, folder: Path, adapter: Adapter) -> None:
+    """First words only: kernels round differently, so long texts may differ. vLLM drops an incomplete character."""
+    reference = Transformers(device="cpu").open(str(folder))
     for role in (None, adapter):
-        ours = [one.text.rstrip(HALF) for (one,) in embedded.generate(ask(Sampling(4, temperature=0), role))]
-        theirs = [one.text.rstrip(HALF) for (one,) in engine.generate(ask(Sampling(4, temperature=0), role))]
-        assert sum(one == two for one, two in zip(ours, theirs, strict=True)) >= 7, (ours, theirs)
+        expected = [
+            only.text.rstrip(HALF) for (only,) in reference.generate(requests_for(Sampling(4, temperature=0), role))
+        ]
+        found = [only.text.rstrip(HALF) for (only,) in engine.generate(requests_for(Sampling(4, temperature=0), role))]
+        assert sum(a == b for a, b in zip(expected, found, strict=True)) >= 7, (expected, found)
 
 
 def test_adapters_change_the_output_and_none_gives_the_base(engine: Engine, adapter: Adapter) -> None:
-    base = engine.generate(ask(Sampling(8, temperature=0)))
-    assert engine.generate(ask(Sampling(8, temperature=0), adapter)) != base
-    assert engine.generate(ask(Sampling(8, temperature=0))) == base
+    base = engine.generate(requests_for(Sampling(8, temperature=0)))
+    assert engine.generate(requests_for(Sampling(8, temperature=0), adapter)) != base
+    assert engine.generate(requests_for(Sampling(8, temperature=0))) == base
 
 
 def test_samples_are_n_seeded_and_stop_at_max_tokens(engine: Engine) -> None:
     seen: list[int] = []
-    first = engine.generate(ask(Sampling(8), n=3), seen.append)
-    assert engine.generate(ask(Sampling(8), n=3)) == first
+    first = engine.generate(requests_for(Sampling(8), n=3), seen.append)
+    assert engine.generate(requests_for(Sampling(8), n=3)) == first
     assert sum(seen) == 24
     assert all(len(group) == 3 for group in first)
-    assert all(one.tokens == 8 for group in first for one in group if not one.finished)
+    assert all(done.tokens == 8 for group in first for done in group if not done.finished)
 
 
 def test_two_adapters_of_one_name_are_refused(engine: Engine, adapter: Adapter) -> None:
-    engine.generate(ask(Sampling(2), adapter))
+    engine.generate(requests_for(Sampling(2), adapter))
     elsewhere = shutil.copytree(adapter.path, adapter.path.parent / "elsewhere")
     with pytest.raises(UserError, match="two adapters are named"):
-        engine.generate(ask(Sampling(2), Adapter(adapter.name, elsewhere)))
+        engine.generate(requests_for(Sampling(2), Adapter(adapter.name, elsewhere)))

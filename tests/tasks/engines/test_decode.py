@@ -1,4 +1,4 @@
-"""The decode loop against transformers' own `generate`, and completions that depend on their request alone."""
+"""Samples equal those of transformers' own `generate`, and depend on their request alone."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tasks.engines.decode import SampledTokens, decode, encode, sample, waves
+from tasks.engines.decode import SampledTokens, batches, decode, encode, sample
 from tasks.engines.decoder import Decoder
 from tasks.engines.inputs import VisionCache, messages
 from tasks.engines.request import Adapter, Request, Sampling
@@ -21,7 +21,7 @@ TEXTS = ("How many?", "Which bar is the tallest? And what is the sum of all?", "
 
 
 def requests_of(pictures: list[Picture], sampling: Sampling, n: int = 1) -> list[Request]:
-    """Prompts of several lengths, with pictures of several sizes and without."""
+    """Twelve prompts of several lengths, with pictures of several sizes and without."""
     shown: list[Picture | None] = [*pictures, None, None]
     return [
         Request(Prompt(TEXTS[i % 4], "Be brief." if i % 3 else None), shown[i % 6], None, sampling, n, seed=i)
@@ -30,7 +30,7 @@ def requests_of(pictures: list[Picture], sampling: Sampling, n: int = 1) -> list
 
 
 def generate(model: Any, processor: Any, request: Request) -> list[int]:
-    """What `model.generate` says greedily, one prompt at a time."""
+    """The greedy token ids of `model.generate` for one prompt."""
     chat = messages(request.prompt, picture=request.picture is not None)
     text = processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
     images = None if request.picture is None else [request.picture.image]
@@ -62,10 +62,10 @@ def test_greedy_equals_generate_under_an_unmerged_peft_model(
     assert samples != [group[0].ids for group in sample(*loaded, requests)]
 
 
-def test_an_adapter_kept_apart_says_what_a_merged_one_says(
+def test_an_unmerged_adapter_gives_the_samples_of_a_merged_one(
     model_folder: Path, adapter: Adapter, pictures: list[Picture]
 ) -> None:
-    """In bfloat16 the adapter stays apart. In float64 (not float32 either) that path must equal the merged one."""
+    """In bfloat16 the adapter stays unmerged. So it does in float64, where it must equal the merged one."""
     import torch
     from peft import PeftModel
 
@@ -75,24 +75,24 @@ def test_an_adapter_kept_apart_says_what_a_merged_one_says(
     base, processor = load(str(model_folder), "cpu", "float32")
     adapted = PeftModel.from_pretrained(base, str(adapter.path)).eval()
     merged = sample(adapted, processor, requests)
-    apart = sample(adapted.to(torch.float64), processor, requests)
-    assert [group[0].ids for group in merged] == [group[0].ids for group in apart]
+    unmerged = sample(adapted.to(torch.float64), processor, requests)
+    assert [group[0].ids for group in merged] == [group[0].ids for group in unmerged]
 
 
 def test_a_completion_does_not_depend_on_its_neighbours(loaded: Any, pictures: list[Picture]) -> None:
-    requests = [replace(one, n=i % 4 + 1) for i, one in enumerate(requests_of(pictures, Sampling(24)))]
+    requests = [replace(request, n=i % 4 + 1) for i, request in enumerate(requests_of(pictures, Sampling(24)))]
     together = sample(*loaded, requests)
     alone = [sample(*loaded, [request])[0] for request in requests]
     assert ids(together) == ids(alone)
-    assert ids(together) == ids(in_waves(*loaded, requests, rows=3))
+    assert ids(together) == ids(in_batches(*loaded, requests, rows=3))
     assert ids(together) == ids(sample(*loaded, requests[::-1])[::-1])
 
 
 def test_more_samples_keep_the_first_ones(loaded: Any, pictures: list[Picture]) -> None:
     request = Request(Prompt("How many?"), pictures[0], None, Sampling(16), n=3, seed=5)
     (few,), (many,) = sample(*loaded, [request]), sample(*loaded, [replace(request, n=8)])
-    assert [one.ids for one in many[:3]] == [one.ids for one in few]
-    assert len({tuple(one.ids) for one in many}) > 1
+    assert [sampled.ids for sampled in many[:3]] == [sampled.ids for sampled in few]
+    assert len({tuple(sampled.ids) for sampled in many}) > 1
 
 
 def test_another_seed_gives_other_samples(loaded: Any) -> None:
@@ -103,11 +103,11 @@ def test_another_seed_gives_other_samples(loaded: Any) -> None:
 def test_samples_end_at_an_end_token_or_at_max_tokens(loaded: Any, pictures: list[Picture]) -> None:
     ends = set(loaded[0].generation_config.eos_token_id)
     requests = requests_of(pictures, Sampling(60, temperature=1.5), n=12)
-    samples = [one for group in sample(*loaded, requests) for one in group]
-    assert {one.finished for one in samples} == {True, False}
-    for one in samples:
-        assert not ends & set(one.ids[:-1])
-        assert (one.ids[-1] in ends) if one.finished else len(one.ids) == 60
+    samples = [sampled for group in sample(*loaded, requests) for sampled in group]
+    assert {sampled.finished for sampled in samples} == {True, False}
+    for sampled in samples:
+        assert not ends & set(sampled.ids[:-1])
+        assert (sampled.ids[-1] in ends) if sampled.finished else len(sampled.ids) == 60
 
 
 def test_logprobs_are_the_models_own(loaded: Any, pictures: list[Picture]) -> None:
@@ -120,38 +120,39 @@ def test_logprobs_are_the_models_own(loaded: Any, pictures: list[Picture]) -> No
         messages(request.prompt, picture=True), add_generation_prompt=True, tokenize=False
     )
     inputs = processor(text=[text], images=[pictures[2].image], return_tensors="pt")
-    for one in samples:
-        more = torch.tensor([one.ids])
+    for sampled in samples:
+        more = torch.tensor([sampled.ids])
         full = {
             **inputs,
             "input_ids": torch.cat((inputs["input_ids"], more), 1),
-            "attention_mask": torch.ones(1, inputs["input_ids"].shape[1] + len(one.ids), dtype=torch.long),
+            "attention_mask": torch.ones(1, inputs["input_ids"].shape[1] + len(sampled.ids), dtype=torch.long),
             "mm_token_type_ids": torch.cat((inputs["mm_token_type_ids"], torch.zeros_like(more)), 1),
         }
         model.model.rope_deltas = None
-        logits = model(**full).logits[0, -len(one.ids) - 1 : -1]
+        logits = model(**full).logits[0, -len(sampled.ids) - 1 : -1]
         logits[:, [model.config.image_token_id, model.config.video_token_id]] = float("-inf")
-        assert logits.log_softmax(-1).gather(-1, more.T)[:, 0].tolist() == pytest.approx(one.logprobs, abs=1e-3)
+        expected = logits.log_softmax(-1).gather(-1, more.T)[:, 0].tolist()
+        assert expected == pytest.approx(sampled.logprobs, abs=1e-3)
 
 
-def test_held_features_do_not_change_results(loaded: Any, pictures: list[Picture]) -> None:
+def test_cached_features_do_not_change_samples(loaded: Any, pictures: list[Picture]) -> None:
     requests = requests_of(pictures, GREEDY)
     cache = VisionCache(size=2)
     first, second = (sample(*loaded, requests, vision=cache) for _ in range(2))
     assert ids(first) == ids(second) == ids(sample(*loaded, requests))
 
 
-def test_pictures_are_known_by_content_not_by_key(loaded: Any, pictures: list[Picture]) -> None:
+def test_features_are_cached_by_content_not_by_key(loaded: Any, pictures: list[Picture]) -> None:
     cache = VisionCache()
     same_key = Picture(pictures[0].key, pictures[1].data)
-    one, two = cache.look(*loaded, [pictures[0]]), cache.look(*loaded, [same_key])
-    assert not one[0].features.equal(two[0].features)
+    first, second = cache.features(*loaded, [pictures[0]]), cache.features(*loaded, [same_key])
+    assert not first[0].features.equal(second[0].features)
 
 
-def test_a_pictures_placeholder_is_never_said(loaded: Any) -> None:
+def test_a_pictures_placeholder_is_never_sampled(loaded: Any) -> None:
     placeholders = {loaded[0].config.image_token_id, loaded[0].config.video_token_id}
     (samples,) = sample(*loaded, [Request(Prompt("?"), None, None, Sampling(40, temperature=50.0), n=200)])
-    assert not placeholders & {token for one in samples for token in one.ids}
+    assert not placeholders & {token for sampled in samples for token in sampled.ids}
 
 
 def test_special_tokens_in_a_prompt_are_plain_text(loaded: Any, pictures: list[Picture]) -> None:
@@ -169,29 +170,29 @@ def test_sampling_leaves_the_model_as_it_was(loaded: Any, pictures: list[Picture
 
 def test_progress_counts_every_completion(loaded: Any, pictures: list[Picture]) -> None:
     seen: list[int] = []
-    in_waves(*loaded, requests_of(pictures, Sampling(40), n=5), rows=16, on_done=seen.append)
+    in_batches(*loaded, requests_of(pictures, Sampling(40), n=5), rows=16, on_done=seen.append)
     assert sum(seen) == 60
-    assert all(k > 0 for k in seen)
+    assert all(count > 0 for count in seen)
 
 
-def test_a_wave_holds_one_sampling_and_no_more_than_its_rows() -> None:
+def test_a_batch_has_equal_sampling_and_at_most_its_rows() -> None:
     samplings = (GREEDY, Sampling(8))
     requests = [Request(Prompt(""), None, None, samplings[i % 2], n=i % 5 + 1) for i in range(40)]
-    found = list(waves(requests, lengths=[i % 7 for i in range(40)], rows=8))
-    assert sorted(index for wave in found for index in wave) == list(range(40))
-    for wave in found:
-        assert len({requests[index].sampling for index in wave}) == 1
-        assert sum(requests[index].n for index in wave) <= 8
+    found = list(batches(requests, lengths=[i % 7 for i in range(40)], rows=8))
+    assert sorted(index for batch in found for index in batch) == list(range(40))
+    for batch in found:
+        assert len({requests[index].sampling for index in batch}) == 1
+        assert sum(requests[index].n for index in batch) <= 8
 
 
 def test_no_requests_give_no_samples(loaded: Any) -> None:
     assert sample(*loaded, []) == []
 
 
-def in_waves(
+def in_batches(
     model: Any, processor: Any, requests: list[Request], rows: int, on_done: Callable[[int], None] | None = None
 ) -> list[list[SampledTokens]]:
-    """As the engine decodes: so many rows at once."""
+    """Samples as the engine takes them: at most `rows` at once."""
     import torch
 
     with torch.inference_mode():
@@ -200,4 +201,4 @@ def in_waves(
 
 
 def ids(samples: list[list[Any]]) -> list[list[list[int]]]:
-    return [[one.ids for one in group] for group in samples]
+    return [[sampled.ids for sampled in group] for group in samples]

@@ -1,3 +1,5 @@
+"""Completions and checkpoints in the store: a stage that was killed resumes, and damaged files are replaced."""
+
 from __future__ import annotations
 
 import logging
@@ -7,8 +9,8 @@ from uuid import uuid4
 
 import pytest
 
-from tasks.engines import partial_results as parts
-from tasks.engines.partial_results import sampled
+from tasks.engines import partial_results
+from tasks.engines.partial_results import chunks, generate_or_resume
 from tasks.engines.request import Completion, Request, Sampling
 from tasks.engines.scripted import Rule, Scripted
 from tasks.records.prompt import Prompt
@@ -19,14 +21,14 @@ ENGINE = Scripted(rules=(Rule(texts=("one", "two", "three")),)).open("")
 
 
 @pytest.fixture(autouse=True)
-def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parts, "PART", 10)
-    monkeypatch.setattr(parts, "WORTH_KEEPING", 0.0)
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(partial_results, "CHUNK", 10)
+    monkeypatch.setattr(partial_results, "WORTH_KEEPING", 0.0)
 
 
 @pytest.fixture(params=["file", "memory"])
 def open_partial(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., PartialResults]:
-    """Opened anew, as another process would."""
+    """Opens the partial results again, as another process does."""
     url = f"memory://{uuid4().hex}" if request.param == "memory" else str(tmp_path / "store")
     return lambda **fingerprinted: Place.round(Store(url), "default", 1).partial_results("6-filter", fingerprinted)
 
@@ -36,36 +38,36 @@ def requests(count: int, n: int = 4) -> list[Request]:
 
 
 class Counting:
-    """The scripted engine, killed at the call of that number."""
+    """The scripted engine, interrupted at the call numbered `killed_at`."""
 
     def __init__(self, killed_at: int = -1) -> None:
         self.calls, self.killed_at = 0, killed_at
 
-    def __call__(self, part: Sequence[Request]) -> list[list[Completion]]:
+    def __call__(self, chunk: Sequence[Request]) -> list[list[Completion]]:
         if self.calls == self.killed_at:
             raise KeyboardInterrupt
         self.calls += 1
-        return ENGINE.generate(part)
+        return ENGINE.generate(chunk)
 
 
 def nothing(count: int) -> None:
     return None
 
 
-def test_parts_hold_every_request_once_and_few_completions() -> None:
-    asked = requests(7)
-    cut = list(parts.parts(asked))
-    assert [request for part in cut for request in part] == asked
-    assert [len(part) for part in cut] == [2, 2, 2, 1]
-    assert [len(part) for part in parts.parts(requests(3, n=50))] == [1, 1, 1]
-    assert list(parts.parts([])) == []
+def test_chunks_hold_every_request_once_and_few_completions() -> None:
+    wanted = requests(7)
+    cut = list(chunks(wanted))
+    assert [request for chunk in cut for request in chunk] == wanted
+    assert [len(chunk) for chunk in cut] == [2, 2, 2, 1]
+    assert [len(chunk) for chunk in chunks(requests(3, n=50))] == [1, 1, 1]
+    assert list(chunks([])) == []
 
 
-def test_a_part_that_went_or_is_of_another_version_is_sampled_again(
+def test_a_chunk_that_is_gone_or_of_another_version_is_resampled(
     open_partial: Callable[..., PartialResults], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    asked = requests(7)
-    sampled(open_partial(), asked, Counting(), nothing)
+    wanted = requests(7)
+    generate_or_resume(open_partial(), wanted, Counting(), nothing)
     partial = open_partial()
     first, second, *_ = partial.names
     partial.files.remove(f"{partial.folder}/{first}.{partial._paths[first].rpartition('.')[2]}")
@@ -73,62 +75,62 @@ def test_a_part_that_went_or_is_of_another_version_is_sampled_again(
     partial.discard(second)
     partial.keep(second, tmp_path / "older")
     again = Counting()
-    assert sampled(partial, asked, again, nothing) == sampled(None, asked, Counting(), nothing)
+    assert generate_or_resume(partial, wanted, again, nothing) == generate_or_resume(None, wanted, Counting(), nothing)
     assert again.calls == 2
-    assert "is gone" in caplog.text and "of another version" in caplog.text
+    assert "is missing" in caplog.text and "by another version" in caplog.text
 
 
-def test_a_killed_sampling_goes_on_after_its_last_part(open_partial: Callable[..., PartialResults]) -> None:
-    asked = requests(7)
+def test_a_killed_sampling_resumes_after_its_last_chunk(open_partial: Callable[..., PartialResults]) -> None:
+    wanted = requests(7)
     with pytest.raises(KeyboardInterrupt):
-        sampled(open_partial(), asked, Counting(killed_at=2), nothing)
-    rest, found = Counting(), list[int]()
-    resumed = sampled(open_partial(), asked, rest, found.append)
+        generate_or_resume(open_partial(), wanted, Counting(killed_at=2), nothing)
+    rest, read = Counting(), list[int]()
+    resumed = generate_or_resume(open_partial(), wanted, rest, read.append)
     assert rest.calls == 4 - 2
-    assert sum(found) == 2 * 2 * 4
-    assert resumed == sampled(None, asked, Counting(), nothing)
+    assert sum(read) == 2 * 2 * 4
+    assert resumed == generate_or_resume(None, wanted, Counting(), nothing)
 
 
-def test_what_computes_something_else_finds_nothing(open_partial: Callable[..., PartialResults]) -> None:
-    asked = requests(4)
-    sampled(open_partial(seed=1), asked, Counting(), nothing)
-    for partial, wanted in ((open_partial(seed=2), asked), (open_partial(seed=1), requests(4, n=3))):
+def test_another_fingerprint_or_request_reads_no_chunk(open_partial: Callable[..., PartialResults]) -> None:
+    wanted = requests(4)
+    generate_or_resume(open_partial(seed=1), wanted, Counting(), nothing)
+    for partial, other in ((open_partial(seed=2), wanted), (open_partial(seed=1), requests(4, n=3))):
         again = Counting()
-        sampled(partial, wanted, again, nothing)
+        generate_or_resume(partial, other, again, nothing)
         assert again.calls == 2
 
 
-def test_a_damaged_part_is_sampled_again_and_told_of(
+def test_a_damaged_chunk_is_logged_and_resampled(
     open_partial: Callable[..., PartialResults], caplog: pytest.LogCaptureFixture
 ) -> None:
-    asked, partial = requests(4), open_partial()
-    whole = sampled(partial, asked, Counting(), nothing)
+    wanted, partial = requests(4), open_partial()
+    whole = generate_or_resume(partial, wanted, Counting(), nothing)
     first, _ = partial.files.listing(partial.folder)[0]
     partial.files.replace(first.path, b"[]")
     again = Counting()
     with caplog.at_level(logging.WARNING):
-        assert sampled(open_partial(), asked, again, nothing) == whole
+        assert generate_or_resume(open_partial(), wanted, again, nothing) == whole
     assert again.calls == 1
     assert f"{first.path} is damaged" in caplog.text
     assert len(open_partial().names) == 2
 
 
-def test_what_is_quickly_sampled_is_not_kept(
+def test_completions_that_were_quick_to_sample_are_not_kept(
     open_partial: Callable[..., PartialResults], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parts, "WORTH_KEEPING", 60.0)
-    sampled(open_partial(), requests(4), Counting(), nothing)
+    monkeypatch.setattr(partial_results, "WORTH_KEEPING", 60.0)
+    generate_or_resume(open_partial(), requests(4), Counting(), nothing)
     assert open_partial().names == []
 
 
-def test_the_last_whole_checkpoint_comes_back_and_earlier_ones_go(
+def test_the_last_checkpoint_is_restored_and_earlier_ones_removed(
     open_partial: Callable[..., PartialResults], tmp_path: Path
 ) -> None:
     for updates in (8, 16):
         checkpoint = tmp_path / f"checkpoint-{updates}"
         checkpoint.mkdir()
         (checkpoint / "state.json").write_text(f"{updates}")
-        StoredCheckpoints(open_partial()).keep(checkpoint)
+        StoredCheckpoints(open_partial()).save(checkpoint)
     assert len(open_partial().names) == 1
     StoredCheckpoints(open_partial()).restore(tmp_path / "scratch")
     assert [path.name for path in (tmp_path / "scratch").iterdir()] == ["checkpoint-16"]

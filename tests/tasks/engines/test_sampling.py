@@ -1,4 +1,4 @@
-"""Tokens are drawn from the distribution that was asked for."""
+"""Tokens follow the distribution that the sampling settings describe."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ def test_frequencies_follow_the_temperature(temperature: float) -> None:
 
 def test_top_k_leaves_the_k_likeliest() -> None:
     expected = LOGITS[:3].softmax(-1)
-    found = frequencies(Sampling(1, top_k=3))
-    assert found[:3].allclose(expected, atol=0.015)
-    assert found[3:].sum() == 0
+    drawn = frequencies(Sampling(1, top_k=3))
+    assert drawn[:3].allclose(expected, atol=0.015)
+    assert drawn[3:].sum() == 0
 
 
 def test_top_p_leaves_the_smallest_set_of_that_mass() -> None:
     probabilities = LOGITS.softmax(-1)  # 0.55, 0.20, 0.12, ...
-    found = frequencies(Sampling(1, top_p=0.7))
-    assert found[:2].allclose(probabilities[:2] / probabilities[:2].sum(), atol=0.015)
-    assert found[2:].sum() == 0
+    drawn = frequencies(Sampling(1, top_p=0.7))
+    assert drawn[:2].allclose(probabilities[:2] / probabilities[:2].sum(), atol=0.015)
+    assert drawn[2:].sum() == 0
 
 
-def test_a_nucleus_wider_than_the_sorted_candidates_is_whole() -> None:
+def test_a_nucleus_wider_than_the_sorted_candidates_is_complete() -> None:
     flat = torch.zeros(1000)
     uniform = torch.linspace(0, 1 - 1e-6, 2000)
     token, _ = draw(flat.expand(2000, -1), uniform, Sampling(1, top_p=0.9))
@@ -51,13 +51,13 @@ def test_a_token_of_no_probability_is_never_drawn() -> None:
     assert set(token.tolist()) <= {0, 2}
 
 
-def test_temperature_zero_is_greedy_whatever_the_numbers() -> None:
+def test_temperature_zero_is_greedy_for_any_random_number() -> None:
     token, logprob = draw(LOGITS[None], torch.tensor([0.99]), Sampling(1, temperature=0))
     assert token.tolist() == [0]
     assert logprob.item() == pytest.approx(LOGITS.log_softmax(-1)[0].item(), abs=1e-6)
 
 
-def test_numbers_belong_to_seed_and_completion() -> None:
+def test_random_numbers_depend_on_seed_and_completion_alone() -> None:
     assert uniforms(3, 1, 5).tolist() == uniforms(3, 1, 9)[:5].tolist()
     assert uniforms(3, 1, 5).tolist() != uniforms(3, 2, 5).tolist() != uniforms(4, 1, 5).tolist()
     assert uniforms(-1, 0, 1).tolist() == uniforms(2**64 - 1, 0, 1).tolist()

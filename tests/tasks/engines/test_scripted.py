@@ -25,10 +25,10 @@ RULES = Scripted(
 def ask(text: str, n: int = 1, seed: int = 0, adapter: str | None = None, temperature: float = 1.0) -> list[str]:
     role = None if adapter is None else Adapter(adapter, Path("none"))
     request = Request(Prompt(text), None, role, Sampling(8, temperature), n, seed)
-    return [one.text for one in RULES.open("").generate([request])[0]]
+    return [completion.text for completion in RULES.open("").generate([request])[0]]
 
 
-def test_the_first_rule_that_speaks_to_prompt_and_role_answers() -> None:
+def test_the_first_rule_that_applies_answers() -> None:
     assert ask("How many?", adapter="solver-3") == ["trained"]
     assert ask("Why?") == ["anything"]
 
@@ -44,12 +44,12 @@ def test_greedy_takes_the_first_text() -> None:
     assert ask("How many dots", n=3, temperature=0) == ["three dots"] * 3
 
 
-def test_a_prompt_that_no_rule_speaks_to_is_the_users_mistake() -> None:
+def test_a_prompt_without_a_rule_is_the_users_mistake() -> None:
     with pytest.raises(UserError, match=r"no rule .*'Why'"):
         Scripted().open("").generate([Request(Prompt("Why"), None, None, Sampling(8))])
 
 
-def test_a_broken_expression_is_refused_with_the_config() -> None:
+def test_a_broken_expression_is_refused_when_the_config_is_read() -> None:
     with pytest.raises(ValidationError, match="not a regular expression"):
         Rule(prompt="(", texts=("a",))
 

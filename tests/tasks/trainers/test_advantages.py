@@ -1,3 +1,5 @@
+"""Group-relative advantages and DAPO's filter."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -15,15 +17,13 @@ def test_advantages_of_a_group_sum_to_zero(rewards: np.ndarray) -> None:
 
 
 @given(REWARDS, st.floats(0.5, 5), st.floats(-3, 3))
-def test_group_scaling_forgets_the_unit_and_the_origin_of_rewards(
-    rewards: np.ndarray, unit: float, origin: float
-) -> None:
+def test_group_scaling_ignores_unit_and_origin_of_rewards(rewards: np.ndarray, unit: float, origin: float) -> None:
     spread = np.ptp(rewards, axis=1) > 1e-3
     kept = rewards[spread]
     assert np.allclose(advantages(kept, "group"), advantages(kept * unit + origin, "group"), atol=1e-5)
 
 
-def test_a_group_of_equal_rewards_has_no_advantage_under_any_scaling() -> None:
+def test_a_group_of_equal_rewards_has_no_advantage_at_any_scale() -> None:
     rewards = np.array([[0.3, 0.3, 0.3], [0.0, 1.0, 0.0]])
     for scale in ("group", "batch", "none"):
         assert (advantages(rewards, scale)[0] == 0).all()
@@ -39,7 +39,7 @@ def test_the_filter_drops_groups_that_are_all_right_or_all_wrong() -> None:
     assert informative(rewards).tolist() == [False, False, True]
 
 
-def test_the_filter_drops_one_success_in_two_hundred_but_keeps_it_among_graded_rewards() -> None:
+def test_the_filter_drops_rare_successes_of_binary_rewards_alone() -> None:
     rare = np.zeros((1, 200))
     rare[0, 0] = 1
     assert not informative(rare).any()

@@ -1,8 +1,11 @@
+"""The TRL trainer on a tiny model: it learns, resumes, keeps its promises about weights, and its errors are clear."""
+
 from __future__ import annotations
 
 import json
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +18,10 @@ from tasks.records import Step
 from tasks.settings.errors import UserError
 from tasks.settings.fingerprint import fingerprint_fields
 from tasks.store import Place, Store
-from tasks.trainers import TRL, LoRA
+from tasks.trainers import TRL, LoRA, Training
 from tasks.trainers.checkpoints import StoredCheckpoints
 from tasks.trainers.example import Example, Reward, Rollout
-from tasks.trainers.grpo import Diverged, prompts_of
+from tasks.trainers.grpo import Diverged, step_examples
 
 Weights = dict[str, Any]
 
@@ -28,8 +31,8 @@ QUICK = TRL(
 
 
 def early(rollouts: Sequence[Rollout]) -> list[Reward]:
-    """Letters of the first half of the alphabet, as a share of the text."""
-    return [Reward(_share(one.text, "abcdefghijklm"), {"letters": _share(one.text, "xyz")}) for one in rollouts]
+    """The share of letters of the first half of the alphabet in each text."""
+    return [Reward(_share(each.text, "abcdefghijklm"), {"letters": _share(each.text, "xyz")}) for each in rollouts]
 
 
 def equal(rollouts: Sequence[Rollout]) -> list[Reward]:
@@ -46,8 +49,8 @@ def weights(folder: Path) -> Weights:
     return load_file(folder / "adapter_model.safetensors")
 
 
-def same(one: Weights, other: Weights) -> bool:
-    return one.keys() == other.keys() and all(bool((one[name] == other[name]).all()) for name in one)
+def same(first: Weights, second: Weights) -> bool:
+    return first.keys() == second.keys() and all(bool((first[name] == second[name]).all()) for name in first)
 
 
 @pytest.fixture(scope="session")
@@ -55,7 +58,7 @@ def trained(model: Path, examples: list[Example], tmp_path_factory: pytest.TempP
     """An adapter of twelve steps."""
     out = tmp_path_factory.mktemp("trained")
     config = QUICK.model_copy(update={"steps": 12, "prompts": 6, "rollouts": 16, "learning_rate": 3e-2})
-    return out, config.train(str(model), None, examples, early, out, seed=1)
+    return out, config.train(Training(str(model), None, examples, early, out, seed=1))
 
 
 def test_a_learnable_reward_rises(trained: tuple[Path, list[Step]]) -> None:
@@ -63,7 +66,7 @@ def test_a_learnable_reward_rises(trained: tuple[Path, list[Step]]) -> None:
     assert sum(rewards[-3:]) / 3 > sum(rewards[:3]) / 3 + 0.06
 
 
-def test_steps_hold_what_was_measured(trained: tuple[Path, list[Step]]) -> None:
+def test_steps_hold_the_measurements(trained: tuple[Path, list[Step]]) -> None:
     steps = trained[1]
     assert [step.step for step in steps] == list(range(1, 13))
     assert all(step.learning_rate == 3e-2 and step.grad_norm > 0 and 0 < step.tokens <= 6 for step in steps)
@@ -83,41 +86,41 @@ def test_the_adapter_loads_in_peft_and_in_the_engine(
     assert loaded.peft_config["default"].r == 4
     engine = Transformers(device="cpu").open(str(model))
     adapter = Adapter("trained", trained[0])
-    asked = [Request(e.prompt, e.picture, adapter, Sampling(6), n=16, seed=i) for i, e in enumerate(examples)]
-    texts = [done.text for group in engine.generate(asked) for done in group]
+    requests = [Request(e.prompt, e.picture, adapter, Sampling(6), n=16, seed=i) for i, e in enumerate(examples)]
+    texts = [completion.text for group in engine.generate(requests) for completion in group]
     engine.close()
     assert sum(_share(text, "abcdefghijklm") for text in texts) / len(texts) > trained[1][0].reward + 0.06
 
 
-def test_the_adapter_touches_the_language_model_alone(trained: tuple[Path, list[Step]]) -> None:
+def test_the_adapter_changes_the_language_model_alone(trained: tuple[Path, list[Step]]) -> None:
     names = list(weights(trained[0]))
     assert names
     assert all("language_model.layers" in name for name in names)
 
 
-def test_an_adapter_names_no_place_of_this_machine(model: Path, trained: tuple[Path, list[Step]]) -> None:
+def test_an_adapter_names_no_folder_of_this_machine(model: Path, trained: tuple[Path, list[Step]]) -> None:
     assert str(model.parent) not in (trained[0] / "adapter_config.json").read_text()
     assert {file.name for file in trained[0].iterdir()} == {"adapter_config.json", "adapter_model.safetensors"}
 
 
-def test_the_same_seed_gives_the_same_rewards_and_another_one_others(
+def test_equal_seeds_give_equal_rewards_and_others_other_rewards(
     model: Path, examples: list[Example], tmp_path: Path
 ) -> None:
-    one, again, other = (
-        QUICK.train(str(model), None, examples, early, tmp_path / name, seed=seed)
-        for name, seed in (("one", 1), ("again", 1), ("other", 2))
+    first, again, other = (
+        QUICK.train(Training(str(model), None, examples, early, tmp_path / name, seed=seed))
+        for name, seed in (("first", 1), ("again", 1), ("other", 2))
     )
-    assert [step.reward for step in one] == [step.reward for step in again]
-    assert same(weights(tmp_path / "one"), weights(tmp_path / "again"))
-    assert [step.reward for step in one] != [step.reward for step in other]
+    assert [step.reward for step in first] == [step.reward for step in again]
+    assert same(weights(tmp_path / "first"), weights(tmp_path / "again"))
+    assert [step.reward for step in first] != [step.reward for step in other]
 
 
-def test_training_goes_on_from_the_start_and_the_kl_is_measured_from_it(
+def test_training_continues_the_start_and_its_kl_is_to_the_start(
     model: Path, examples: list[Example], trained: tuple[Path, list[Step]], tmp_path: Path
 ) -> None:
     start = Adapter("trained", trained[0])
     config = QUICK.model_copy(update={"steps": 3, "beta": 0.05, "learning_rate": 1e-3})
-    steps = config.train(str(model), start, examples, early, tmp_path, seed=3)
+    steps = config.train(Training(str(model), start, examples, early, tmp_path, seed=3))
     assert abs(steps[0].kl) < 1e-6
     assert steps[-1].kl > 1e-6
     before, after = weights(trained[0]), weights(tmp_path)
@@ -126,27 +129,27 @@ def test_training_goes_on_from_the_start_and_the_kl_is_measured_from_it(
     assert all((before[name] - after[name]).abs().max() < 0.02 for name in before)
 
 
-def test_kept_weights_lie_between_the_start_and_the_trained_ones(
+def test_averaged_weights_lie_between_start_and_trained_weights(
     model: Path, examples: list[Example], tmp_path: Path, trained: tuple[Path, list[Step]]
 ) -> None:
     start, settings = Adapter("start", trained[0]), QUICK.model_copy(update={"steps": 1})
-    for name, share in (("whole", 1.0), ("half", 0.5)):
-        part = settings.model_copy(update={"weight_averaging": share})
-        part.train(str(model), start, examples, early, tmp_path / name, seed=3)
-    first, whole, half = (weights(folder) for folder in (trained[0], tmp_path / "whole", tmp_path / "half"))
-    assert not same(first, whole)
-    for name, value in half.items():
-        assert value.allclose((first[name] + whole[name]) / 2, atol=1e-6)
+    for name, share in (("trained", 1.0), ("averaged", 0.5)):
+        config = settings.model_copy(update={"weight_averaging": share})
+        config.train(Training(str(model), start, examples, early, tmp_path / name, seed=3))
+    first, last, averaged = (weights(folder) for folder in (trained[0], tmp_path / "trained", tmp_path / "averaged"))
+    assert not same(first, last)
+    for name, value in averaged.items():
+        assert value.allclose((first[name] + last[name]) / 2, atol=1e-6)
 
 
 def test_groups_of_equal_rewards_change_nothing(model: Path, examples: list[Example], tmp_path: Path) -> None:
     config = QUICK.model_copy(update={"beta": 0.1, "weight_decay": 0.1})
-    steps = config.train(str(model), None, examples, equal, tmp_path, seed=1)
+    steps = config.train(Training(str(model), None, examples, equal, tmp_path, seed=1))
     assert [(step.active, step.loss, step.grad_norm) for step in steps] == [(0.0, 0.0, 0.0)] * 2
     assert all((tensor == 0).all() for name, tensor in weights(tmp_path).items() if "lora_B" in name)
 
 
-def test_how_rollouts_are_batched_does_not_change_what_is_learned(
+def test_the_batching_of_rollouts_does_not_change_the_update(
     model: Path, examples: list[Example], tmp_path: Path
 ) -> None:
     import torch
@@ -156,7 +159,7 @@ def test_how_rollouts_are_batched_does_not_change_what_is_learned(
         for split in ({}, {"micro_batch": 60, "row_tokens": 50}):
             config = QUICK.model_copy(update={"steps": 1, "loss_type": loss_type, "beta": 0.01, **split})
             out = tmp_path / f"{loss_type}{len(split)}"
-            steps = config.train(str(model), None, examples, early, out, seed=1)
+            steps = config.train(Training(str(model), None, examples, early, out, seed=1))
             results.append((steps[0].loss, steps[0].grad_norm))
         assert torch.allclose(*map(torch.tensor, results), rtol=1e-3, atol=1e-6)
 
@@ -168,18 +171,18 @@ def test_resources_do_not_affect_fingerprint() -> None:
 
 def test_several_updates_a_step_measure_the_kl_and_clip(model: Path, examples: list[Example], tmp_path: Path) -> None:
     config = QUICK.model_copy(update={"updates": 2, "beta": 0.01})
-    steps = config.train(str(model), None, examples, early, tmp_path, seed=1)
+    steps = config.train(Training(str(model), None, examples, early, tmp_path, seed=1))
     assert len(steps) == 2
     assert steps[0].kl > 0
 
 
-def test_full_fine_tuning_leaves_a_model_whose_vision_tower_is_unchanged(
+def test_full_fine_tuning_leaves_the_vision_tower_unchanged(
     model: Path, examples: list[Example], tmp_path: Path
 ) -> None:
     from safetensors.torch import load_file
 
     config = QUICK.model_copy(update={"lora": None, "beta": 0.01, "learning_rate": 1e-3})
-    steps = config.train(str(model), None, examples, early, tmp_path, seed=1)
+    steps = config.train(Training(str(model), None, examples, early, tmp_path, seed=1))
     before, after = (load_file(folder / "model.safetensors") for folder in (model, tmp_path))
     changed = {name for name in before if not (before[name] == after[name]).all()}
     assert any("layers.0.mlp" in name for name in changed)
@@ -188,7 +191,7 @@ def test_full_fine_tuning_leaves_a_model_whose_vision_tower_is_unchanged(
     Transformers(device="cpu").open(str(tmp_path)).close()
 
 
-def test_weights_that_are_no_numbers_are_never_written(
+def test_weights_that_are_not_finite_are_never_written(
     model: Path, examples: list[Example], trained: tuple[Path, list[Step]], tmp_path: Path
 ) -> None:
     from safetensors.torch import save_file
@@ -199,16 +202,16 @@ def test_weights_that_are_no_numbers_are_never_written(
     save_file(spoilt, tmp_path / "start" / "adapter_model.safetensors")
     (tmp_path / "start" / "adapter_config.json").write_bytes((trained[0] / "adapter_config.json").read_bytes())
     with pytest.raises(Diverged, match="no longer finite"):
-        QUICK.train(str(model), Adapter("nan", tmp_path / "start"), examples, early, tmp_path / "out", seed=1)
+        QUICK.train(Training(str(model), Adapter("nan", tmp_path / "start"), examples, early, tmp_path / "out", seed=1))
     assert not (tmp_path / "out").exists()
 
 
-def test_an_interrupted_training_goes_on_from_its_checkpoint_to_the_same_adapter(
+def test_a_training_resumes_from_its_checkpoint_to_the_same_adapter(
     model: Path, examples: list[Example], trained: tuple[Path, list[Step]], tmp_path: Path
 ) -> None:
     start, calls = Adapter("trained", trained[0]), []
 
-    def cut(rollouts: Sequence[Rollout]) -> list[Reward]:
+    def interrupted(rollouts: Sequence[Rollout]) -> list[Reward]:
         calls.append(len(rollouts))
         if len(calls) == 4:
             raise KeyboardInterrupt
@@ -216,13 +219,14 @@ def test_an_interrupted_training_goes_on_from_its_checkpoint_to_the_same_adapter
 
     config = QUICK.model_copy(update={"steps": 4, "beta": 0.1, "save_steps": 2})
     place = Place.round(Store(str(tmp_path / "store")), "default", 1)
-    kept = StoredCheckpoints(place.partial_results("7-train-solver", {}))
+    training = Training(str(model), start, examples, interrupted, tmp_path / "cut", seed=1)
+    checkpoints = StoredCheckpoints(place.partial_results("7-train-solver", {}))
     with pytest.raises(KeyboardInterrupt):
-        config.train(str(model), start, examples, cut, tmp_path / "cut", seed=1, checkpoints=kept)
-    kept = StoredCheckpoints(place.partial_results("7-train-solver", {}))
-    resumed = config.train(str(model), start, examples, cut, tmp_path / "cut", seed=1, checkpoints=kept)
+        config.train(replace(training, checkpoints=checkpoints))
+    checkpoints = StoredCheckpoints(place.partial_results("7-train-solver", {}))
+    resumed = config.train(replace(training, checkpoints=checkpoints))
     assert len(calls) == 4 + 2
-    whole = config.train(str(model), start, examples, early, tmp_path / "whole", seed=1)
+    whole = config.train(Training(str(model), start, examples, early, tmp_path / "whole", seed=1))
     assert [(s.step, s.reward, s.kl) for s in resumed] == [(s.step, s.reward, s.kl) for s in whole]
     assert same(weights(tmp_path / "cut"), weights(tmp_path / "whole"))
 
@@ -235,28 +239,28 @@ def test_out_of_memory_it_learns_the_same_in_smaller_batches(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Only a GPU runs out of memory with an error that can be caught, so here the scorer says it has."""
+    """Only a GPU raises an error that can be caught when memory is short, so here the scorer raises it."""
     import torch
 
     from tasks.trainers import grpo, packing
 
     config, start = QUICK.model_copy(update={"beta": 0.1, "row_tokens": 1}), Adapter("trained", trained[0])
-    whole = config.train(str(model), start, examples, early, tmp_path / "whole", seed=1)
+    whole = config.train(Training(str(model), start, examples, early, tmp_path / "whole", seed=1))
     sizes = list[int]()
 
-    def small(model: Any, batch: packing.Pack, temperature: float) -> Any:
+    def limited(model: Any, batch: packing.PackedBatch, temperature: float) -> Any:
         sizes.append(batch.ids.numel())
         if batch.ids.numel() > 150 or len(sizes) == 8:  # also in the middle of an update
             raise torch.OutOfMemoryError("CUDA out of memory")
         return packing.score(model, batch, temperature)
 
-    monkeypatch.setattr(grpo, "score", small)
-    halved = config.train(str(model), start, examples, early, tmp_path / "halved", seed=1)
+    monkeypatch.setattr(grpo, "score", limited)
+    halved = config.train(Training(str(model), start, examples, early, tmp_path / "halved", seed=1))
     assert max(sizes) > 150 > sizes[-1]
     assert "out of memory: micro-batches of" in caplog.text
     assert [step.reward for step in halved] == [step.reward for step in whole]
-    one, other = weights(tmp_path / "halved"), weights(tmp_path / "whole")
-    assert all(torch.allclose(one[name], other[name], atol=1e-4) for name in other)
+    first, second = weights(tmp_path / "halved"), weights(tmp_path / "whole")
+    assert all(torch.allclose(first[name], second[name], atol=1e-4) for name in second)
 
 
 def test_a_row_that_is_too_large_for_the_memory_is_an_error(
@@ -266,26 +270,26 @@ def test_a_row_that_is_too_large_for_the_memory_is_an_error(
 
     from tasks.trainers import grpo
 
-    def never(*_: Any) -> Any:
+    def full(*_: Any) -> Any:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(grpo, "score", never)
+    monkeypatch.setattr(grpo, "score", full)
     with pytest.raises(torch.OutOfMemoryError):
-        QUICK.train(str(model), None, examples, early, tmp_path / "out", seed=1)
+        QUICK.train(Training(str(model), None, examples, early, tmp_path / "out", seed=1))
 
 
-def test_a_reward_that_is_no_number_is_an_error(model: Path, examples: list[Example], tmp_path: Path) -> None:
+def test_a_reward_that_is_not_finite_is_an_error(model: Path, examples: list[Example], tmp_path: Path) -> None:
     def broken(rollouts: Sequence[Rollout]) -> list[Reward]:
         return [Reward(math.nan) for _ in rollouts]
 
     with pytest.raises(ValueError, match="not finite"):
-        QUICK.train(str(model), None, examples, broken, tmp_path / "out", seed=1)
+        QUICK.train(Training(str(model), None, examples, broken, tmp_path / "out", seed=1))
 
 
 def test_training_is_silent(
     model: Path, examples: list[Example], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    QUICK.train(str(model), None, examples, early, tmp_path, seed=1)
+    QUICK.train(Training(str(model), None, examples, early, tmp_path, seed=1))
     assert capfd.readouterr() == ("", "")
 
 
@@ -298,7 +302,7 @@ def test_training_is_silent(
         (lambda model, examples, adapter: (model, Adapter("a", model), examples), "adapter"),
     ],
 )
-def test_what_cannot_be_trained_is_one_line(
+def test_unusable_inputs_are_an_error_of_one_line(
     model: Path,
     examples: list[Example],
     tmp_path: Path,
@@ -310,16 +314,16 @@ def test_what_cannot_be_trained_is_one_line(
     (empty / "config.json").write_text("{}")
     source, start, some = spoil(model, examples, empty)
     with pytest.raises(UserError, match=message) as caught:
-        QUICK.train(str(source), start, some, early, tmp_path / "out", seed=1)
+        QUICK.train(Training(str(source), start, some, early, tmp_path / "out", seed=1))
     assert "\n" not in str(caught.value)
 
 
-def test_an_adapter_of_another_rank_is_one_line(
+def test_an_adapter_of_another_rank_is_an_error_of_one_line(
     model: Path, examples: list[Example], trained: tuple[Path, list[Step]], tmp_path: Path
 ) -> None:
     config = QUICK.model_copy(update={"lora": LoRA(rank=8, alpha=8)})
     with pytest.raises(UserError, match=r"rank is 8, the adapter .* has 4"):
-        config.train(str(model), Adapter("trained", trained[0]), examples, early, tmp_path, seed=1)
+        config.train(Training(str(model), Adapter("trained", trained[0]), examples, early, tmp_path, seed=1))
 
 
 def test_few_examples_take_few_steps() -> None:
@@ -328,15 +332,15 @@ def test_few_examples_take_few_steps() -> None:
     assert QUICK.steps_for(1) == QUICK.steps
 
 
-def test_prompts_that_do_not_split_into_updates_are_refused() -> None:
+def test_prompts_must_be_a_multiple_of_updates() -> None:
     with pytest.raises(ValidationError, match="multiple of updates"):
         TRL(prompts=10, updates=4)
 
 
-def test_every_example_comes_up_as_often_as_any_other(examples: list[Example]) -> None:
-    drawn = [example.id for step in range(9) for example in prompts_of(examples, step, 4, seed=5)]
-    assert {drawn.count(example.id) for example in examples} == {6}
-    assert [e.id for e in prompts_of(examples[:1], 0, 3, seed=5)] == ["q0"] * 3
+def test_all_examples_are_used_equally_often(examples: list[Example]) -> None:
+    used = [example.id for step in range(9) for example in step_examples(examples, step, 4, seed=5)]
+    assert {used.count(example.id) for example in examples} == {6}
+    assert [e.id for e in step_examples(examples[:1], 0, 3, seed=5)] == ["q0"] * 3
 
 
 def test_settings_survive_json() -> None:

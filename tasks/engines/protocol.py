@@ -1,0 +1,60 @@
+"""The two protocols of an engine: its settings, which open it, and the open engine, which samples.
+
+A new engine is one file with both classes, and one line in the union `EngineConfig` of `tasks.engines`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from tasks.engines.request import Completion, Request
+
+
+class Engine(Protocol):
+    """A loaded model that samples completions.
+
+    A completion depends on the weights (base model and adapter), on the request's prompt, picture and sampling, and on
+    (seed, i), i being the completion's number. It depends on nothing else: not on other requests, their order, the
+    size of a batch, the number of processes or earlier calls (the rounding of logits excepted). So any split of the
+    work gives the same completions, and a resumed stage samples what a stage without interruption samples.
+    """
+
+    def generate(
+        self, requests: Sequence[Request], on_done: Callable[[int], None] | None = None
+    ) -> list[list[Completion]]:
+        """Completions of each request, in order: `len(result[i]) == requests[i].n`.
+
+        `on_done(k)` is called after k more completions. `UserError` for an adapter that the engine cannot serve.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free the model and end the engine's processes. A closed engine cannot be used again."""
+        ...
+
+
+class EngineSettings(Protocol):
+    """The settings of one kind of engine, a `Settings` class in a module that imports neither torch nor vLLM.
+
+    Fields that change no completion (device, batch sizes, processes) are declared `NotFingerprinted`.
+    """
+
+    @property
+    def kind(self) -> str:
+        """The name that selects this engine in a YAML file: a `Literal` field with its default."""
+        ...
+
+    @property
+    def needs_gpu(self) -> bool:
+        """Whether the engine cannot open without a GPU."""
+        ...
+
+    @property
+    def model_copies(self) -> int:
+        """Copies of the model's weights that the open engine holds in memory."""
+        ...
+
+    def open(self, model: str) -> Engine:
+        """Load the model folder `model`. `UserError` if a file, a package or a device is missing."""
+        ...
