@@ -82,7 +82,9 @@ class LaionCorpus(Settings):
             raise UserError(with_retries(f"listing {self.shards}", self._why_none))
         for path, following in pairwise(tars):
             if _stem(path) == _stem(following):
-                raise UserError(f"{path} and {following} have one name, so their keys would clash: rename one of them.")
+                raise UserError(
+                    f"{path} and {following} have the same name, so their keys would clash: rename one of them."
+                )
         return [self._listed(path, files) for path in tars]
 
     def shard(self, name: str) -> TarShard:
@@ -127,9 +129,9 @@ class LaionCorpus(Settings):
         if root.endswith(TAR):
             return f"no .tar file matches {self.shards}: give the folder that img2dataset wrote, or another glob."
         if not fs.exists(root):
-            return f"there is no folder {self.shards}: give one of .tar shards, or one of pictures."
+            return f"there is no folder {self.shards}: give a folder of .tar shards, or of pictures."
         if fs.isdir(root) and not fs.ls(root):
-            return f"the folder {self.shards} is empty: give one of .tar shards, or one of pictures."
+            return f"the folder {self.shards} is empty: give a folder of .tar shards, or of pictures."
         kinds = ", ".join(sorted(EXTENSIONS))
         return f"{self.shards} holds neither .tar shards, as img2dataset writes them, nor pictures ({kinds})."
 
@@ -196,7 +198,7 @@ class TarShard:
                 yield EncodedSample(_absent(self.name, key, facts[key]))
 
     def _quarantined(self, reason: str) -> EncodedSample:
-        """The row that stands for the whole shard."""
+        """A row with a reason for the whole shard."""
         return EncodedSample(Sample(key=f"{self.name}/", shard=self.name, reason=reason))
 
     @cached_property

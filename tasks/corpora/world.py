@@ -12,7 +12,7 @@ from tasks.corpora.laion import LaionCorpus
 from tasks.corpora.masks import Masks
 from tasks.execution.progress import track
 from tasks.settings.base import Settings
-from tasks.world.heldout import ITEMS, fingerprints, items
+from tasks.world.heldout import ITEMS, items, picture_hashes
 
 if TYPE_CHECKING:
     from tasks.corpora.protocol import Render
@@ -55,7 +55,7 @@ class WorldCorpus(Settings):
         """Write the shards (tar, Parquet, stats) into a folder."""
         from tasks.world.shards import write_shards
 
-        exclude = fingerprints([item for split in ITEMS for item in items(split, self.held_out)])
+        exclude = picture_hashes([item for split in ITEMS for item in items(split, self.held_out)])
         with track(self.pictures, "rendered") as progress:
             write_shards(
                 folder, self.pictures, self.seed, self.per_shard, self.trivial, exclude, on_picture=progress.advance

@@ -1,6 +1,6 @@
-"""Reading back, adding and re-reading a corpus beside what one would use instead. Opt-in: `make bench`.
+"""Reading back, adding and embedding compared with the alternatives. Opt-in: `make bench`.
 
-Seconds are processor time where both sides compute, and wall time where a disk is read (its pages are in memory).
+Seconds are processor time if both sides compute, and wall time if a disk is read (its pages are in memory).
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ import pytest
 from PIL import Image
 
 from tasks.corpora import LaionCorpus
-from tasks.corpora.decode import check_of
+from tasks.corpora.decode import checksum_of
 from tasks.corpora.sample import Location, Sample
 from tasks.corpora.table import SampleTable
 from tasks.corpora.tar import members
-from tasks.corpus import add_to_corpus, build_corpus, embed
+from tasks.corpus import add_to_corpus, build_corpus, embed_samples
 from tasks.records import to_table
 from tasks.records.picture import upright_rgb
 from tasks.retrieval import RetrievalConfig
@@ -41,83 +41,83 @@ SHARDS, PICTURES, WANTED = 20, 1000, 1000
 BUCKET = "corpus-bench"
 
 
-class CorpusHandle(NamedTuple):
-    """Shards of about 61 MB, and the rows that a build would keep of them."""
+class ShardFolder(NamedTuple):
+    """Shards of about 61 MB each, and the rows that a build would keep."""
 
     folder: Path
     rows: SampleTable
 
-    def wanted(self, seed: int) -> list[str]:
+    def random_keys(self, seed: int) -> list[str]:
         return Random(seed).sample(self.rows.table["key"].to_pylist(), WANTED)
 
 
 @pytest.fixture(scope="module")
-def shelf(tmp_path_factory: pytest.TempPathFactory) -> CorpusHandle:
-    folder, samples, jpegs = tmp_path_factory.mktemp("shelf"), [], photographs(40)
+def shards(tmp_path_factory: pytest.TempPathFactory) -> ShardFolder:
+    folder, samples, jpegs = tmp_path_factory.mktemp("shards"), [], photographs(40)
     for shard in range(SHARDS):
         name, draw = f"{shard:05d}", Random(shard)
         data = tar_bytes([m for number in range(PICTURES) for m in members_of(f"{name}{number:04d}", jpegs, draw)])
         (folder / f"{name}.tar").write_bytes(data)
         samples += [
             Sample(
-                key=f"{name}/{one.name[:-4]}",
+                key=f"{name}/{member.name[:-4]}",
                 shard=name,
-                member=one.name,
-                offset=one.offset,
-                size=one.size,
-                check=check_of(one.header, one.data or b""),
+                member=member.name,
+                offset=member.offset,
+                size=member.size,
+                checksum=checksum_of(member.header, member.data or b""),
             )
-            for one in members(io.BytesIO(data), 1 << 30)
-            if one.name.endswith(".jpg")
+            for member in members(io.BytesIO(data), 1 << 30)
+            if member.name.endswith(".jpg")
         ]
-    return CorpusHandle(folder, SampleTable(to_table(Sample, samples)))
+    return ShardFolder(folder, SampleTable(to_table(Sample, samples)))
 
 
 def photographs(count: int) -> list[bytes]:
     """JPEGs of 512 x 384 pixels and about 60 KB."""
-    found, draw = [], np.random.default_rng(0)
+    jpegs, draw = [], np.random.default_rng(0)
     for _ in range(count):
         blocks = Image.fromarray(draw.integers(0, 255, (60, 80, 3), dtype=np.uint8))
         buffer = io.BytesIO()
         blocks.resize((512, 384), Image.Resampling.BICUBIC).save(buffer, "JPEG", quality=90)
-        found.append(buffer.getvalue())
-    return found
+        jpegs.append(buffer.getvalue())
+    return jpegs
 
 
 def members_of(key: str, jpegs: list[bytes], draw: Random) -> list[tuple[str, bytes]]:
-    """As img2dataset writes a sample. What follows a JPEG's end is ignored, and makes each file one of its own."""
+    """A sample in img2dataset's layout. Bytes after the end of a JPEG are ignored, and make each file different."""
     facts = {"key": key, "url": f"http://example.invalid/{key}", "caption": "a photograph of something, long enough"}
     own = draw.choice(jpegs) + draw.randbytes(16) + bytes(draw.randrange(2000))
     return [(f"{key}.jpg", own), (f"{key}.txt", facts["caption"].encode()), (f"{key}.json", json.dumps(facts).encode())]
 
 
-def best(work: Callable[[], Any], times: int = 5) -> float:
-    """Least wall seconds of several."""
-    found = []
+def least_seconds(work: Callable[[], Any], times: int = 5) -> float:
+    """Least wall seconds of several runs."""
+    seconds = []
     for _ in range(times):
         start = time.perf_counter()
         work()
-        found.append(time.perf_counter() - start)
-    return min(found)
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
 
 
 @contextmanager
-def opened(shelf: CorpusHandle, keys: list[str]) -> Iterator[list[tuple[int, Location]]]:
-    """Open files and known offsets: what a bare `pread` needs."""
-    files = {path.stem: os.open(path, os.O_RDONLY) for path in shelf.folder.glob("*.tar")}
+def opened(shards: ShardFolder, keys: list[str]) -> Iterator[list[tuple[int, Location]]]:
+    """Open files and locations, for a bare `pread`."""
+    files = {path.stem: os.open(path, os.O_RDONLY) for path in shards.folder.glob("*.tar")}
     try:
-        yield [(files[one.shard], one) for one in shelf.rows.locate(keys)]
+        yield [(files[location.shard], location) for location in shards.rows.locate(keys)]
     finally:
         for descriptor in files.values():
             os.close(descriptor)
 
 
-def scan(shelf: CorpusHandle, keys: list[str]) -> int:
-    """What webdataset has for reading by key: all samples of the shards in order, until the last one was seen."""
+def scan(shards: ShardFolder, keys: list[str]) -> int:
+    """Reading by key with webdataset: all samples of the shards in order, until every key was seen."""
     import webdataset
 
     left = set(keys)
-    urls = [str(path) for path in sorted(shelf.folder.glob("*.tar"))]
+    urls = [str(path) for path in sorted(shards.folder.glob("*.tar"))]
     for sample in webdataset.WebDataset(urls, shardshuffle=False):
         left.discard(f"{Path(sample['__url__']).stem}/{sample['__key__']}")
         if not left:
@@ -125,9 +125,9 @@ def scan(shelf: CorpusHandle, keys: list[str]) -> int:
     return len(left)
 
 
-def by_name(shelf: CorpusHandle, key: str) -> bytes:
+def by_name(shards: ShardFolder, key: str) -> bytes:
     shard, _, name = key.partition("/")
-    with tarfile.open(shelf.folder / f"{shard}.tar") as tar:
+    with tarfile.open(shards.folder / f"{shard}.tar") as tar:
         member = tar.extractfile(f"{name}.jpg")
         assert member
         return member.read()
@@ -135,62 +135,62 @@ def by_name(shelf: CorpusHandle, key: str) -> bytes:
 
 @pytest.mark.bench
 @pytest.mark.timeout(1800)
-def test_a_thousand_pictures_by_key(shelf: CorpusHandle, benchmark: Any) -> None:
-    corpus, keys = LaionCorpus(shards=str(shelf.folder)), shelf.wanted(0)
-    shelf.rows.locate(shelf.wanted(1))
-    assert [found.data for found in corpus.pictures(shelf.rows.locate(keys[:5]))] == [
-        by_name(shelf, key) for key in keys[:5]
+def test_reading_a_thousand_pictures_by_key(shards: ShardFolder, benchmark: Any) -> None:
+    corpus, keys = LaionCorpus(shards=str(shards.folder)), shards.random_keys(0)
+    shards.rows.locate(shards.random_keys(1))
+    assert [picture.data for picture in corpus.pictures(shards.rows.locate(keys[:5]))] == [
+        by_name(shards, key) for key in keys[:5]
     ]
-    with opened(shelf, keys) as known:
-        bare = best(lambda: [os.pread(file, one.size, one.offset) for file, one in known])
-    ours = best(lambda: corpus.pictures(shelf.rows.locate(keys)))
-    benchmark.pedantic(lambda: corpus.pictures(shelf.rows.locate(keys)), rounds=3)
-    scanned = best(lambda: scan(shelf, keys), times=1)
-    named = best(lambda: [by_name(shelf, key) for key in keys[:10]], times=1) * WANTED / 10
-    told = {
+    with opened(shards, keys) as known:
+        bare = least_seconds(lambda: [os.pread(file, location.size, location.offset) for file, location in known])
+    ours = least_seconds(lambda: corpus.pictures(shards.rows.locate(keys)))
+    benchmark.pedantic(lambda: corpus.pictures(shards.rows.locate(keys)), rounds=3)
+    scanned = least_seconds(lambda: scan(shards, keys), times=1)
+    named = least_seconds(lambda: [by_name(shards, key) for key in keys[:10]], times=1) * WANTED / 10
+    figures = {
         "a picture by key, us": 1e6 * ours / WANTED,
         "bare pread at known offsets, us": 1e6 * bare / WANTED,
         "ours / bare": ours / bare,
         "webdataset scan / ours": scanned / ours,
         "tarfile by name / ours": named / ours,
     }
-    tell(told, benchmark)
-    assert told["ours / bare"] <= 3
-    assert told["webdataset scan / ours"] >= 50
-    assert told["tarfile by name / ours"] >= 1000
+    print_figures(figures, benchmark)
+    assert figures["ours / bare"] <= 3
+    assert figures["webdataset scan / ours"] >= 50
+    assert figures["tarfile by name / ours"] >= 1000
 
 
 @pytest.mark.bench
 @pytest.mark.timeout(1800)
 @pytest.mark.skipif(not os.environ.get("AWS_ENDPOINT_URL"), reason="needs an S3 server: AWS_ENDPOINT_URL and keys")
-def test_a_thousand_pictures_from_an_object_store(shelf: CorpusHandle, benchmark: Any) -> None:
+def test_reading_a_thousand_pictures_from_an_object_store(shards: ShardFolder, benchmark: Any) -> None:
     from tasks.store.files import open_filesystem
 
     fs, _ = open_filesystem(f"s3://{BUCKET}")
     if not fs.exists(BUCKET):
         fs.mkdir(BUCKET)
-    for path in shelf.folder.glob("*.tar"):
+    for path in shards.folder.glob("*.tar"):
         fs.put_file(str(path), f"{BUCKET}/{path.name}")
-    corpus, wanted = LaionCorpus(shards=f"s3://{BUCKET}"), shelf.rows.locate(shelf.wanted(0))
+    corpus, wanted = LaionCorpus(shards=f"s3://{BUCKET}"), shards.rows.locate(shards.random_keys(0))
     with counted(fs) as requests:
         start = time.perf_counter()
         pictures = corpus.pictures(wanted)
         seconds = time.perf_counter() - start
-    assert [one.data for one in pictures[:5]] == [by_name(shelf, one.key) for one in wanted[:5]]
+    assert [picture.data for picture in pictures[:5]] == [by_name(shards, location.key) for location in wanted[:5]]
     benchmark.pedantic(lambda: corpus.pictures(wanted), rounds=1)
-    told = {
+    figures = {
         "requests a picture": len(requests) / WANTED,
-        "bytes fetched / pictures' bytes": sum(requests) / sum(one.size for one in wanted),
+        "bytes fetched / pictures' bytes": sum(requests) / sum(location.size for location in wanted),
         "ms a picture": 1e3 * seconds / WANTED,
     }
-    tell(told, benchmark)
-    assert told["requests a picture"] < 1
-    assert told["bytes fetched / pictures' bytes"] <= 1.2
+    print_figures(figures, benchmark)
+    assert figures["requests a picture"] < 1
+    assert figures["bytes fetched / pictures' bytes"] <= 1.2
 
 
 @contextmanager
 def counted(fs: Any) -> Iterator[list[int]]:
-    """Bytes of every answer of an s3fs while it lasts."""
+    """Bytes of every response of an s3fs file system inside the block."""
     call, sizes = fs._call_s3, []
 
     async def counting(method: str, *args: Any, **options: Any) -> Any:
@@ -207,9 +207,10 @@ def counted(fs: Any) -> Iterator[list[int]]:
 
 @pytest.mark.bench
 @pytest.mark.timeout(1800)
-def test_one_shard_more_beside_a_rebuild(tmp_path: Path, benchmark: Any) -> None:
-    """20 shards and one more of 400 pictures; the model is loaded in both cases. The larger the shards (img2dataset's
-    hold 10 000), the nearer the ratio comes to 21."""
+def test_adding_a_shard_is_cheaper_than_a_rebuild(tmp_path: Path, benchmark: Any) -> None:
+    """20 shards and one more, of 400 pictures each; the model is loaded in both cases. With larger shards
+    (img2dataset's have 10 000 pictures) the ratio comes nearer to 21.
+    """
     jpegs, shards, more = photographs(400), tmp_path / "shards", tmp_path / "more"
     for number in range(SHARDS + 1):
         folder, name, draw = (shards if number < SHARDS else more), f"{number:05d}", Random(number)
@@ -227,17 +228,18 @@ def test_one_shard_more_beside_a_rebuild(tmp_path: Path, benchmark: Any) -> None
     start = time.process_time()
     build_corpus(Place(place.store, "corpora/again"), LaionCorpus(shards=str(shards)), config)
     rebuilt = time.process_time() - start
-    told = {"add, CPU s": added, "rebuild, CPU s": rebuilt, "rebuild / add": rebuilt / added}
-    tell(told, benchmark)
-    assert told["rebuild / add"] >= 15
+    figures = {"add, CPU s": added, "rebuild, CPU s": rebuilt, "rebuild / add": rebuilt / added}
+    print_figures(figures, benchmark)
+    assert figures["rebuild / add"] >= 15
 
 
 @pytest.mark.bench
 @pytest.mark.timeout(1800)
-def test_embedding_beside_its_slower_half(tmp_path: Path, benchmark: Any) -> None:
-    """A shard through `embed_shard`, beside open_clip's bare forward pass on tensors that are ready, and beside the
-    decoder alone: what reads, decodes, checks and shrinks pictures and embeds none. On the same threads. Told beside
-    it: Pillow and open_clip's resizing of bytes in memory, which need no hash, no check and no model.
+def test_embedding_is_as_fast_as_its_slower_half(tmp_path: Path, benchmark: Any) -> None:
+    """Reading and embedding one shard, compared on the same threads with its two halves: open_clip's bare forward pass
+    on prepared tensors, and the decoder alone (reads, decodes, checks and shrinks pictures, embeds none).
+
+    Also reported: Pillow and open_clip's resizing of bytes in memory, without hash, check and model.
     """
     import torch
 
@@ -250,8 +252,8 @@ def test_embedding_beside_its_slower_half(tmp_path: Path, benchmark: Any) -> Non
         [data for name, data in pieces if ".jpg" in name],
     )
     bare = open_clip_model()
-    with corpus.shard(name) as source:
-        pictures = [read.image for read in source.read(model.fit) if read.image is not None]
+    with corpus.shard(name) as reader:
+        pictures = [decoded.image for decoded in reader.read(model.fit) if decoded.image is not None]
         tensors = Preprocess(dict(bare.visual.preprocess_cfg))(pictures)
 
         def forward() -> None:
@@ -260,7 +262,7 @@ def test_embedding_beside_its_slower_half(tmp_path: Path, benchmark: Any) -> Non
                     bare.encode_image(tensors[start : start + 64], normalize=True)
 
         def decoder() -> None:
-            for _ in source.read(model.fit):
+            for _ in reader.read(model.fit):
                 pass
 
         def pillow() -> None:
@@ -268,12 +270,15 @@ def test_embedding_beside_its_slower_half(tmp_path: Path, benchmark: Any) -> Non
                 deque(pool.map(lambda data: model.fit(upright_rgb(Image.open(io.BytesIO(data)))), data), maxlen=0)
 
         rounds = [
-            tuple(best(work, 1) for work in (forward, decoder, pillow, lambda: embed(source.read(model.fit), model)))
+            tuple(
+                least_seconds(work, 1)
+                for work in (forward, decoder, pillow, lambda: embed_samples(reader.read(model.fit), model))
+            )
             for _ in range(4)
         ]
-    benchmark.pedantic(lambda: embed(source.read(model.fit), model), rounds=1)
+    benchmark.pedantic(lambda: embed_samples(reader.read(model.fit), model), rounds=1)
     alone, decoded, unpacked, both = (min(column) for column in zip(*rounds, strict=True))
-    told = {
+    figures = {
         "pictures a second": len(pictures) / both,
         "forward alone": len(pictures) / alone,
         "decoder alone": len(pictures) / decoded,
@@ -281,17 +286,17 @@ def test_embedding_beside_its_slower_half(tmp_path: Path, benchmark: Any) -> Non
         "ours / Pillow alone": unpacked / both,
         "ours / the slower": max(alone, decoded) / both,
     }
-    tell(told, benchmark)
-    assert told["ours / the slower"] >= 0.9
+    print_figures(figures, benchmark)
+    assert figures["ours / the slower"] >= 0.9
 
 
 def open_clip_model() -> Any:
-    """The shipped model as open_clip opens it."""
+    """The shipped model, opened by open_clip."""
     import open_clip
 
     return open_clip.create_model(f"local-dir:{ROOT / 'infra/models/clip'}", require_pretrained=True).eval()
 
 
-def tell(told: dict[str, float], benchmark: Any) -> None:
-    print("\n" + ", ".join(f"{name} {value:.3g}" for name, value in told.items()))
-    benchmark.extra_info.update(told)
+def print_figures(figures: dict[str, float], benchmark: Any) -> None:
+    print("\n" + ", ".join(f"{name} {value:.3g}" for name, value in figures.items()))
+    benchmark.extra_info.update(figures)

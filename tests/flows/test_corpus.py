@@ -70,5 +70,5 @@ def test_an_address_is_a_folder_of_images_or_of_shards(tmp_path: Path) -> None:
 
 
 def test_an_empty_folder_is_a_user_error(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"is empty: give one of \.tar shards, or one of pictures"):
+    with pytest.raises(UserError, match=r"is empty: give a folder of \.tar shards, or of pictures"):
         detect_source(str(tmp_path)).check()

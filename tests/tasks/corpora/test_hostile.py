@@ -33,7 +33,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 
 class Built(NamedTuple):
-    made: Hostile
+    hostile: Hostile
     index: Artifact[Sample]
     corpus: SearchableCorpus
     root: Path
@@ -54,19 +54,19 @@ def build(shards: str, uri: str, clip: str) -> int:
 
 def memory(name: str) -> int:
     """Bytes, as Linux counts them for this process."""
-    found = re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    assert found
-    return 1024 * int(found[1])
+    match = re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert match
+    return 1024 * int(match[1])
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     root = tmp_path_factory.mktemp("hostile")
-    made = write_hostile(root / "a" / "b" / "shards")
+    hostile = write_hostile(root / "a" / "b" / "shards")
     uri = str(root / "store" / "corpora" / "hostile")
-    growth = build(str(made.folder), uri, str(write_tiny_clip(root / "clip")))
+    growth = build(str(hostile.folder), uri, str(write_tiny_clip(root / "clip")))
     place = corpus_place(uri)
-    return Built(made, built_index(place), open_corpus(place), root, growth)
+    return Built(hostile, built_index(place), open_corpus(place), root, growth)
 
 
 def reasons(built: Built) -> dict[str, list[str | None]]:
@@ -77,23 +77,25 @@ def reasons(built: Built) -> dict[str, list[str | None]]:
 
 
 def test_every_good_picture_is_served_byte_identical(built: Built) -> None:
-    keys = sorted(built.made.good)
-    assert [picture.data for picture in built.corpus.pictures(keys)] == [built.made.good[key] for key in keys]
+    keys = sorted(built.hostile.good)
+    assert [picture.data for picture in built.corpus.pictures(keys)] == [built.hostile.good[key] for key in keys]
     assert len(built.corpus) == len(keys)
 
 
 def test_every_bad_picture_is_a_row_with_its_reason(built: Built) -> None:
-    found = reasons(built)
-    assert {key: reason_kind(found[key][0]) for key in built.made.bad} == built.made.bad
-    assert set(found) == built.made.good.keys() | built.made.bad.keys()
-    twice = [key for key, several in found.items() if len(several) > 1]
+    reasons_by_key = reasons(built)
+    assert {key: reason_kind(reasons_by_key[key][0]) for key in built.hostile.bad} == built.hostile.bad
+    assert set(reasons_by_key) == built.hostile.good.keys() | built.hostile.bad.keys()
+    twice = [key for key, row_reasons in reasons_by_key.items() if len(row_reasons) > 1]
     assert len(twice) == 20
-    assert all(found[key][0] is None and reason_kind(found[key][1]) == "duplicate key" for key in twice)
+    assert all(
+        reasons_by_key[key][0] is None and reason_kind(reasons_by_key[key][1]) == "duplicate key" for key in twice
+    )
 
 
 def test_nothing_is_written_outside_the_store(built: Built) -> None:
     outside = {file.name for file in built.root.rglob("*") if file.is_file() and "store" not in file.parts}
-    ours = {file.name for folder in (built.made.folder, built.root / "clip") for file in folder.rglob("*")}
+    ours = {file.name for folder in (built.hostile.folder, built.root / "clip") for file in folder.rglob("*")}
     assert outside == ours
     assert not Path("/etc/x.png").exists()
 
@@ -105,14 +107,21 @@ def test_memory_stays_bounded_for_pictures_that_unfold(built: Built) -> None:
 
 @pytest.mark.slow
 def test_a_build_process_needs_less_than_1500_megabytes(built: Built) -> None:
-    program = [sys.executable, "-c", BUILD, str(built.made.folder), str(built.root / "again"), str(built.root / "clip")]
+    program = [
+        sys.executable,
+        "-c",
+        BUILD,
+        str(built.hostile.folder),
+        str(built.root / "again"),
+        str(built.root / "clip"),
+    ]
     output = subprocess.run(program, stdout=subprocess.PIPE, text=True, check=True, cwd=Path(__file__).parents[3])
     print(f"{1024 * int(output.stdout) / 1e9:.2f} GB")
     assert 1024 * int(output.stdout) < 1.5e9
 
 
 def test_pictures_are_served_as_embedded_upright(built: Built) -> None:
-    for key, size in built.made.upright.items():
+    for key, size in built.hostile.upright.items():
         (picture,) = built.corpus.pictures([key])
         sample = built.corpus.sample(key)
         assert (sample.width, sample.height) == picture.image.size == size

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import fsspec
 import pytest
+import webdataset
 
 from tasks.corpora import LaionCorpus
 from tasks.corpora.decode import Limits
@@ -64,6 +65,18 @@ def test_pictures_are_read_back_byte_identical_in_order(tmp_path: Path) -> None:
     assert pictures(corpus, wanted) == [picture(seed) for seed in (9, 8, 7, 6, 5, 0, 1, 2, 3, 4)]
 
 
+def test_shards_written_by_webdataset_have_its_keys(tmp_path: Path) -> None:
+    tar = str(tmp_path / "00000.tar")
+    with webdataset.TarWriter(tar) as writer:
+        for number in range(3):
+            writer.write({"__key__": f"folder/{number}.5", "png": picture(number), "txt": f"scene {number}"})
+    keys = [str(sample["__key__"]) for sample in webdataset.WebDataset(tar, shardshuffle=False)]
+    corpus = LaionCorpus(shards=str(tmp_path))
+    assert [row.key for row in kept(corpus)] == [f"00000/{key}" for key in dict.fromkeys(keys)]
+    assert [row.caption for row in kept(corpus)] == ["scene 0", "scene 1", "scene 2"]
+    assert pictures(corpus, kept(corpus)) == [picture(0), picture(1), picture(2)]
+
+
 def test_memory_and_file_urls_give_the_same_rows(tmp_path: Path) -> None:
     ordinary_shards(tmp_path, shards=1, pictures=3)
     memory = fsspec.filesystem("memory")
@@ -84,11 +97,11 @@ def test_metadata_is_joined_on_the_key_in_any_order_and_case(tmp_path: Path) -> 
         "error_message": ["404", None, None],
     }
     write_parquet(tmp_path, "00000", columns)
-    found = by_key(LaionCorpus(shards=str(tmp_path)))
-    assert (found["00000/a"].caption, found["00000/a"].url) == ("first", "http://a")
-    assert (found["00000/b"].caption, found["00000/b"].url) == ("second", "http://b")
-    assert found["00000/gone"].reason == "failed: 404"
-    assert found["00000/gone"].member is None
+    by_sample = by_key(LaionCorpus(shards=str(tmp_path)))
+    assert (by_sample["00000/a"].caption, by_sample["00000/a"].url) == ("first", "http://a")
+    assert (by_sample["00000/b"].caption, by_sample["00000/b"].url) == ("second", "http://b")
+    assert by_sample["00000/gone"].reason == "failed: 404"
+    assert by_sample["00000/gone"].member is None
 
 
 def test_missing_stats_and_missing_parquet_do_not_matter(tmp_path: Path) -> None:
@@ -100,9 +113,9 @@ def test_missing_stats_and_missing_parquet_do_not_matter(tmp_path: Path) -> None
 def test_a_damaged_parquet_is_reported_and_pictures_are_kept(tmp_path: Path) -> None:
     write_shard(tmp_path, "00000", sample("a", 1, "one"))
     (tmp_path / "00000.parquet").write_bytes(b"PAR1 nothing of the kind")
-    found = by_key(LaionCorpus(shards=str(tmp_path)))
-    assert (found["00000/"].reason or "").startswith("damaged metadata: ")
-    assert found["00000/a"].reason is None
+    by_sample = by_key(LaionCorpus(shards=str(tmp_path)))
+    assert (by_sample["00000/"].reason or "").startswith("damaged metadata: ")
+    assert by_sample["00000/a"].reason is None
 
 
 @pytest.mark.parametrize("cut", [100, 600, 40_000, 3 * 38_400])
@@ -232,9 +245,9 @@ def test_the_error_without_shards_says_what_the_address_holds(tmp_path: Path) ->
 
 
 def test_shards_with_clashing_keys_are_refused(tmp_path: Path) -> None:
-    for folder in ("one", "two"):
+    for folder in ("left", "right"):
         write_shard(tmp_path / folder, "00000", sample("a", 1))
-    with pytest.raises(UserError, match="one name"):
+    with pytest.raises(UserError, match="the same name"):
         LaionCorpus(shards=f"{tmp_path}/*/*.tar").listing()
 
 

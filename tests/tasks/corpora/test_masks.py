@@ -64,10 +64,10 @@ def test_a_row_with_a_reason_keeps_it() -> None:
 def test_blocklists_are_fingerprinted_by_their_contents(tmp_path: Path) -> None:
     (tmp_path / "one.txt").write_text("# from the makers\n0/1\n\nid-2  # child safety\n")
     (tmp_path / "two.txt").write_text("id-2\n0/1\n")
-    one, two = (Masks(blocklists=(str(tmp_path / name),)) for name in ("one.txt", "two.txt"))
-    assert one.blocked().entries == {"0/1", "id-2"}
-    assert one.blocked().content_id == two.blocked().content_id != Blocklist().content_id
-    assert fingerprint_fields(one) == fingerprint_fields(two)
+    first, second = (Masks(blocklists=(str(tmp_path / name),)) for name in ("one.txt", "two.txt"))
+    assert first.blocked().entries == {"0/1", "id-2"}
+    assert first.blocked().content_id == second.blocked().content_id != Blocklist().content_id
+    assert fingerprint_fields(first) == fingerprint_fields(second)
 
 
 def test_a_missing_blocklist_is_a_user_error(tmp_path: Path) -> None:

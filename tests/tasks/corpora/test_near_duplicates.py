@@ -61,12 +61,12 @@ def test_alike_pictures_are_not_chained() -> None:
 
 
 @given(st.lists(st.integers(0, 63), max_size=MAX_BITS, unique=True), st.integers(-(2**63), 2**63 - 1))
-def test_no_hash_within_the_bits_is_missed(flipped: list[int], one: int) -> None:
-    other = one
+def test_no_hash_within_the_bits_is_missed(flipped: list[int], original: int) -> None:
+    changed = original
     for bit in flipped:
-        other ^= -(2**63) if bit == 63 else 1 << bit
+        changed ^= -(2**63) if bit == 63 else 1 << bit
     vectors = np.ones((2, 1), np.float16)
-    assert group_firsts(np.array([one, other], np.int64), vectors, len(flipped), 0.5).tolist() == [0, 0]
+    assert group_firsts(np.array([original, changed], np.int64), vectors, len(flipped), 0.5).tolist() == [0, 0]
 
 
 def test_a_corpus_without_pictures_has_no_groups() -> None:
