@@ -104,7 +104,7 @@ def _published_paths(definition: Definition) -> tuple[Path, ...]:
 def _definition_for(path: Path) -> Definition:
     """The published benchmark whose name the file's name begins with, as in VLMEvalKit; otherwise the generic one."""
     file_name = _letters_and_digits(path.stem)
-    matching = [one for one in PUBLISHED.values() if file_name.startswith(_letters_and_digits(one.name))]
+    matching = [each for each in PUBLISHED.values() if file_name.startswith(_letters_and_digits(each.name))]
     return max(matching, key=lambda definition: len(definition.name), default=GENERIC)
 
 

@@ -1,6 +1,6 @@
 """Whether two answers are equal: by typed canonical forms, and by algebra where the forms do not decide.
 
-The forms decide nearly every pair at the cost of a dictionary look-up. math-verify is asked only if one side is
+The forms decide nearly every pair at the cost of a dictionary look-up. math-verify is used only if one side is
 symbolic and no form decides (see `symbolic`). An undecided pair counts as not equal, and the reason says so.
 """
 

@@ -22,7 +22,7 @@ def items_of(path: Path) -> list[BenchmarkItem]:
     return open_benchmark(str(path)).items()
 
 
-def one(tmp_path: Path, **change: Any) -> BenchmarkItem:
+def single_item(tmp_path: Path, **change: Any) -> BenchmarkItem:
     (item,) = items_of(write_tsv(tmp_path / "a.tsv", [{**ROW, **change}]))
     return item
 
@@ -54,7 +54,7 @@ def test_heldout_is_large_even_and_shares_nothing_with_validation() -> None:
 
 
 def test_a_choice_carries_its_options_and_answers_by_letter(tmp_path: Path) -> None:
-    item = one(tmp_path)
+    item = single_item(tmp_path)
     assert item.question.splitlines()[:4] == ["Question: Which colour?", "Options:", "A. blue", "B. red"]
     assert (item.target, item.answer_format, item.kind, item.domain) == ("B", "letter", "short_answer", "a")
     assert item.options == (("A", "blue"), ("B", "red"))
@@ -62,13 +62,13 @@ def test_a_choice_carries_its_options_and_answers_by_letter(tmp_path: Path) -> N
 
 
 def test_a_numeric_open_question_asks_for_a_number(tmp_path: Path) -> None:
-    item = one(tmp_path, A="", B="", question="How many?", answer="1,200", category="counting")
+    item = single_item(tmp_path, A="", B="", question="How many?", answer="1,200", category="counting")
     assert (item.question, item.kind, item.domain, item.target) == ("How many?", "numeric_value", "counting", "1,200")
     assert item.answer_format == "open"
 
 
 def test_a_yes_or_no_question_says_so(tmp_path: Path) -> None:
-    item = one(tmp_path, A="", B="", question="Is it red?", answer="Yes")
+    item = single_item(tmp_path, A="", B="", question="Is it red?", answer="Yes")
     assert (item.target, item.answer_format, item.question.splitlines()[-1]) == (
         "yes",
         "yes or no",
@@ -88,7 +88,7 @@ def test_rows_without_a_picture_are_left_out(tmp_path: Path) -> None:
 
 
 def test_several_pictures_are_joined_in_their_order(tmp_path: Path) -> None:
-    picture = one(tmp_path, image=str([RED, BLUE])).picture.image
+    picture = single_item(tmp_path, image=str([RED, BLUE])).picture.image
     assert picture.width > 16
     assert picture.getpixel((2, picture.height - 1)) == (255, 0, 0)
     assert picture.getpixel((picture.width - 2, picture.height - 1)) == (0, 0, 255)
@@ -103,11 +103,11 @@ def test_pictures_may_lie_beside_the_file(tmp_path: Path) -> None:
 
 
 def test_an_option_that_reads_none_is_an_option(tmp_path: Path) -> None:
-    assert "C. None" in one(tmp_path, C="None").question
+    assert "C. None" in single_item(tmp_path, C="None").question
 
 
 def test_marks_in_an_open_question_make_no_letter_answer(tmp_path: Path) -> None:
-    item = one(tmp_path, A="", B="", question="With A: 3, B: 4 and C: 5, what is B?", answer="4")
+    item = single_item(tmp_path, A="", B="", question="With A: 3, B: 4 and C: 5, what is B?", answer="4")
     assert (item.target, item.answer_format) == ("4", "open")
 
 
@@ -128,7 +128,7 @@ def test_marks_in_an_open_question_make_no_letter_answer(tmp_path: Path) -> None
 )
 def test_a_bad_row_is_named(tmp_path: Path, change: dict[str, str], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        one(tmp_path, **change)
+        single_item(tmp_path, **change)
 
 
 def test_a_file_that_is_no_benchmark_is_refused(tmp_path: Path) -> None:
@@ -168,7 +168,7 @@ def test_a_malformed_tsv_is_refused_in_one_line(tmp_path: Path, rows: bytes, mes
 
 
 def test_cells_of_a_tsv_stay_text(tmp_path: Path) -> None:
-    item = one(tmp_path, A="", B="", question="NA", answer="007", category="None")
+    item = single_item(tmp_path, A="", B="", question="NA", answer="007", category="None")
     assert (item.question, item.target, item.domain) == ("NA", "007", "None")
 
 
@@ -185,9 +185,9 @@ def test_ids_that_are_given_twice_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_benchmark_file_is_known_by_its_contents(tmp_path: Path) -> None:
-    one, same = write_tsv(tmp_path / "a.tsv", [ROW]), write_tsv(tmp_path / "b.tsv", [ROW])
+    original, same = write_tsv(tmp_path / "a.tsv", [ROW]), write_tsv(tmp_path / "b.tsv", [ROW])
     other = write_tsv(tmp_path / "c.tsv", [{**ROW, "answer": "A"}])
-    known, again, changed = (digest(open_benchmark(str(path))) for path in (one, same, other))
+    known, again, changed = (digest(open_benchmark(str(path))) for path in (original, same, other))
     assert known == again != changed
 
 

@@ -84,7 +84,9 @@ def copies(originals: list[BenchmarkItem], seed: int) -> list[Picture]:
     return [Picture(f"copy/{item.picture.key}", encoded(image)) for item, image in edited]
 
 
-def found_and_false(exam: list[BenchmarkItem], detector: CopyDetector, planted: int, others: int, seed: int) -> tuple[int, int]:
+def found_and_false(
+    exam: list[BenchmarkItem], detector: CopyDetector, planted: int, others: int, seed: int
+) -> tuple[int, int]:
     """Planted copies that were found for what they are, and other pictures that were taken for copies."""
     mine = copies(random.Random(seed).sample(exam, planted), seed)
     copies_found = list(find_copies([*other_pictures(others, seed), *mine], detector, ContaminationConfig()))
