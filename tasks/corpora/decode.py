@@ -130,14 +130,6 @@ def checksum_of(header: bytes, data: bytes | memoryview) -> int:
     return int.from_bytes(hashed.digest(), "big", signed=True)
 
 
-def decode(data: bytes, limits: Limits, orientation: int = 1) -> Image.Image:
-    """The picture's first frame, upright, in RGB. BadPicture if it cannot be decoded.
-
-    `orientation` (EXIF, 1..8) applies if the bytes have none.
-    """
-    return _decoded(open_picture(data, limits), orientation)
-
-
 def open_picture(data: bytes, limits: Limits) -> Image.Image:
     """The picture with its header read and its pixels not decoded. BadPicture if it is no picture or too large."""
     from PIL import Image, UnidentifiedImageError
@@ -175,6 +167,7 @@ def _decoded_sample(sample: Sample, opened: Image.Image, transform: Transform | 
 
 
 def _decoded(opened: Image.Image, orientation: int) -> Image.Image:
+    """The first frame, upright, in RGB. `orientation` (EXIF, 1..8) applies if the bytes have none."""
     try:
         return upright_rgb(opened, orientation)
     except Exception as error:
