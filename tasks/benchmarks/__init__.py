@@ -21,6 +21,7 @@ from tasks.benchmarks.world import WorldBenchmark
 from tasks.settings.errors import UserError
 
 BenchmarkConfig = Annotated[WorldBenchmark | TableBenchmark, Field(discriminator="kind")]
+"""Any kind of benchmark. Names are tried in this order; `TableBenchmark` takes any existing path, so it is the last."""
 
 _KINDS = get_args(get_args(BenchmarkConfig)[0])
 
