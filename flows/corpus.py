@@ -33,12 +33,12 @@ from tasks.retrieval import Hit, RetrievalConfig
 from tasks.retrieval.filters import Filter
 from tasks.retrieval.searchable_corpus import SearchableCorpus
 from tasks.settings.addresses import Address
-from tasks.settings.base import Settings
+from tasks.settings.base import Frozen
 from tasks.settings.errors import UserError
 from tasks.store import Artifact
 
 
-class CorpusInfo(Settings):
+class CorpusInfo(Frozen):
     """Contents of a built corpus."""
 
     uri: str
@@ -151,7 +151,7 @@ def query(
     return _opened(uri, fusion).search(texts, k, only)
 
 
-def sheet(uri: str, text: str, k: int = 5, only: Filter | None = None, fusion: bool = False) -> str:
+def query_page(uri: str, text: str, k: int = 5, only: Filter | None = None, fusion: bool = False) -> str:
     """The k best pictures for a text as an HTML page."""
     from tasks.reporting.sheet import sheet
 

@@ -35,7 +35,7 @@ def test_a_contact_sheet_shows_captions_scores_and_groups(tmp_path: Path) -> Non
     write_shard(tmp_path / "shards", "00000", [*members, ("again.bmp", picture(1, form="BMP"))])
     uri = str(tmp_path / "corpora" / "mine")
     corpus.build.fn(uri, detect_source(str(tmp_path / "shards")), retrieval)
-    page = corpus.sheet(uri, 'a "chart"', k=5)
+    page = corpus.query_page(uri, 'a "chart"', k=5)
     assert page.count('<img src="data:image/') == 3
     assert "&lt;script&gt;alert(1)&lt;/script&gt; größer" in page and "<script>" not in page
     assert "00000/k0 · 112 × 112" in page and "one of 2 near-duplicates: 00000/k1" in page
@@ -58,7 +58,7 @@ def test_a_query_filters_by_words_and_sizes_and_ranks_by_words(tmp_path: Path) -
     assert set(keys("a chart", Filter(words=("chart",)))) == {"00000/k0", "00000/k2"}
     assert keys("a chart", Filter(min_side=10_000)) == []
     assert keys("sales by year", fusion=True)[0] == "00000/k0"
-    assert "00000/k1" not in corpus.sheet(uri, "a chart", 4, Filter(words=("chart",)))
+    assert "00000/k1" not in corpus.query_page(uri, "a chart", 4, Filter(words=("chart",)))
 
 
 def test_an_address_is_a_folder_of_images_or_of_shards(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def query(
         raise UserError("--html writes a page and --json prints records: give one of the two.")
     only = Filter(words=tuple(words or ()), min_side=min_side, max_unsafe=max_unsafe, max_watermark=max_watermark)
     if html:
-        write_file(html, corpus.sheet(uri, text, k, only, fusion).encode(), "--html")
+        write_file(html, corpus.query_page(uri, text, k, only, fusion).encode(), "--html")
         return
     (hits,) = corpus.query(uri, [text], k, only, fusion)
     records = [{"rank": rank, "score": hit.score, "key": hit.key} for rank, hit in enumerate(hits, 1)]
