@@ -39,10 +39,11 @@ def offences(root: Path = ROOT) -> Iterator[Offence]:
 
 
 def main() -> int:
+    """Print the offences and their number; the exit status."""
     found = list(offences())
     for offence in found:
         print(offence)
-    print(f"house check: {len(found)} offences" if found else "house check: no offence", file=sys.stderr)
+    print(f"house check: offences: {len(found)}")
     return 1 if found else 0
 
 
