@@ -33,10 +33,10 @@ def double(place: Place, numbers: Artifact[Number]) -> Output[Number]:
 
 @stage("10-add", Number)
 def add(place: Place, config: CountConfig, numbers: tuple[Artifact[Number], ...]) -> Output[Number]:
-    return Output([Number(value=config.count + sum(row.value for one in numbers for row in one.read()))])
+    return Output([Number(value=config.count + sum(row.value for artifact in numbers for row in artifact.read()))])
 
 
-def play(place: Place, config: CountConfig, last: CountConfig | None = None) -> Artifact[Number]:
+def run_all(place: Place, config: CountConfig, last: CountConfig | None = None) -> Artifact[Number]:
     numbers = count(place, config)
     return add(place, last or config, (numbers, double(place, numbers)))
 
@@ -48,11 +48,11 @@ def place(tmp_path: Path) -> Place:
 
 def plan(place: Place, config: CountConfig, force: str | None = None) -> list[tuple[str, bool, str]]:
     with dry_run((place.prefix, force) if force else None) as planned:
-        play(place, config)
-    return [(one.stage, one.will_run, one.why) for one in planned.stages]
+        run_all(place, config)
+    return [(stage.stage, stage.will_run, stage.why) for stage in planned.stages]
 
 
-def test_a_dry_run_of_nothing_plays_everything_and_makes_nothing(place: Place) -> None:
+def test_a_dry_run_of_an_empty_place_runs_all_and_makes_nothing(place: Place) -> None:
     nothing = "no complete artifact"
     assert plan(place, CountConfig()) == [
         ("1-count", True, nothing),
@@ -63,16 +63,16 @@ def test_a_dry_run_of_nothing_plays_everything_and_makes_nothing(place: Place) -
 
 
 def test_a_dry_run_of_what_is_complete_reuses_everything(place: Place) -> None:
-    play(place, CountConfig())
+    run_all(place, CountConfig())
     entries = place.journal.entries()
-    assert [(name, played) for name, played, _ in plan(place, CountConfig())] == [
+    assert [(name, will_run) for name, will_run, _ in plan(place, CountConfig())] == [
         ("1-count", False), ("2-double", False), ("10-add", False),
     ]  # fmt: skip
     assert place.journal.entries() == entries
 
 
 def test_a_dry_run_names_the_setting_and_the_inputs_that_changed(place: Place) -> None:
-    play(place, CountConfig())
+    run_all(place, CountConfig())
     (first, second, third) = plan(place, CountConfig(count=4))
     assert first == ("1-count", True, "config.count: 3 -> 4")
     assert second == ("2-double", True, "numbers: other input; after 1-count")
@@ -80,15 +80,15 @@ def test_a_dry_run_names_the_setting_and_the_inputs_that_changed(place: Place) -
 
 
 def test_a_changed_setting_of_a_late_stage_leaves_the_earlier_ones(place: Place) -> None:
-    play(place, CountConfig())
+    run_all(place, CountConfig())
     with dry_run() as planned:
-        play(place, CountConfig(), CountConfig(count=9))
-    assert [one.will_run for one in planned.stages] == [False, False, True]
+        run_all(place, CountConfig(), CountConfig(count=9))
+    assert [stage.will_run for stage in planned.stages] == [False, False, True]
     assert planned.stages[-1] == PlannedStage(place.prefix, "10-add", True, "config.count: 3 -> 9")
 
 
-def test_a_forced_stage_and_those_after_it_are_played(place: Place) -> None:
-    play(place, CountConfig())
+def test_a_forced_stage_and_the_stages_after_it_run(place: Place) -> None:
+    run_all(place, CountConfig())
     assert plan(place, CountConfig(), force="2-double") == [
         ("1-count", False, "unchanged"),
         ("2-double", True, "--force-from"),
@@ -96,7 +96,7 @@ def test_a_forced_stage_and_those_after_it_are_played(place: Place) -> None:
     ]
 
 
-def test_after_a_damaged_stage_the_rest_may_be_reused_after_all(place: Place) -> None:
+def test_after_a_damaged_stage_the_rest_may_be_reused(place: Place) -> None:
     artifact = count(place, CountConfig())
     double(place, artifact)
     Path(artifact.uri.removeprefix("file://"), artifact.manifest.files[0].path).write_bytes(b"damaged")
@@ -108,6 +108,6 @@ def test_after_a_damaged_stage_the_rest_may_be_reused_after_all(place: Place) ->
     assert "same input, other contents" in second.why
 
 
-def test_what_a_planned_stage_makes_cannot_be_read(place: Place) -> None:
+def test_a_planned_artifact_cannot_be_read(place: Place) -> None:
     with dry_run(), pytest.raises(NotYetComputed, match="depends on the output of 1-count"):
         count(place, CountConfig()).read()

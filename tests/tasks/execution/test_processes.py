@@ -45,14 +45,14 @@ time.sleep(600)
 
 
 def started(program: str, lines: int) -> tuple[subprocess.Popen[str], int]:
-    """A program in a group of its own, and the process that it started."""
+    """A program in a process group of its own, and the id of the process that it started."""
     root = Path(__file__).parents[3]
     process = subprocess.Popen(
         [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, start_new_session=True, cwd=root
     )
     assert process.stdout is not None
-    told = [process.stdout.readline().strip() for _ in range(lines)]
-    return process, int(next(line for line in told if line.isdigit()))
+    printed = [process.stdout.readline().strip() for _ in range(lines)]
+    return process, int(next(line for line in printed if line.isdigit()))
 
 
 def gone(pid: int, seconds: float = 10) -> bool:
@@ -65,61 +65,61 @@ def gone(pid: int, seconds: float = 10) -> bool:
     return False
 
 
-ADOPTER = """
+SUBREAPER = """
 import os, subprocess, sys, time
 from tasks.execution.processes import become_subreaper, reap_others
 become_subreaper()
-mine = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+own = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
 middle = "import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(1)']).pid)"
 subprocess.run([sys.executable, "-c", middle], check=True)
 print("started", flush=True)
 while True:
     time.sleep(0.05)
-    reap_others({mine.pid})
+    reap_others({own.pid})
 """
 
 
-def test_an_adopted_process_is_no_zombie_when_it_has_ended() -> None:
-    adopter, orphan = started(ADOPTER, lines=2)
-    assert psutil.Process(orphan).ppid() == adopter.pid
+def test_an_ended_descendant_is_reaped() -> None:
+    subreaper, orphan = started(SUBREAPER, lines=2)
+    assert psutil.Process(orphan).ppid() == subreaper.pid
     end = time.monotonic() + 10
     while psutil.pid_exists(orphan):
         assert time.monotonic() < end
         time.sleep(0.05)
-    (mine,) = psutil.Process(adopter.pid).children()
-    for one in (mine, adopter):
-        one.kill()
+    (own,) = psutil.Process(subreaper.pid).children()
+    for process in (own, subreaper):
+        process.kill()
 
 
-def test_a_group_ends_with_its_leader_even_if_that_one_is_killed() -> None:
+def test_a_group_ends_with_its_killed_leader() -> None:
     leader, child = started(LEADER, lines=1)
     assert os.getpgid(child) == leader.pid
     leader.kill()
     assert gone(child)
 
 
-def test_a_bound_command_ends_with_the_process_that_started_it() -> None:
+def test_a_child_command_ends_with_its_parent() -> None:
     parent, child = started(PARENT, lines=2)
     assert not gone(child, 0.2)
     parent.kill()
     assert gone(child)
 
 
-def test_a_group_ends_with_its_leader_even_if_a_child_was_forked_and_holds_all_that_it_held() -> None:
+def test_a_group_with_a_forked_child_ends_with_its_leader() -> None:
     leader, child = started(FORKER, lines=1)
     assert os.getpgid(child) == leader.pid
     leader.kill()
     assert gone(child)
 
 
-def test_a_bound_command_sees_that_its_parent_ended_while_it_was_starting() -> None:
+def test_a_child_command_notices_that_its_parent_ended_early() -> None:
     parent, child = started(HASTY, lines=1)
     parent.wait()
     assert gone(child)
 
 
 def test_an_engine_worker_at_work_ends_with_the_engine(tmp_path: Path) -> None:
-    """Engine workers are children of a server process; neither may outlive the process that asks."""
+    """Engine workers are children of a fork server; neither may outlive the engine."""
     program = f"""
 import sys, time
 sys.path.insert(0, {str(Path(__file__).parents[3])!r})
@@ -137,13 +137,13 @@ if __name__ == "__main__":
     process = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     worker = int(process.stdout.readline())
-    time.sleep(1)  # by now it works, and reads no pipe
+    time.sleep(1)  # the worker is in its loop by now, and reads no pipe
     os.kill(process.pid, signal.SIGKILL)
     assert gone(worker)
 
 
 def busy() -> None:
-    """What an engine worker begins with, and then work without end."""
+    """The first call of an engine worker, and then work without end."""
     from tasks.execution.processes import exit_with_creator
 
     exit_with_creator()

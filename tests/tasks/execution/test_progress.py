@@ -24,14 +24,14 @@ def test_a_listener_hears_start_progress_and_end() -> None:
     assert not listening()
 
 
-def test_work_that_fails_is_told_to_end() -> None:
+def test_failed_work_is_reported_as_finished() -> None:
     heard: list[Snapshot] = []
     with pytest.raises(RuntimeError), listen(heard.append), track(3, "answers"):
         raise RuntimeError
     assert heard[-1].finished
 
 
-def test_work_inside_work_says_where_it_stands() -> None:
+def test_nested_work_is_reported_with_its_path() -> None:
     heard: list[Snapshot] = []
     with listen(heard.append), track(None, "6-filter"), track(10, "answers"):
         pass
@@ -39,14 +39,14 @@ def test_work_inside_work_says_where_it_stands() -> None:
     assert len({s.key for s in heard}) == 2
 
 
-def test_time_left_follows_the_mean_pace() -> None:
+def test_time_left_follows_the_mean_speed() -> None:
     assert snapshot(25, 100, seconds=10).left == 30
     assert snapshot(0, 100, seconds=10).left is None
     assert snapshot(5, None, seconds=10).left is None
     assert snapshot(120, 100, seconds=10).left == 0
 
 
-def test_a_line_tells_a_person_all() -> None:
+def test_a_line_shows_counts_figures_and_time_left() -> None:
     text = line(snapshot(120, 480, 60, reward=0.4123))
     assert text == "6-filter, answers: 120/480 (25 %), reward 0.412, 3 min 0 s left"
     assert line(snapshot(120, None, 60)) == "6-filter, answers: 120"
@@ -55,7 +55,7 @@ def test_a_line_tells_a_person_all() -> None:
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0.4, "0 s"), (59.6, "1 min 0 s"), (130, "2 min 10 s"), (7500, "2 h 5 min")]
 )
-def test_durations_read_well(seconds: float, text: str) -> None:
+def test_durations_are_readable(seconds: float, text: str) -> None:
     assert duration(seconds) == text
 
 

@@ -54,7 +54,7 @@ def fail(place: Place) -> Output[Number]:
 
 @stage("4-draw", Number)
 def draw_numbers(place: Place, config: CountConfig) -> Output[Number]:
-    """Keeps a file, dies of it the first time, and finds it the second time."""
+    """Keeps a partial result and fails the first time; finds it the second time."""
     kept, local = partial_results(), workspace() / "drawn"
     assert kept is not None
     if kept.fetch("drawn", local):
@@ -76,8 +76,8 @@ def no_calls(caplog: pytest.LogCaptureFixture) -> None:
     calls.clear()
 
 
-def test_a_stage_goes_on_with_its_partial_results_and_leaves_none(place: Place) -> None:
-    for count in (3, 4):  # the partial of other settings are not its own
+def test_a_stage_resumes_from_its_partial_results_and_removes_them(place: Place) -> None:
+    for count in (3, 4):  # partial results of other settings are not used
         with pytest.raises(RuntimeError, match="killed"):
             draw_numbers(place, CountConfig(count=count))
     assert [row.value for row in draw_numbers(place, CountConfig(count=4)).read()] == [4]
@@ -86,13 +86,13 @@ def test_a_stage_goes_on_with_its_partial_results_and_leaves_none(place: Place) 
     assert partial_results() is None
 
 
-def test_a_call_gives_the_artifact(place: Place) -> None:
+def test_a_call_returns_the_artifact(place: Place) -> None:
     artifact = double_numbers(place, count_numbers(place, CountConfig()))
     assert [row.value for row in artifact.read()] == [0, 2, 4]
     assert artifact == place.find("2-double", Number)
 
 
-def test_a_second_call_reuses_every_stage_and_says_so(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_second_call_reuses_every_stage_and_logs_it(place: Place, caplog: pytest.LogCaptureFixture) -> None:
     first = double_numbers(place, count_numbers(place, CountConfig()))
     again = double_numbers(place, count_numbers(place, CountConfig()))
     assert calls == ["count", "double"]
@@ -100,13 +100,13 @@ def test_a_second_call_reuses_every_stage_and_says_so(place: Place, caplog: pyte
     assert "1-count: reused, 3 rows at" in caplog.text and "2-double: reused" in caplog.text
 
 
-def test_resources_do_not_play_a_stage_again(place: Place) -> None:
+def test_resources_do_not_make_a_stage_run_again(place: Place) -> None:
     count_numbers(place, CountConfig())
     count_numbers(place, CountConfig(threads=8), label="elsewhere")
     assert calls == ["count"]
 
 
-def test_a_changed_setting_replays_what_depends_on_it_and_names_the_field(
+def test_a_changed_setting_is_named_and_dependent_stages_run_again(
     place: Place, caplog: pytest.LogCaptureFixture
 ) -> None:
     double_numbers(place, count_numbers(place, CountConfig()))
@@ -117,7 +117,7 @@ def test_a_changed_setting_replays_what_depends_on_it_and_names_the_field(
     assert "2-double: runs again: numbers: other input" in caplog.messages
 
 
-def test_a_call_stands_once_it_was_played_and_other_settings_or_inputs_do_not(place: Place) -> None:
+def test_a_call_is_complete_for_its_own_settings_and_inputs_only(place: Place) -> None:
     assert not count_numbers.is_complete(place, CountConfig())
     numbers = count_numbers(place, CountConfig())
     double_numbers(place, numbers)
@@ -127,7 +127,7 @@ def test_a_call_stands_once_it_was_played_and_other_settings_or_inputs_do_not(pl
     assert not double_numbers.is_complete(place, count_numbers(place, CountConfig(count=4)))
 
 
-def test_another_version_of_the_work_plays_the_stage_again(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+def test_another_version_makes_the_stage_run_again(place: Place, caplog: pytest.LogCaptureFixture) -> None:
     count_numbers(place, CountConfig())
     Stage(count_numbers.work, "1-count", Number, version=2)(place, CountConfig())
     assert calls == ["count", "count"]
@@ -140,7 +140,7 @@ class OldNumber(Row):
     value: int
 
 
-def test_in_a_store_of_version_0_1_stages_run_again_and_say_why(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+def test_stages_of_a_0_1_store_run_again_and_log_why(place: Place, caplog: pytest.LogCaptureFixture) -> None:
     place.commit("1-count", OldNumber, Output([OldNumber(value=0)]), {"stage": "1-count", "version": 1}, 0.0)
     rewrite_as_version_0_1(place)
     renewed = Stage(count_numbers.work, "1-count", Number, version=2)
@@ -159,7 +159,7 @@ def test_rows_of_another_class_make_the_stage_run_again(place: Place, caplog: py
     assert "1-count holds rows of OldNumber, not Number" in caplog.text
 
 
-def test_other_columns_play_the_stage_again(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+def test_other_columns_make_the_stage_run_again(place: Place, caplog: pytest.LogCaptureFixture) -> None:
     class Wider(Number):
         unit: str | None = None
 
@@ -178,7 +178,7 @@ def test_the_same_call_elsewhere_has_the_same_fingerprint(place: Place) -> None:
     assert count_numbers(place, CountConfig()).content_id == count_numbers(other, CountConfig()).content_id
 
 
-def test_an_input_that_came_out_different_plays_the_stage_again(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_input_with_other_contents_makes_the_stage_run_again(place: Place, caplog: pytest.LogCaptureFixture) -> None:
     numbers = count_numbers(place, CountConfig())
     double_numbers(place, numbers)
     unstable = place.commit("1-count", Number, Output([Number(value=9)]), numbers.manifest.fingerprinted, 0.0)
@@ -186,7 +186,7 @@ def test_an_input_that_came_out_different_plays_the_stage_again(place: Place, ca
     assert "2-double: runs again: numbers: same input, other contents" in caplog.messages
 
 
-def test_a_damaged_artifact_is_refused_and_the_stage_replayed(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_damaged_artifact_makes_the_stage_run_again(place: Place, caplog: pytest.LogCaptureFixture) -> None:
     artifact = count_numbers(place, CountConfig())
     fs, address = place.store.fs, f"{place.store.root}/{place.prefix}/1-count/{artifact.manifest.files[0].path}"
     data = bytearray(fs.cat_file(address))
@@ -204,16 +204,16 @@ def test_a_stage_that_fails_leaves_no_artifact_and_no_workspace(place: Place) ->
     assert not Path(calls[0]).exists()
 
 
-def test_what_the_work_left_in_its_workspace_outlives_it_in_the_artifact(place: Place) -> None:
+def test_attached_files_outlive_the_workspace(place: Place) -> None:
     assert count_numbers(place, CountConfig()).file("numbers.txt").read_text() == "3"
 
 
-def test_an_argument_without_fingerprint_is_refused_with_the_stage_named(place: Place) -> None:
+def test_an_argument_without_fingerprint_is_refused(place: Place) -> None:
     with pytest.raises(TypeError, match="stage 2-double: a object has no fingerprint"):
         double_numbers(place, object())  # type: ignore[arg-type]
 
 
-def test_an_argument_cannot_hide_what_identifies_the_stage() -> None:
+def test_an_argument_cannot_use_a_fingerprint_field() -> None:
     def work(place: Place, version: int) -> Output[Number]:
         return Output([])
 
@@ -221,14 +221,14 @@ def test_an_argument_cannot_hide_what_identifies_the_stage() -> None:
         stage("1-count", Number)(work)
 
 
-def test_progress_is_told_under_the_stage(place: Place) -> None:
+def test_progress_is_reported_under_the_stage(place: Place) -> None:
     heard: list[Snapshot] = []
     with listen(heard.append):
         count_numbers(place, CountConfig())
     assert [(s.path, s.finished) for s in heard] == [(("1-count",), False), (("1-count",), True)]
 
 
-def test_in_prefect_a_stage_is_a_task_that_ends_completed_and_then_reused(prefect_server: None, tmp_path: Path) -> None:
+def test_in_prefect_a_stage_ends_completed_and_then_reused(prefect_server: None, tmp_path: Path) -> None:
     from prefect import flow
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
@@ -236,15 +236,15 @@ def test_in_prefect_a_stage_is_a_task_that_ends_completed_and_then_reused(prefec
     place = Place.round(Store(str(tmp_path)), "default", 1)
 
     @flow
-    def play() -> Artifact[Number]:
+    def run() -> Artifact[Number]:
         return double_numbers(place, count_numbers(place, CountConfig()))
 
-    played = [play(return_state=True) for _ in range(2)]
-    assert [state.result() for state in played] == [place.find("2-double", Number)] * 2
+    final_states = [run(return_state=True) for _ in range(2)]
+    assert [state.result() for state in final_states] == [place.find("2-double", Number)] * 2
     assert calls == ["count", "double"]
-    mine = FlowRunFilter(id=FlowRunFilterId(any_=[state.state_details.flow_run_id for state in played]))
+    own_runs = FlowRunFilter(id=FlowRunFilterId(any_=[state.state_details.flow_run_id for state in final_states]))
     with get_client(sync_client=True) as client:
-        runs = sorted(client.read_task_runs(flow_run_filter=mine), key=lambda run: run.start_time or run.created)
+        runs = sorted(client.read_task_runs(flow_run_filter=own_runs), key=lambda run: run.start_time or run.created)
     addresses = {name: f"{place.uri(name)}" for name in ("1-count", "2-double")}
     states = [(run.name, run.state.name, run.state.message) for run in runs if run.state]
     assert states == [
@@ -256,28 +256,28 @@ def test_in_prefect_a_stage_is_a_task_that_ends_completed_and_then_reused(prefec
 
 @stage("4-stumble", Number)
 def stumble(place: Place, error: str) -> Output[Number]:
-    """Fails at the first try."""
+    """Fails at the first attempt."""
     calls.append(error)
     if len(calls) == 1:
-        raise {"passing": ConnectionResetError(), "lasting": PermissionError("closed")}[error]
+        raise {"transient": ConnectionResetError(), "lasting": PermissionError("closed")}[error]
     return Output([])
 
 
-@pytest.mark.parametrize(("error", "tries"), [("passing", 2), ("lasting", 1)])
-def test_in_prefect_a_stage_is_tried_again_only_after_what_passes_by_itself(
+@pytest.mark.parametrize(("error", "tries"), [("transient", 2), ("lasting", 1)])
+def test_in_prefect_only_transient_errors_are_retried(
     prefect_server: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: str, tries: int
 ) -> None:
     from prefect import flow
 
     monkeypatch.setattr("tasks.execution.stage.PAUSES", [0.0, 0.0])
-    again = stage("4-stumble", Number)(stumble.work)  # another task, with these pauses
+    again = stage("4-stumble", Number)(stumble.work)  # a new task with these pauses
 
     @flow
-    def play() -> Artifact[Number]:
+    def run() -> Artifact[Number]:
         return again(Place.round(Store(str(tmp_path)), "default", 1), error)
 
     with nullcontext() if tries > 1 else pytest.raises(PermissionError):
-        play()
+        run()
     assert len(calls) == tries
 
 
@@ -285,8 +285,8 @@ def test_in_prefect_a_failing_stage_raises_what_the_work_raised(prefect_server: 
     from prefect import flow
 
     @flow
-    def play() -> Artifact[Number]:
+    def run() -> Artifact[Number]:
         return fail(Place.round(Store(str(tmp_path)), "default", 1))
 
     with pytest.raises(RuntimeError, match="no luck"):
-        play()
+        run()

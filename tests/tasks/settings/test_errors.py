@@ -1,4 +1,4 @@
-"""An error, told in one line."""
+"""Errors in one line."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tasks.settings.errors import UserError, first_line
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "line"),
     [
         (OSError("no such file\nat all"), "no such file"),
         (ValueError("\n  wrong\r\nvery"), "wrong"),
@@ -17,5 +17,5 @@ from tasks.settings.errors import UserError, first_line
         (KeyboardInterrupt(), "KeyboardInterrupt"),
     ],
 )
-def test_an_error_is_told_by_its_first_line_or_by_its_name(error: BaseException, told: str) -> None:
-    assert first_line(error) == told
+def test_an_error_is_its_first_line_or_its_class_name(error: BaseException, line: str) -> None:
+    assert first_line(error) == line

@@ -54,7 +54,7 @@ def test_every_other_field_affects_fingerprint() -> None:
     assert len({digest(setting) for setting in settings}) == len(settings)
 
 
-def test_a_member_of_a_union_enters_as_what_it_is() -> None:
+def test_a_union_member_is_fingerprinted_as_its_own_class() -> None:
     assert fingerprint_fields(Whole(sampling=Cold()))["sampling"] == {"kind": "cold", "depth": 2}
 
 
@@ -69,7 +69,7 @@ def test_numbers_that_json_lacks_have_names() -> None:
 
 
 @given(st.floats(), st.floats())
-def test_floats_are_told_apart_to_the_last_bit(one: float, other: float) -> None:
+def test_floats_differ_to_the_last_bit(one: float, other: float) -> None:
     assert (digest(one) == digest(other)) == (one == other or repr(one) == repr(other))
 
 
@@ -78,7 +78,7 @@ def test_order_of_keys_does_not_matter(mapping: dict[str, int]) -> None:
     assert digest(mapping) == digest(dict(reversed(list(mapping.items()))))
 
 
-def test_a_path_enters_by_its_contents_not_its_place(tmp_path: Path) -> None:
+def test_a_path_is_fingerprinted_by_its_contents(tmp_path: Path) -> None:
     for name, text in (("one", "same"), ("two", "same"), ("three", "other")):
         (tmp_path / name).mkdir()
         (tmp_path / name / "weights").write_text(text)
@@ -91,7 +91,7 @@ def test_a_missing_path_is_named(tmp_path: Path) -> None:
         digest(tmp_path / "gone")
 
 
-def test_what_has_no_fingerprint_is_refused() -> None:
+def test_a_value_without_fingerprint_is_refused() -> None:
     with pytest.raises(TypeError, match="object has no fingerprint"):
         fingerprint_value(object())
     with pytest.raises(TypeError, match="function has no fingerprint"):
@@ -106,7 +106,7 @@ def test_differences_name_the_field_and_both_values() -> None:
     assert differences(old, old) == []
 
 
-def test_differences_of_inputs_are_said_without_digests() -> None:
+def test_differences_of_inputs_show_no_digests() -> None:
     old = {"questions": "artifact:aa@11", "solver": "artifact:aa@11", "model": "sha256:aa"}
     new = {"questions": "artifact:bb@22", "solver": "artifact:aa@22", "model": "sha256:bb"}
     assert differences(old, new) == [

@@ -38,7 +38,7 @@ def commit(place: Place, n: int = 1, stage: str = "6-filter") -> Artifact[Note]:
 
 
 class Killed(dict[str, Path]):
-    """Attached files that end the commit once they are stored."""
+    """Attached files that interrupt the commit once they are stored."""
 
     def items(self) -> Iterator[tuple[str, Path]]:  # type: ignore[override]
         yield from super().items()
@@ -53,17 +53,17 @@ def killed(place: Place, stage: str = "6-filter") -> None:
 
 
 def found(store: Store, older: timedelta = NOW) -> dict[str, int]:
-    """How many files by why."""
-    whys = [one.why for one in find_garbage(store.files, older).files]
+    """Counts of garbage files by reason."""
+    whys = [file.why for file in find_garbage(store.files, older).files]
     return {why: whys.count(why) for why in whys}
 
 
-def test_a_round_that_went_well_has_no_garbage(store: Store, place: Place) -> None:
+def test_a_completed_round_has_no_garbage(store: Store, place: Place) -> None:
     commit(place)
     assert found(store) == {}
 
 
-def test_attempts_that_were_killed_or_replaced_are_garbage_and_what_stands_is_not(store: Store, place: Place) -> None:
+def test_killed_and_replaced_attempts_are_garbage(store: Store, place: Place) -> None:
     commit(place, 1)
     killed(place)
     newer = commit(place, 2)
@@ -88,7 +88,7 @@ def test_withdrawn_stages_are_garbage(store: Store, place: Place) -> None:
     assert found(store) == {"replaced": 2}
 
 
-def test_what_is_young_stays(store: Store, place: Place) -> None:
+def test_young_files_are_kept(store: Store, place: Place) -> None:
     killed(place)
     assert found(store, timedelta(hours=1)) == {}
     for path in Path(store.root).rglob("*"):
@@ -96,14 +96,14 @@ def test_what_is_young_stays(store: Store, place: Place) -> None:
     assert found(store, timedelta(hours=1)) == {"never committed": 2}
 
 
-def test_nothing_is_garbage_where_somebody_plays(store: Store, place: Place) -> None:
+def test_places_in_use_are_skipped(store: Store, place: Place) -> None:
     killed(place)
     with place.hold(wait=False):
         swept = find_garbage(store.files, NOW)
     assert swept.files == () and swept.skipped == ("runs/default/round-001",)
 
 
-def test_what_was_replaced_a_moment_ago_stays_however_old_its_files_are(store: Store, place: Place) -> None:
+def test_recently_replaced_attempts_are_kept_with_old_files(store: Store, place: Place) -> None:
     commit(place, 1)
     for path in Path(store.root).rglob("*"):
         os.utime(path, (time.time() - 7200,) * 2)
@@ -112,7 +112,7 @@ def test_what_was_replaced_a_moment_ago_stays_however_old_its_files_are(store: S
     assert found(store) == {"replaced": 2}
 
 
-def test_an_owner_who_was_silent_cannot_make_count_what_was_removed(
+def test_a_silent_owner_cannot_commit_removed_files(
     store: Store, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ACTIVE_ZERO_LEASE_SECONDS", "0.1")
@@ -123,7 +123,7 @@ def test_an_owner_who_was_silent_cannot_make_count_what_was_removed(
     store.files.replace(files, b"uploaded by the silent owner")
     for path in Path(store.root).rglob("*"):
         os.utime(path, (time.time() - 7200,) * 2)
-    assert [one.why for one in remove_garbage(store.files, NOW).files] == ["never committed"]
+    assert [file.why for file in remove_garbage(store.files, NOW).files] == ["never committed"]
     manifest = commit(Place.round(store, "other", 1)).manifest
     pointing = Commit(
         stage="6-filter", attempt="0badc0de", fingerprint="", inputs={}, manifest=manifest.model_dump_json()
@@ -133,7 +133,7 @@ def test_an_owner_who_was_silent_cannot_make_count_what_was_removed(
 
 
 @pytest.mark.parametrize("hours", [0, 2])
-def test_an_owner_of_another_machine_is_waited_for_an_hour(store: Store, place: Place, hours: int) -> None:
+def test_an_owner_on_another_machine_is_dead_after_an_hour(store: Store, place: Place, hours: int) -> None:
     killed(place)
     journal = place.journal
     elsewhere = Owner(pid=7, host="elsewhere", machine="another", started="1")
@@ -143,14 +143,14 @@ def test_an_owner_of_another_machine_is_waited_for_an_hour(store: Store, place: 
     assert bool(found(store)) == (hours == 2)
 
 
-def test_what_a_kill_left_half_written_is_garbage(store: Store, place: Place) -> None:
+def test_half_written_files_are_garbage(store: Store, place: Place) -> None:
     commit(place)
     for name in ("6-filter/.part-0badc0de-00000.parquet.5be1c0d7", "_journal/.00000004.json.5be1c0d7"):
         Path(store.root, place.prefix, name).write_text("half")
     assert found(store) == {"half written": 2}
 
 
-def test_places_inside_of_places_keep_what_stands_there(store: Store) -> None:
+def test_places_inside_places_keep_their_artifacts(store: Store) -> None:
     corpus, part = Place(store, "corpora/micro"), Place(store, "corpora/micro/parts/00000012")
     commit(corpus, stage="index")
     commit(part, stage="embeddings")
@@ -159,7 +159,7 @@ def test_places_inside_of_places_keep_what_stands_there(store: Store) -> None:
     assert found(store) == {"replaced": 2}
 
 
-def test_what_is_none_of_ours_stays(store: Store, place: Place) -> None:
+def test_files_of_others_are_kept(store: Store, place: Place) -> None:
     commit(place)
     root = Path(store.root, place.prefix)
     (root / "6-filter" / "notes.txt").write_text("mine")
@@ -169,7 +169,7 @@ def test_what_is_none_of_ours_stays(store: Store, place: Place) -> None:
     assert found(store) == {}
 
 
-def test_where_the_journal_is_damaged_everything_stays(store: Store, place: Place) -> None:
+def test_a_place_with_a_damaged_journal_is_skipped(store: Store, place: Place) -> None:
     killed(place)
     commit(place)
     last = place.journal.head().position
@@ -177,10 +177,10 @@ def test_where_the_journal_is_damaged_everything_stays(store: Store, place: Plac
     assert find_garbage(store.files, NOW).skipped == ("runs/default/round-001",)
 
 
-def test_drafts_that_a_killed_stage_left_are_garbage(store: Store, place: Place, tmp_path: Path) -> None:
+def test_partial_results_of_a_killed_stage_are_garbage(store: Store, place: Place, tmp_path: Path) -> None:
     for stage in ("6-filter", "7-train-solver"):
         commit(place, stage="6-filter")
-        (tmp_path / "some").write_text("drafted")
+        (tmp_path / "some").write_text("partial")
         place.partial_results(stage, {"n": 1}).keep("completions-1", tmp_path / "some")
     whys = found(store)
     assert whys["partial result of a complete stage"] == whys["partial result of an unfinished stage"] == 1

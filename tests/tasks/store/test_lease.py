@@ -25,7 +25,7 @@ class Note(Row):
 
 ELSEWHERE = Owner(pid=7, host="elsewhere", machine="another", started="1")
 GONE = Owner.this().model_copy(update={"started": "1"})
-"""An earlier process of this machine that had the same number."""
+"""An ended process of this machine with the same process number."""
 
 
 @pytest.fixture(params=["file", "memory"])
@@ -43,13 +43,13 @@ def events(place: Place) -> list[tuple[str, int]]:
 
 
 def taken_elsewhere(place: Place) -> Entry:
-    """Another machine's process takes the lease, whatever stood in its way."""
+    """A process on another machine takes the lease, whoever holds it."""
     entry = place.journal.head().next_entry("acquired", None, ELSEWHERE, place.journal.head().complete)
     assert place.journal.append(entry)
     return entry
 
 
-def test_a_commit_is_made_under_a_lease_and_names_its_inputs_by_what_they_held(place: Place) -> None:
+def test_a_commit_is_made_under_a_lease_and_lists_its_inputs(place: Place) -> None:
     commit(place)
     assert events(place) == [("acquired", 1), ("committed", 1), ("released", 1)]
     made = place.journal.commit("6-filter", place.journal.head())
@@ -57,14 +57,14 @@ def test_a_commit_is_made_under_a_lease_and_names_its_inputs_by_what_they_held(p
     assert made.manifest == place.store.files.read(place.journal.manifest("6-filter")).decode()
 
 
-def test_inputs_are_named_wherever_they_stand_in_the_fingerprint(place: Place) -> None:
+def test_inputs_are_found_at_any_depth_of_the_fingerprint(place: Place) -> None:
     fingerprinted = {"team": {"solver": "artifact:cc@dd"}, "earlier": ["artifact:ee@ff"]}
     manifest = place.commit("6-filter", Note, Output([Note(n=1)]), fingerprinted, 0.0).manifest
     assert manifest.inputs == {"team.solver": "cc", "earlier[0]": "ee"}
     assert manifest.input_digests == {"team.solver": "cc@dd", "earlier[0]": "ee@ff"}
 
 
-def test_within_a_lease_more_is_committed_in_the_same_epoch(place: Place) -> None:
+def test_commits_under_one_lease_share_its_epoch(place: Place) -> None:
     with place.hold(wait=False):
         commit(place, stage="1-probe")
         commit(place)
@@ -73,7 +73,7 @@ def test_within_a_lease_more_is_committed_in_the_same_epoch(place: Place) -> Non
         assert lease.epoch == 5
 
 
-def test_who_lost_the_lease_commits_nothing(place: Place) -> None:
+def test_a_process_that_lost_the_lease_commits_nothing(place: Place) -> None:
     older = commit(place)
     with place.hold(wait=False):
         entry = taken_elsewhere(place)
@@ -83,9 +83,7 @@ def test_who_lost_the_lease_commits_nothing(place: Place) -> None:
     assert place.journal.entries()[-1] == entry
 
 
-def test_a_lease_of_another_machine_is_waited_for_and_taken_over_when_it_falls_silent(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_lease_of_a_silent_owner_is_taken_over(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ACTIVE_ZERO_LEASE_SECONDS", "0.3")
     taken_elsewhere(place)
     assert place.find("6-filter", Note) is None
@@ -93,7 +91,7 @@ def test_a_lease_of_another_machine_is_waited_for_and_taken_over_when_it_falls_s
     assert [entry.epoch for entry in place.journal.entries()] == [1, 2, 2, 2]
 
 
-def test_an_owner_who_shows_signs_of_life_is_left_to_play(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lease_with_heartbeats_is_not_taken_over(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ACTIVE_ZERO_LEASE_SECONDS", "1.0")
     epoch, beats, read = taken_elsewhere(place).epoch, iter(range(1000)), Files.read
 
@@ -105,7 +103,7 @@ def test_an_owner_who_shows_signs_of_life_is_left_to_play(place: Place, monkeypa
         pass
 
 
-def test_what_a_dead_process_committed_last_is_published_by_the_next_owner(tmp_path: Path) -> None:
+def test_the_next_owner_publishes_a_dead_processs_commit(tmp_path: Path) -> None:
     place = Place.round(Store(str(tmp_path)), "default", 1)
     program = f"""
 import os
@@ -116,21 +114,21 @@ commit(Place.round(Store({str(tmp_path)!r}), "default", 1))
 """
     root = str(Path(__file__).parents[3])
     assert subprocess.run([sys.executable, "-c", program], cwd=root, env={"PYTHONPATH": root}).returncode == 3
-    assert place.find("6-filter", Note) is None  # the copy that people read is missing
+    assert place.find("6-filter", Note) is None  # manifest.json is missing
     with place.hold(wait=False):
         found = place.find("6-filter", Note)
     assert found and found.read() == [Note(n=1)]
     assert events(place) == [("acquired", 1), ("committed", 1), ("acquired", 3), ("released", 3)]
 
 
-def test_a_manifest_that_a_person_removed_means_that_the_stage_is_played_again(place: Place) -> None:
+def test_removing_a_manifest_makes_the_stage_incomplete(place: Place) -> None:
     commit(place)
     place.store.files.remove(place.journal.manifest("6-filter"))
     with place.hold(wait=False):
         assert place.find("6-filter", Note) is None
 
 
-def test_what_a_person_removed_stays_removed_after_a_kill(place: Place) -> None:
+def test_a_removed_manifest_stays_removed_after_a_kill(place: Place) -> None:
     commit(place, stage="1-probe")
     commit(place)
     assert place.journal.append(place.journal.head().next_entry("acquired", None, GONE, place.journal.head().complete))
@@ -140,9 +138,7 @@ def test_what_a_person_removed_stays_removed_after_a_kill(place: Place) -> None:
         assert place.find("6-filter", Note)
 
 
-def test_a_process_that_lost_its_lease_takes_nothing_away_from_the_next_owner(
-    place: Place, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_an_outdated_manifest_does_not_hide_the_committed_one(place: Place, caplog: pytest.LogCaptureFixture) -> None:
     older = commit(place, 1).manifest
     newer = commit(place, 2)
     place.store.files.replace(place.journal.manifest("6-filter"), older.model_dump_json(indent=2).encode())
@@ -152,7 +148,7 @@ def test_a_process_that_lost_its_lease_takes_nothing_away_from_the_next_owner(
     )
 
 
-def test_no_work_begins_under_a_lease_that_was_lost(place: Place) -> None:
+def test_no_work_begins_under_a_lost_lease(place: Place) -> None:
     with place.hold(wait=False):
         taken_elsewhere(place)
         with pytest.raises(Fenced, match="went to process 7 on elsewhere"), place.hold(wait=True):
@@ -190,7 +186,7 @@ def test_a_lost_lease_stays_lost_and_is_not_released(place: Place) -> None:
     assert place.journal.entries()[-1] == entry
 
 
-def test_where_nothing_can_be_told_of_a_process_it_is_not_taken_for_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_of_unknown_state_is_not_dead(monkeypatch: pytest.MonkeyPatch) -> None:
     live = Owner.this()
 
     def out_of_descriptors(self: Path, *_: object, **__: object) -> str:
@@ -201,7 +197,7 @@ def test_where_nothing_can_be_told_of_a_process_it_is_not_taken_for_dead(monkeyp
     assert Owner.this().machine == ""
 
 
-def test_a_manifest_without_a_commit_counts_for_nothing(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_manifest_without_a_commit_is_ignored(place: Place, caplog: pytest.LogCaptureFixture) -> None:
     commit(place)
     for entry in place.journal.entries():
         place.store.files.remove(place.journal.path(entry.position))
@@ -209,7 +205,7 @@ def test_a_manifest_without_a_commit_counts_for_nothing(place: Place, caplog: py
     assert "6-filter/manifest.json was not committed" in caplog.text
 
 
-def test_stages_are_withdrawn_from_one_on(place: Place) -> None:
+def test_a_stage_is_withdrawn_with_the_stages_after_it(place: Place) -> None:
     for stage in ("2-train", "10-report", "1-probe"):
         commit(place, stage=stage)
     assert place.withdraw_from("2-train", request="again") == ["2-train", "10-report"]
@@ -217,7 +213,7 @@ def test_stages_are_withdrawn_from_one_on(place: Place) -> None:
     assert "again" in {entry.request for entry in place.journal.entries()}
 
 
-def test_a_damaged_end_of_the_journal_is_named_and_stops_nobody(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_damaged_last_journal_entry_is_logged_and_ignored(place: Place, caplog: pytest.LogCaptureFixture) -> None:
     first = commit(place, 1, "1-probe")
     place.store.files.replace(place.journal.path(3), b'{"position": 3, "event": "rele')
     assert place.find("1-probe", Note) == first
@@ -226,13 +222,13 @@ def test_a_damaged_end_of_the_journal_is_named_and_stops_nobody(place: Place, ca
     assert place.find("6-filter", Note) == second and place.find("1-probe", Note) == first
 
 
-def test_an_entry_is_written_by_one_of_all_who_write_it(place: Place) -> None:
+def test_one_of_several_writers_creates_an_entry(place: Place) -> None:
     entries = [JournalHead(0, None).next_entry("acquired", None, ELSEWHERE, {}) for _ in range(3)]
     assert [place.journal.append(entry) for entry in entries] == [True, False, False]
-    assert place.journal.append(entries[0])  # its reply was lost, and it comes again
+    assert place.journal.append(entries[0])  # the reply was lost, and the request is repeated
 
 
-def test_a_process_is_not_taken_for_a_later_one_of_its_number() -> None:
+def test_a_reused_process_number_is_another_process() -> None:
     this = Owner.this()
     assert this.runs and not this.gone
     assert this.model_copy(update={"started": "1"}).gone
@@ -240,7 +236,7 @@ def test_a_process_is_not_taken_for_a_later_one_of_its_number() -> None:
     assert not ELSEWHERE.gone and not ELSEWHERE.runs
 
 
-def test_requests_are_repeated_until_the_deadline_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_requests_are_retried_until_the_deadline_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ACTIVE_ZERO_STORE_DEADLINE", "0.5")
     calls, before = list[int](), store_faults.retry_count()
 
@@ -254,7 +250,7 @@ def test_requests_are_repeated_until_the_deadline_and_counted(monkeypatch: pytes
 
 
 @pytest.mark.parametrize("error", [PermissionError(13, "no"), OSError(28, "No space left on device"), ValueError("x")])
-def test_what_will_not_pass_is_not_repeated(error: Exception) -> None:
+def test_lasting_errors_are_not_retried(error: Exception) -> None:
     calls = list[int]()
 
     def refused() -> None:
@@ -274,7 +270,7 @@ def test_pauses_are_drawn_below_a_bound_that_doubles_up_to_a_cap() -> None:
     assert min(min(column) for column in zip(*many, strict=True)) < 0.05
 
 
-def test_the_journal_is_json_that_a_person_can_read(place: Place) -> None:
+def test_the_journal_is_readable_json(place: Place) -> None:
     commit(place)
     body = json.loads(place.store.files.read(place.journal.path(2)))
     assert (

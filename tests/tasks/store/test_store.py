@@ -28,7 +28,7 @@ class Letter(Row):
     n: int
 
 
-IDENTITY = {"stage": "6-filter", "version": 2, "config": {"low": 0.3}, "questions": "artifact:aa@bb"}
+FINGERPRINTED = {"stage": "6-filter", "version": 2, "config": {"low": 0.3}, "questions": "artifact:aa@bb"}
 
 
 @pytest.fixture(params=["file", "memory"])
@@ -44,16 +44,16 @@ def place(store: Store) -> Place:
 
 def commit(place: Place, count: int, files: Mapping[str, Path] | None = None) -> Artifact[Note]:
     rows = [Note(n=n, text=None if n % 2 else f"note {n}") for n in range(count)]
-    return place.commit("6-filter", Note, Output(rows, {"kept": count}, files or {}), dict(IDENTITY), seconds=1.5)
+    return place.commit("6-filter", Note, Output(rows, {"kept": count}, files or {}), dict(FINGERPRINTED), seconds=1.5)
 
 
 def stored(place: Place) -> dict[str, str]:
-    """Addresses of the stage's files by what is left of their names without the attempt."""
+    """Addresses of the stage's files, by the part of their names before the attempt's id."""
     root = f"{place.store.root}/{place.prefix}/6-filter"
     return {path.rpartition("/")[2].split("-")[0]: path for path in place.store.fs.find(root)}
 
 
-def test_what_was_committed_is_found_and_read(place: Place) -> None:
+def test_a_committed_artifact_is_found_and_read(place: Place) -> None:
     made = commit(place, 5)
     found = place.find("6-filter", Note)
     assert found == made
@@ -62,7 +62,7 @@ def test_what_was_committed_is_found_and_read(place: Place) -> None:
     assert found.table().schema.equals(Note.arrow_schema())
 
 
-def test_nothing_is_found_where_nothing_was_committed(place: Place) -> None:
+def test_without_a_commit_nothing_is_found(place: Place) -> None:
     assert place.find("6-filter", Note) is None
 
 
@@ -72,9 +72,9 @@ def test_an_artifact_without_rows_is_complete(place: Place) -> None:
     assert found is not None and found.read() == []
 
 
-def test_the_manifest_says_what_went_in_and_what_came_out(place: Place) -> None:
+def test_the_manifest_lists_inputs_and_outputs(place: Place) -> None:
     manifest = commit(place, 5).manifest
-    assert manifest.fingerprinted == IDENTITY and manifest.version == 2
+    assert manifest.fingerprinted == FINGERPRINTED and manifest.version == 2
     assert manifest.inputs == {"questions": "aa"}
     assert manifest.software["pyarrow"] and manifest.seconds == 1.5
     assert manifest.created.utcoffset() is not None
@@ -82,13 +82,13 @@ def test_the_manifest_says_what_went_in_and_what_came_out(place: Place) -> None:
     assert json.loads(place.store.fs.cat_file(stored(place)["manifest.json"])) == manifest.model_dump(mode="json")
 
 
-def test_a_person_finds_the_rows_where_the_design_says(tmp_path: Path) -> None:
+def test_rows_are_at_a_browsable_address(tmp_path: Path) -> None:
     commit(Place.round(Store(str(tmp_path)), "default", 3), 5)
     assert len(list(tmp_path.glob("runs/default/round-003/6-filter/part-*.parquet"))) == 1
     assert len(list(tmp_path.glob("runs/default/round-003/6-filter/*"))) == 2  # and the manifest; nothing temporary
 
 
-def test_attached_files_come_back_as_they_were(place: Place, tmp_path: Path) -> None:
+def test_attached_files_come_back_unchanged(place: Place, tmp_path: Path) -> None:
     adapter, report = tmp_path / "made" / "adapter", tmp_path / "made" / "report.md"
     (adapter / "deep").mkdir(parents=True)
     (adapter / "weights").write_bytes(b"\x00\x01")
@@ -102,7 +102,7 @@ def test_attached_files_come_back_as_they_were(place: Place, tmp_path: Path) -> 
     assert artifact.folder("adapter") == folder
 
 
-def test_what_is_not_attached_is_refused_with_what_is(place: Place, tmp_path: Path) -> None:
+def test_an_unknown_attachment_is_refused_with_the_known_ones(place: Place, tmp_path: Path) -> None:
     (tmp_path / "x").write_text("x")
     artifact = commit(place, 1, {"report.md": tmp_path / "x"})
     with pytest.raises(UserError, match=r"nothing attached as 'adapter'; it has part-00000.parquet, report.md"):
@@ -125,7 +125,7 @@ def test_attached_names_cannot_leave_the_attempt(place: Place, tmp_path: Path, n
 
 
 class DiesAfterData(dict[str, Path]):
-    """Attached files that end the commit once they are stored: what a kill before the manifest leaves behind."""
+    """Attached files that interrupt the commit once they are stored, as a kill before the commit does."""
 
     def items(self) -> Iterator[tuple[str, Path]]:  # type: ignore[override]
         yield from super().items()
@@ -140,7 +140,7 @@ class KilledAfterData(DiesAfterData):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_an_attempt_without_a_manifest_leaves_the_older_artifact_whole(place: Place, tmp_path: Path) -> None:
+def test_an_uncommitted_attempt_leaves_the_older_artifact_whole(place: Place, tmp_path: Path) -> None:
     (tmp_path / "x").write_text("older")
     older = commit(place, 5, {"report.md": tmp_path / "x"})
     (tmp_path / "x").write_text("newer")
@@ -171,14 +171,14 @@ tests.commit(place, 9, tests.KilledAfterData({{"report.md": Path({str(tmp_path /
     assert commit(place, 2) == place.find("6-filter", Note)
 
 
-def test_an_artifact_in_hand_stays_readable_after_it_was_superseded(place: Place) -> None:
+def test_a_replaced_artifact_stays_readable(place: Place) -> None:
     older = commit(place, 5)
     newer = commit(place, 7)
     assert len(older.read()) == 5 and len(newer.read()) == 7
     assert place.find("6-filter", Note) == newer
 
 
-def test_the_same_contents_are_the_same_input_wherever_they_lie(place: Place) -> None:
+def test_equal_contents_are_the_same_input_at_any_address(place: Place) -> None:
     first, again, other = commit(place, 5), commit(place, 5), commit(place, 6)
     assert first.content_id == again.content_id != other.content_id
     assert first.fingerprint == other.fingerprint  # the same settings
@@ -240,7 +240,7 @@ def test_a_damaged_copy_of_an_attached_folder_is_fetched_again(tmp_path: Path, m
 
 
 @pytest.mark.parametrize("torn", [b"", b'{"stage": "6-fil', b"[]", b"\xff\xfe"])
-def test_a_torn_manifest_counts_as_not_complete_and_is_named(
+def test_a_truncated_manifest_is_not_complete_and_is_logged(
     place: Place, torn: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     commit(place, 5)
@@ -250,7 +250,7 @@ def test_a_torn_manifest_counts_as_not_complete_and_is_named(
     assert place.store.stages("default", 3) == [("6-filter", None)]
 
 
-def test_rows_of_another_kind_are_refused(place: Place) -> None:
+def test_rows_of_another_class_are_refused(place: Place) -> None:
     commit(place, 5)
     with pytest.raises(StaleArtifact, match="holds rows of Note, not Letter"):
         place.find("6-filter", Letter)
@@ -302,12 +302,12 @@ def test_the_environment_names_the_store(tmp_path: Path, monkeypatch: pytest.Mon
     assert Store.from_environment().url == "memory:///elsewhere"
 
 
-def test_a_store_of_no_known_kind_is_refused() -> None:
+def test_a_store_of_an_unknown_kind_is_refused() -> None:
     with pytest.raises(UserError, match="foo://x cannot be a store"):
         Store("foo://x")
 
 
-def test_a_folder_whose_files_come_and_go_is_listed_with_those_that_stay(tmp_path: Path) -> None:
+def test_a_folder_with_changing_files_is_listed(tmp_path: Path) -> None:
     files, over = Store(str(tmp_path)).files, threading.Event()
     (tmp_path / "journal").mkdir()
     (tmp_path / "journal/entry").write_text("stays")
