@@ -26,7 +26,7 @@ from tasks.roles.solver import SolverTemplate
 from tasks.settings.addresses import Address, without_secrets
 from tasks.settings.base import Settings
 from tasks.settings.fingerprint import NotFingerprinted
-from tasks.settings.overlay import find, merge, override, read, validated
+from tasks.settings.overlay import find_config, merge, override, read_config, validate
 from tasks.trainers import TrainerConfig
 
 DEFAULT = "tiny.yaml"
@@ -322,6 +322,6 @@ def load_config(name: str | Path = DEFAULT, overrides: Sequence[str] = ()) -> Ru
     """
     for assignment in overrides:
         without_secrets(assignment)
-    path = find(name)
+    path = find_config(name)
     source = f"config {path.name}" + (f" with {' '.join(overrides)}" if overrides else "")
-    return validated(RunConfig, override(read(path), overrides), source)
+    return validate(RunConfig, override(read_config(path), overrides), source)

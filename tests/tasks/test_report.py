@@ -16,7 +16,7 @@ from tasks.report import SHOWN, changes, excerpt, label_accuracy
 from tasks.reporting import chart, text
 from tasks.reporting.facts import LabelAccuracy, RoundFacts, coverage_of, replies_of, total
 from tasks.reporting.page import LARGEST, data_url, page
-from tasks.world import DOMAINS, scene_at
+from tasks.world import DOMAINS, Scene
 
 
 def labelled(
@@ -30,8 +30,8 @@ def labelled(
 
 def world_questions(count: int) -> tuple[list[LabelledQuestion], dict[str, str | None]]:
     """Questions of the grammar with their right labels, and the pictures' addresses."""
-    scenes = [scene_at(DOMAINS[number % len(DOMAINS)], 1, number) for number in range(count)]
-    queries = [scene.question(Random(0)) for scene in scenes]
+    scenes = [Scene(DOMAINS[number % len(DOMAINS)], 1, number) for number in range(count)]
+    queries = [scene.draw_question(Random(0)) for scene in scenes]
     questions = [labelled(number, query.solution.answer, text=query.text) for number, query in enumerate(queries)]
     return questions, {f"k{number}": scene.url for number, scene in enumerate(scenes)}
 

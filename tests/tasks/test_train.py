@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -219,20 +218,3 @@ def test_domains_are_trained_on_in_proportion_to_their_weights(team: Team) -> No
     assert (prompts.count("search : maps"), prompts.count("search : clocks")) == (12, 4)
     assert len({example.id for example in examples}) == 16
     assert prompts[:12] != ["search : maps"] * 12
-
-
-def test_other_seeds_sample_other_answers(team: Team) -> None:
-    questions = [AskedQuestion(picture(1), "even ?", "numeric_value")]
-    answers = []
-    for seed in (1, 2, 1):
-        with team.open(seed) as frozen:
-            answers.append(frozen.answer(questions, 32, CONFIG.answer_draw)[0])
-    assert answers[0] == answers[2] != answers[1]
-
-
-def test_a_folder_that_is_no_model_is_refused(tmp_path: Path) -> None:
-    from tasks.players.weights import base_model
-    from tasks.settings.errors import UserError
-
-    with pytest.raises(UserError, match="neither a folder"):
-        base_model(str(tmp_path))
