@@ -101,7 +101,7 @@ def after_calls(calls: int, during: str, what: signal.Signals) -> None:
     """A signal to this process, once so many requests were answered since one that names `during`."""
     from tasks.store.files import Files
 
-    ask, left, begun = Files._ask, calls, False
+    ask, left, begun = Files._request, calls, False
 
     def counted(self: Files, doing: str, path: str, call: Callable[[], Any]) -> Any:
         nonlocal left, begun
@@ -113,7 +113,7 @@ def after_calls(calls: int, during: str, what: signal.Signals) -> None:
                 os.kill(os.getpid(), what)
         return answer
 
-    Files._ask = counted  # type: ignore[method-assign, assignment]
+    Files._request = counted  # type: ignore[method-assign, assignment]
 
 
 def _wait(child: int, seconds: float | None) -> int:

@@ -24,7 +24,7 @@ import pytest
 from tasks.store import Store
 from tests.chaos.arena import Player, Undisturbed, commits, contents
 from tests.chaos.light import STAGES
-from tests.fixtures.small_s3 import Line, small_s3
+from tests.fixtures.small_s3 import FaultyProxy, small_s3
 
 ONCE = dict.fromkeys(STAGES, 1)
 DEADLINE = 20
@@ -34,7 +34,7 @@ DEADLINE = 20
 class Bucket:
     """A bucket behind a line, and how its server is ended and started again."""
 
-    line: Line
+    line: FaultyProxy
     url: str
     environment: dict[str, str]
     restart: Callable[[], None]
@@ -53,7 +53,7 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
             stack.callback(subprocess.run, [program, "wipe", str(folder)])
         else:
             upstream, restart = {"AWS_ENDPOINT_URL": stack.enter_context(small_s3())}, lambda: time.sleep(2)
-        line = Line(upstream["AWS_ENDPOINT_URL"])
+        line = FaultyProxy(upstream["AWS_ENDPOINT_URL"])
         keys = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
         environment = {**keys, **upstream, "AWS_ENDPOINT_URL": stack.enter_context(line.open())}
         monkey = stack.enter_context(pytest.MonkeyPatch.context())

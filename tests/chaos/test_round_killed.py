@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from tasks.store import Store
-from tasks.store.garbage import garbage
+from tasks.store.garbage import find_garbage
 from tests.chaos.arena import Player, commits, contents, player, quick_folder
 from tests.chaos.test_kill import play_through
 from tests.fixtures.tiny_round import write_tiny_config
@@ -101,4 +101,4 @@ def test_a_training_killed_after_any_store_call_ends_with_the_adapter_of_an_undi
             calls += 4
         assert drafted >= 3
         left = [str(path) for path in Path(store.root).glob("runs/*/round-001/*/partial/*/*")]
-        assert {one.path for one in garbage(store.files, timedelta(0)).garbage} >= set(left)
+        assert {one.path for one in find_garbage(store.files, timedelta(0)).files} >= set(left)
