@@ -1,1 +1,1 @@
-"""Programs a person runs. Read `flows/selfplay.py` first, then `flows/round.py`."""
+"""Programs that a person or Prefect runs. Read `flows/round.py` first, then `flows/selfplay.py`."""

@@ -1,4 +1,4 @@
-"""Which rounds of a run are complete, and which team they left. Read from the store and from nothing else."""
+"""Run history: which rounds are complete, and which team is current. The store is its only source."""
 
 from __future__ import annotations
 
@@ -53,28 +53,28 @@ class RunHistory:
 
     @property
     def rolled_back(self) -> int:
-        """How many rounds in a row were rolled back, up to now."""
+        """The number of latest rounds in a row that were rolled back."""
         return sum(1 for _ in takewhile(lambda pair: not pair[1].promoted, reversed(self.decisions)))
 
 
 def read_history(store: Store, run: str, before: int | None = None) -> RunHistory:
-    """A run's complete rounds; with `before`, only those before that round. A run that does not exist is new.
+    """The complete rounds of a run; with `before`, only those before that round; none for a run that does not exist.
 
-    A promoted round with a damaged or outdated file that later rounds depend on counts as not complete: it is played
-    again, which repeats the stages concerned and reuses the others.
+    Later rounds depend on the curriculum of each promoted round and on the adapters of the current team. A round where
+    one of these is damaged or outdated counts as not complete: it is played again, and its other stages are reused.
     """
     history = RunHistory(tuple(_decided(store, run, before)))
     for number, decision in history.decisions:
         team = dict.fromkeys(TRAINED.values(), Step) if number == history.team_round else {}
-        needed: dict[str, type[Row]] = {filter_questions.name: LabelledQuestion, **team}
-        if decision.promoted and not _is_usable(round_place(store, run, number), needed):
+        required: dict[str, type[Row]] = {filter_questions.name: LabelledQuestion, **team}
+        if decision.promoted and not _is_usable(round_place(store, run, number), required):
             return RunHistory(history.decisions[: number - 1])
     return history
 
 
 def start_of(config: RunConfig, store: Store, run: str, number: int) -> Start:
-    """What round `number` starts from. UserError for a benchmark or a model that is not there."""
-    open_benchmarks(config.evaluate)  # on this disk: asked for before the hub is asked for a model
+    """What round `number` starts from. UserError for a benchmark or a model that does not exist."""
+    open_benchmarks(config.evaluate)  # first, since it reads this disk only and the team may ask the hub
     history = read_history(store, run, before=number)
     return Start(
         team=team_of(config, store, run, history.team_round),
@@ -85,42 +85,43 @@ def start_of(config: RunConfig, store: Store, run: str, number: int) -> Start:
 
 
 def trained_on(store: Store, run: str, history: RunHistory) -> tuple[Artifact[LabelledQuestion], ...]:
-    """The curricula that the current team has learned from: those of the promoted rounds, in order."""
+    """The curricula that the current team was trained on: those of the promoted rounds, in order."""
     places = [round_place(store, run, number) for number, decision in history.decisions if decision.promoted]
-    found = [place.find(filter_questions.name, LabelledQuestion) for place in places]
-    return tuple(artifact for artifact in found if artifact is not None)
+    artifacts = [place.find(filter_questions.name, LabelledQuestion) for place in places]
+    return tuple(artifact for artifact in artifacts if artifact is not None)
 
 
 def team_of(config: RunConfig, store: Store, run: str, number: int) -> Team:
-    """The team that round `number` made; the base model for 0. UserError if it was trained from another base model."""
+    """The team that round `number` made; the base model for 0. UserError if its base model is not that of `config`."""
     team = Team.base(config)
     if number == 0:
         return team
     place = round_place(store, run, number)
     trained = {role: _trained(place, stage) for role, stage in TRAINED.items()}
-    others = [base for base in map(_base_of, trained.values()) if base != fingerprint_value(team.model)]
-    if others:
-        raise UserError(f"run {run!r} was played from another base model than {config.model}: {_advice(others[0])}")
+    other_bases = [base for base in map(_base_of, trained.values()) if base != fingerprint_value(team.model)]
+    if other_bases:
+        advice = _advice(other_bases[0])
+        raise UserError(f"run {run!r} was played from another base model than {config.model}: {advice}")
     return team.with_players(**trained)
 
 
 def _decided(store: Store, run: str, before: int | None) -> Iterator[tuple[int, Decision]]:
-    """Rounds up to the first that is not complete."""
+    """(round, decision) of each round up to the first that is not complete."""
     number = 1
     while before is None or number < before:
         place = round_place(store, run, number)
         if place.manifest(report_round.name) is None or not _is_usable(place, {promote.name: Decision}):
             return
-        found = place.find(promote.name, Decision)
-        if found is None:
+        artifact = place.find(promote.name, Decision)
+        if artifact is None:
             return
-        (decision,) = found.read()
+        (decision,) = artifact.read()
         yield number, decision
         number += 1
 
 
 def _is_usable(place: Place, stages: Mapping[str, type[Row]]) -> bool:
-    """Whether these stages' files are whole, with the rows of this version. The first that is not is logged."""
+    """Whether the files of these stages are whole and have the columns of this version. Logs the first that has not."""
     try:
         for stage, row_type in stages.items():
             place.find(stage, row_type)
@@ -133,18 +134,18 @@ def _is_usable(place: Place, stages: Mapping[str, type[Row]]) -> bool:
 def _trained(place: Place, stage: str) -> Artifact[Step]:
     artifact = place.find(stage, Step)
     if artifact is None:
-        raise UserError(f"{place.uri(stage)} is missing, and the current team needs it: give another --run.")
+        raise UserError(f"{place.uri(stage)} is missing, but the current team uses it: give another --run.")
     return artifact
 
 
 def _base_of(artifact: Artifact[Step]) -> JsonValue:
-    """The base model in a training stage's fingerprint."""
+    """The base model in the fingerprint of a training stage."""
     team = artifact.manifest.fingerprinted["team"]
     return team["model"] if isinstance(team, dict) else None
 
 
 def _advice(base: JsonValue) -> str:
-    """A hub model can be had again by its commit; of a folder only the contents' digest is known."""
+    """How to resume. The fingerprint of a hub model holds its commit; that of a folder holds a digest only."""
     if isinstance(base, dict):
         return f"resume with --set model={HubModel.model_validate(base)}, or give another --run."
     return "give another --run."

@@ -1,4 +1,4 @@
-"""One round: the method, one line a stage. A stage that is complete is reused, so a round resumes where it stopped."""
+"""One round: the method, one line a stage. Complete stages are reused, so a round resumes where it stopped."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ STAGES = (
     promote.name,
     report_round.name,
 )
-"""The stages of a round in their order, which numbers their folders in the store: `1-probe` to `10-report`."""
+"""The stages of a round in order. Their positions number their folders in the store: `1-probe` to `10-report`."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Start:
     base: Team
     """The base model in all roles, which the report compares with."""
     trained_on: tuple[Artifact[LabelledQuestion], ...]
-    """The curricula that `team` has learned from, by round."""
+    """The curricula that `team` was trained on, in the order of rounds."""
 
 
 @dataclass(frozen=True)
@@ -62,40 +62,43 @@ class Round:
 
 
 def play_round(config: RunConfig, store: Store, run: str, number: int, start: Start, approve: bool = False) -> Round:
-    """Find the frontier, find images on it, ask, keep what teaches, learn, measure."""
-    here, seed, team = round_place(store, run, number), seed_of(config.seed, number), start.team
+    """Find the frontier, retrieve pictures on it, ask questions, keep those that teach, learn, measure.
+
+    With `approve`, a flow run of a deployment is suspended before the promotion. UserError for a missing benchmark.
+    """
+    place, seed, team = round_place(store, run, number), seed_of(config.seed, number), start.team
     domains, train, rewards = config.domains, config.train, config.rewards
     gold_items, benchmarks = open_gold_items(config.filter), open_benchmarks(config.evaluate)
     corpus = CorpusHandle.of_run(store, config)
 
     def evaluate(number: int, team: Team) -> Artifact[Score]:
-        place = round_place(store, run, number)
-        return evaluate_solver(place, config.evaluate, benchmarks, team.solver_alone(), config.seed)
+        of_round = round_place(store, run, number)
+        return evaluate_solver(of_round, config.evaluate, benchmarks, team.solver_alone(), config.seed)
 
-    frontier = probe_frontier(here, config.probe, team, corpus, domains, seed)
-    searcher = train_searcher(here, train.searcher, rewards, team, frontier, corpus, domains, seed)
+    frontier = probe_frontier(place, config.probe, team, corpus, domains, seed)
+    searcher = train_searcher(place, train.searcher, rewards, team, frontier, corpus, domains, seed)
     with_searcher = team.with_players(searcher=searcher)
-    pool = search_images(here, config.search, with_searcher, frontier, corpus, domains, seed)
-    questioner = train_questioner(here, train.questioner, rewards, team, pool, start.trained_on, corpus, seed)
+    pool = search_images(place, config.search, with_searcher, frontier, corpus, domains, seed)
+    questioner = train_questioner(place, train.questioner, rewards, team, pool, start.trained_on, corpus, seed)
     with_questioner = team.with_players(questioner=questioner)
-    questions = synthesize_questions(here, config.synthesize, with_questioner, pool, corpus, seed)
-    curriculum = filter_questions(here, config.filter, gold_items, team, questions, start.trained_on, corpus, seed)
-    solver = train_solver(here, train.solver, rewards, team, curriculum, corpus, seed)
+    questions = synthesize_questions(place, config.synthesize, with_questioner, pool, corpus, seed)
+    curriculum = filter_questions(place, config.filter, gold_items, team, questions, start.trained_on, corpus, seed)
+    solver = train_solver(place, train.solver, rewards, team, curriculum, corpus, seed)
 
     base, before = evaluate(0, start.base), evaluate(start.team_round, team)
     after = evaluate(number, team.with_players(solver=solver))
-    comparison = (here, config.promote, before, after, config.evaluate.gate, seed)
+    comparison = (place, config.promote, before, after, config.evaluate.gate, seed)
     if approve and not promote.is_complete(*comparison):
-        await_approval(here)
+        await_approval(place)
     decision = promote(*comparison)
-    made = RoundArtifacts(
+    artifacts = RoundArtifacts(
         frontier=frontier, searcher=searcher, pool=pool, questioner=questioner, questions=questions,
         curriculum=curriculum, solver=solver, base=base, before=before, after=after, decision=decision,
     )  # fmt: skip
-    report = report_round(here, config.promote, config.filter, corpus, made, seed)
+    report = report_round(place, config.promote, config.filter, corpus, artifacts, seed)
     return Round(run, number, decision.read()[0], curriculum, report)
 
 
 def round_place(store: Store, run: str, number: int) -> Place:
-    """Where round `number` of a run lies. Round 0 holds the evaluation of the base model."""
+    """The place of round `number` in the store. Round 0 holds the evaluation of the base model."""
     return Place.round(store, run, number, STAGES)

@@ -1,4 +1,4 @@
-"""Rounds, one after another: play, promote or roll back, stop. A run plays on from where its manifests say."""
+"""Rounds one after another: play, promote or roll back, stop. A run resumes from what is complete in the store."""
 
 from __future__ import annotations
 
@@ -26,41 +26,41 @@ def play_rounds(
     wait: bool = False,
     approve: bool = False,
 ) -> list[Round]:
-    """Play up to `rounds` more rounds; stop early, and say why, where the run has a reason to end.
+    """Play up to `rounds` more rounds; end early, with the reason in the log, after too many bad rounds.
 
-    The first round is always played: who asks for one gets one, also in a run that has stopped. The store is where
-    `ACTIVE_ZERO_STORE` of the process says.
+    The first round is always played, also in a run that has ended early before. The environment variable
+    `ACTIVE_ZERO_STORE` of the process names the store.
 
     Args:
-        run: Which run to play on, or to begin.
-        rounds: How many rounds at most.
-        config: A file, or a name in configs/.
+        run: The run to start or to resume.
+        rounds: The most rounds to play.
+        config: A YAML file, or a name in configs/.
         overrides: Settings such as filter.low=0.5.
-        force_from_stage: Play this stage and those after it again.
-        wait: Where another process plays the round, wait for it instead of leaving.
-        approve: Suspend before each promotion, until somebody resumes the run (deployments only).
+        force_from_stage: Play the round again from this stage on, although nothing has changed.
+        wait: While another process plays the round, wait for it instead of failing.
+        approve: Suspend before each promotion until somebody resumes the flow run (deployments only).
     """
     own_process_group()
-    settings, home, played = load_config(config, overrides), Store.from_environment(), list[Round]()
+    settings, store, played = load_config(config, overrides), Store.from_environment(), list[Round]()
     if force_from_stage is not None:
-        withdraw(home, run, force_from_stage, str(flow_run.id), wait)
+        withdraw(store, run, force_from_stage, str(flow_run.id), wait)
     while len(played) < rounds:
-        number = read_history(home, run).next_round
-        with round_place(home, run, number).hold(wait):
-            if read_history(home, run).next_round != number:
-                continue  # who held the lease has played it to its end meanwhile
-            start = start_of(settings, home, run, number)
-            # No flow of its own: nested in this one, it would stay Running after a kill, and could not be suspended.
-            played.append(play_round(settings, home, run, number, start, approve))
-            publish_round(played[-1], home)
-        if reason := reason_to_end(settings, played[-1], read_history(home, run)):
+        number = read_history(store, run).next_round
+        with round_place(store, run, number).hold(wait):
+            if read_history(store, run).next_round != number:
+                continue  # another process held the lease and has completed the round
+            start = start_of(settings, store, run, number)
+            # Not a flow: a nested flow run would stay Running after a kill, and could not be suspended.
+            played.append(play_round(settings, store, run, number, start, approve))
+            publish_round(played[-1], store)
+        if reason := reason_to_end(settings, played[-1], read_history(store, run)):
             get_run_logger().warning("the run ends after round %d: %s", played[-1].number, reason)
             break
     return played
 
 
-def reason_to_end(config: RunConfig, last: Round, now: RunHistory) -> str | None:
-    """Too many rounds rolled back in a row, or labels that the gold items show to be rotten."""
-    if now.rolled_back >= config.patience:
-        return f"{now.rolled_back} rounds in a row were rolled back (patience)"
+def reason_to_end(config: RunConfig, last: Round, history: RunHistory) -> str | None:
+    """Why the run ends: too many rounds were rolled back in a row, or labels are wrong too often. None to go on."""
+    if history.rolled_back >= config.patience:
+        return f"{history.rolled_back} rounds in a row were rolled back (patience)"
     return reason_to_stop(last.curriculum.read(), config.filter)

@@ -1,10 +1,10 @@
-"""Does it learn? The same rounds from several seeds, measured on held-out items that decide nothing.
+"""Does self-play help? Several rounds for each arm and seed, measured on held-out items that decide nothing.
 
     python -m flows.study [--config tiny.yaml] [--rounds 3] [--seeds 1,2,3] [--arms active,passive,random-reward]
 
-Each arm and seed is a run of its own (`study-<arm>-<seed>`), played by `active-zero iterate`, so a study that was
-interrupted goes on where it stopped. The team that stands after the last round is compared with the base on each item;
-the interval is a bootstrap over items of the mean over seeds, so it speaks of these seeds and of any such items.
+Each trial (an arm with a seed) is a run `study-<arm>-<seed>` that `active-zero iterate` plays, so an interrupted study
+resumes. The current team after the last round is compared with the base model item by item. The interval of an arm is a
+bootstrap over items of the mean over seeds: it holds for these seeds and for further items of the same kind.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ from tasks.settings.errors import UserError
 from tasks.store import Store
 
 Figures = NDArray[np.float64]
-"""[items, 2]: share of right samples, and whether the greedy answer is right."""
+"""[items, 2]: share of right samples, and 1 where the greedy answer is right."""
 
 ARMS: dict[str, tuple[str, ...]] = {
     "active": (),
     "passive": ("search.passive=true",),
     "random-reward": ("rewards.solver=random",),
 }
-"""What each arm changes. Passive: the pool is drawn at random. Random reward: the Solver is paid by lot."""
+"""The settings of each arm. Passive: the pool is drawn at random. Random reward: the Solver's rewards are drawn."""
 
 
 @dataclass(frozen=True)
@@ -58,49 +58,43 @@ class Trial:
 
 @dataclass(frozen=True)
 class Result:
-    """What a trial's team gained on the held-out items, in points."""
+    """What the current team of a trial gained on the held-out items, in points."""
 
     trial: Trial
     promoted: int
+    """Number of promoted rounds."""
     mean: Gain
+    """Change of the mean accuracy of samples."""
     greedy: Gain
+    """Change of the greedy accuracy."""
 
 
 def play(trial: Trial, config: str, rounds: int, overrides: Sequence[str]) -> None:
-    """Play the rounds that are missing, in a process of their own. RuntimeError with the log's end if it fails."""
+    """Play the missing rounds in a separate process. RuntimeError with the end of its log if it fails."""
     store = Store.from_environment()
     missing = rounds - len(read_history(store, trial.run).decisions)
     if missing <= 0:
         return
     settings = [f"seed={trial.seed}", *ARMS[trial.arm], *overrides]
-    command = [
-        sys.executable,
-        "-m",
-        "flows.cli",
-        "iterate",
-        "--config",
-        config,
-        "--run",
-        trial.run,
-        "--rounds",
-        str(missing),
-    ]
-    command += [part for setting in settings for part in ("--set", setting)]
-    done = subprocess.run(command, env={**os.environ, "ACTIVE_ZERO_STORE": store.url}, capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(f"{trial.run} failed:\n" + "\n".join(done.stderr.splitlines()[-15:]))
+    command = [sys.executable, "-m", "flows.cli", "iterate", "--config", config, "--run", trial.run]
+    command += ["--rounds", str(missing), *(word for setting in settings for word in ("--set", setting))]
+    finished = subprocess.run(
+        command, env={**os.environ, "ACTIVE_ZERO_STORE": store.url}, capture_output=True, text=True
+    )
+    if finished.returncode:
+        raise RuntimeError(f"{trial.run} failed:\n" + "\n".join(finished.stderr.splitlines()[-15:]))
 
 
 def scores(trial: Trial, number: int, benchmark: str) -> dict[str, Score]:
-    """The rows of one benchmark after round `number` (0: the base), by item."""
-    found = round_place(Store.from_environment(), trial.run, number).find(evaluate_solver.name, Score)
-    if found is None:
-        raise UserError(f"run {trial.run} has no scores of round {number}: play the study again.")
-    return {row.id: row for row in found.read() if row.benchmark == benchmark}
+    """The rows of one benchmark after round `number` (0: the base model), by item. UserError without them."""
+    artifact = round_place(Store.from_environment(), trial.run, number).find(evaluate_solver.name, Score)
+    if artifact is None:
+        raise UserError(f"run {trial.run} has no scores of round {number}: run the study again.")
+    return {row.id: row for row in artifact.read() if row.benchmark == benchmark}
 
 
 def changes(trial: Trial, number: int, benchmark: str) -> tuple[Figures, Figures]:
-    """Before the first round and after round `number`, on the same items."""
+    """Figures of the base model and of the team after round `number`, on the same items."""
     before, after = scores(trial, 0, benchmark), scores(trial, number, benchmark)
     return _figures(before.values()), _figures(after[item] for item in before)
 
@@ -110,21 +104,21 @@ def _figures(rows: Iterable[Score]) -> Figures:
 
 
 def gains(before: Figures, after: Figures, seed: int) -> tuple[Gain, Gain]:
-    """Of the mean of samples, and of greedy."""
+    """Change of the mean of samples, and of the greedy accuracy, each with a bootstrap interval."""
     mean, greedy = (gain(before[:, i].tolist(), after[:, i].tolist(), 5000, seed) for i in (0, 1))
     return mean, greedy
 
 
 def result(trial: Trial, benchmark: str) -> Result:
-    """The trial's standing team against the base."""
-    now = read_history(Store.from_environment(), trial.run)
-    before, after = changes(trial, now.team_round, benchmark)
-    promoted = sum(decision.promoted for _, decision in now.decisions)
+    """The current team of the trial compared with the base model."""
+    history = read_history(Store.from_environment(), trial.run)
+    before, after = changes(trial, history.team_round, benchmark)
+    promoted = sum(decision.promoted for _, decision in history.decisions)
     return Result(trial, promoted, *gains(before, after, trial.seed))
 
 
 def pooled(trials: Sequence[Trial], benchmark: str) -> tuple[Figures, Figures]:
-    """Of the bases and of the standing teams: mean over seeds, item by item."""
+    """Figures of the base models and of the current teams: the mean over the trials, item by item."""
     store = Store.from_environment()
     pairs = [changes(trial, read_history(store, trial.run).team_round, benchmark) for trial in trials]
     before, after = (np.mean([pair[side] for pair in pairs], axis=0) for side in (0, 1))
@@ -132,7 +126,7 @@ def pooled(trials: Sequence[Trial], benchmark: str) -> tuple[Figures, Figures]:
 
 
 def table(arms: Sequence[str], seeds: Sequence[int], rounds: int, benchmark: str) -> Table:
-    """One row a trial, one an arm, and one that sets the first arm beside each other one."""
+    """A row for each trial and each arm, then one that compares each other arm with the first."""
     shown = Table(title=f"{benchmark} after {rounds} rounds: points, with the 95 % paired interval of the change")
     for column in ("arm", "seed", "promoted", "mean of samples", "change", "greedy", "change"):
         shown.add_column(column, justify="left" if column == "arm" else "right")
@@ -158,13 +152,13 @@ def _cells(change: Gain) -> tuple[str, str]:
 
 
 def _gained(trial: Trial, number: int, benchmark: str) -> float:
-    """Points by which the mean of samples of round `number`'s Solver is above the base's."""
+    """Points by which the mean of samples after round `number` is above that of the base model."""
     before, after = changes(trial, number, benchmark)
     return 100 * float(after[:, 0].mean() - before[:, 0].mean())
 
 
 def plot(arms: Sequence[str], seeds: Sequence[int], rounds: int, benchmark: str, path: Path) -> None:
-    """Gain of the sampled mean by round, a line a trial."""
+    """Write a plot of the gain of the mean of samples by round, one line a trial."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 4.5), layout="constrained")
@@ -185,17 +179,36 @@ def plot(arms: Sequence[str], seeds: Sequence[int], rounds: int, benchmark: str,
     figure.savefig(path, dpi=120)
 
 
+def _arms(text: str) -> list[str]:
+    names = text.split(",")
+    if unknown := [name for name in names if name not in ARMS]:
+        raise typer.BadParameter(f"{unknown[0]!r} is no arm: give some of {', '.join(ARMS)}.", param_hint="--arms")
+    return names
+
+
+def _seeds(text: str) -> list[int]:
+    try:
+        return [int(seed) for seed in text.split(",")]
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no list of numbers, such as 1,2,3.", param_hint="--seeds") from None
+
+
 def main(
-    config: Annotated[str, typer.Option(help="the runs' config")] = DEFAULT,
-    rounds: Annotated[int, typer.Option(min=1, help="rounds of each trial")] = 3,
-    seeds: Annotated[str, typer.Option(help="seeds, by commas")] = "1,2,3",
-    arms: Annotated[str, typer.Option(help=f"arms, by commas, of {', '.join(ARMS)}")] = "active,passive,random-reward",
-    processes: Annotated[int, typer.Option(min=1, help="trials at a time")] = 2,
-    overrides: Annotated[list[str] | None, typer.Option("--set", help="a.b=c for every trial")] = None,
-    out: Annotated[Path, typer.Option(help="where the plot goes")] = Path("study.png"),
+    config: Annotated[str, typer.Option(help="A YAML file, or a name in configs/.")] = DEFAULT,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of each trial.")] = 3,
+    seeds: Annotated[str, typer.Option(help="Seeds, separated by commas.")] = "1,2,3",
+    arms: Annotated[
+        str, typer.Option(help=f"Arms, separated by commas: {', '.join(ARMS)}.")
+    ] = "active,passive,random-reward",
+    processes: Annotated[int, typer.Option(min=1, help="Trials that run at the same time.")] = 2,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="a.b=c", help="Override a setting of every trial; may be repeated."),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="File of the plot.")] = Path("study.png"),
 ) -> None:
-    """Play arms x seeds and print what they gained."""
-    names, numbers = arms.split(","), [int(seed) for seed in seeds.split(",")]
+    """Play several rounds for each arm and seed, and print what they gained."""
+    names, numbers = _arms(arms), _seeds(seeds)
     benchmark = load_config(config, overrides or []).evaluate.report[0]
     trials = [Trial(arm, seed) for seed in numbers for arm in names]
     with ThreadPoolExecutor(processes) as pool:
@@ -206,4 +219,8 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    try:
+        typer.run(main)
+    except UserError as error:
+        print(f"study: {error}", file=sys.stderr)
+        sys.exit(2)
