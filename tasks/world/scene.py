@@ -110,13 +110,6 @@ class Scene:
         return [(template, match.groupdict()) for template, match in matches if match]
 
 
-def scene_at(domain: str, level: int, seed: int) -> Scene:
-    """The scene of this domain, level (1..3) and seed. ValueError for a domain, level or seed that does not exist."""
-    if domain not in FAMILIES or level not in LEVELS or seed < 0:
-        raise ValueError(f"no scene {domain!r}, level {level}, seed {seed}")
-    return Scene(domain, level, seed)
-
-
 def parse_url(url: str) -> Scene | None:
     """The scene of a `world://` address; None for any other address."""
     match = _URL.fullmatch(url)

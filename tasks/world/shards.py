@@ -69,7 +69,7 @@ def _write_shard(folder: Path, stem: str, samples: list[tuple[Scene, bytes]], rn
     with (folder / f"{stem}.tar").open("wb") as file, TarWriter(file, **TAR_HEADER) as tar:
         for row, (_, png) in zip(rows, samples, strict=True):
             for extension, data in (("png", png), ("txt", row["caption"]), ("json", json.dumps(row))):
-                tar.write({"__key__": row["key"], extension: data})  # one by one: a sample's would be sorted
+                tar.write({"__key__": row["key"], extension: data})  # one member a call: TarWriter sorts a sample's
     pd.DataFrame(rows).to_parquet(folder / f"{stem}.parquet", index=False)
     stats = {"count": len(rows), "successes": len(rows), "failed_to_download": 0, "failed_to_resize": 0}
     (folder / f"{stem}_stats.json").write_text(json.dumps(stats))

@@ -131,7 +131,7 @@ def test_text_recall_exceeds_an_ivf_tuned_on_pictures(benchmark: Any, fall: floa
     kept = np.mean([np.isin(best, seen).mean() for best, seen in zip(truth["texts"], promising, strict=True)])
     sizes = {"ours": codes.faiss.code_size * PICTURES, "exact": 0}
     for name, row in figures.items():
-        row["MB beside float16"] = sizes.get(name, 4 * DIMENSIONS * PICTURES) / 1e6
+        row["MB besides float16"] = sizes.get(name, 4 * DIMENSIONS * PICTURES) / 1e6
         print(f"\n{name}: " + ", ".join(f"{key} {value:.3g}" for key, value in row.items()), end="")
     print(f"\nplain RaBitQ, as many re-ranked: text recall@5 {kept:.3g}")
     print(f"ours: {ours.codes.parameters}, built in {built:.0f} s of one core; IVF: nprobe {probes}, {ivf_built:.0f} s")

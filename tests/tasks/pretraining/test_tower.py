@@ -12,7 +12,7 @@ from tasks.pretraining.tower import (
     every_question,
     pretrain_tower,
 )
-from tasks.world import oracle, scene_at
+from tasks.world import Scene, oracle
 from tasks.world.splits import PRETRAINING
 
 
@@ -21,7 +21,7 @@ def test_the_tower_is_trained_on_seeds_for_pretraining_only() -> None:
 
 
 def test_the_vocabulary_holds_the_oracles_answers() -> None:
-    scene = scene_at("bar charts", 3, 17)
+    scene = Scene("bar charts", 3, 17)
     assert all(oracle.answer(scene.url, question) == answer for question, answer in every_question(scene))
     vocabulary = QuestionVocabulary.of([scene])
     questions, answers = vocabulary.draw(scene, 4, Random(0))

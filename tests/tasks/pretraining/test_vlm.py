@@ -8,10 +8,10 @@ from typing import Any
 from tasks.pretraining.vision import patches, picture_features
 from tasks.pretraining.vlm import Pretraining, encode, rate, reply_loss, step_chunks
 from tasks.settings.overlay import ROOT
-from tasks.world import DOMAINS, scene_at
+from tasks.world import DOMAINS, Scene
 from tasks.world.examples import solver_example
 
-SCENES = [scene_at(domain, 2, 10**8 + i) for i, domain in enumerate(DOMAINS[:4])]
+SCENES = [Scene(domain, 2, 10**8 + i) for i, domain in enumerate(DOMAINS[:4])]
 
 
 def test_the_batched_tower_and_the_loss_equal_transformers(shipped: tuple[Any, Any]) -> None:

@@ -7,11 +7,11 @@ from random import Random
 from tasks.config import load_config
 from tasks.records.prompt import Prompt
 from tasks.roles import questioner, searcher, solver
-from tasks.world import DOMAINS, oracle, scene_at
+from tasks.world import DOMAINS, Scene, oracle
 from tasks.world.examples import questioner_example, searcher_example, solver_example
 from tasks.world.splits import PRETRAINING
 
-SCENES = [scene_at(domain, 2, 10**8 + i) for i, domain in enumerate(DOMAINS[:4])]
+SCENES = [Scene(domain, 2, 10**8 + i) for i, domain in enumerate(DOMAINS[:4])]
 
 
 def test_the_tiny_model_is_trained_on_the_prompts_of_the_tiny_config() -> None:
@@ -31,7 +31,7 @@ def test_every_example_is_well_formed() -> None:
 
 
 def test_label_noise_changes_answers_at_its_rate_and_no_question() -> None:
-    scenes = [scene_at("clocks", 3, PRETRAINING.start + n) for n in range(400)]
+    scenes = [Scene("clocks", 3, PRETRAINING.start + n) for n in range(400)]
     examples = [
         (scene, solver_example(scene, Random(n)), solver_example(scene, Random(n), 0.25))
         for n, scene in enumerate(scenes)

@@ -10,7 +10,7 @@ from random import Random
 import pandas as pd
 import pytest
 
-from tasks.world import DOMAINS, FAMILIES, TRIVIAL, oracle, parse_url, scene_at
+from tasks.world import DOMAINS, FAMILIES, TRIVIAL, Scene, oracle, parse_url
 from tasks.world.heldout import items, picture_hashes
 from tasks.world.shards import draw_corpus, write_shards
 from tasks.world.splits import CORPUS, GOLD, HELDOUT, PRETRAINING, VALIDATION
@@ -24,14 +24,14 @@ def test_at_least_twelve_domains() -> None:
 
 @pytest.mark.parametrize(("domain", "level"), EVERY_LEVEL)
 def test_a_scene_is_reproducible_and_differs_by_seed(domain: str, level: int) -> None:
-    assert scene_at(domain, level, 5).png() == scene_at(domain, level, 5).png()
-    assert scene_at(domain, level, 5).png() != scene_at(domain, level, 6).png()
+    assert Scene(domain, level, 5).png() == Scene(domain, level, 5).png()
+    assert Scene(domain, level, 5).png() != Scene(domain, level, 6).png()
 
 
 @pytest.mark.parametrize(("domain", "level"), EVERY_LEVEL)
 def test_the_oracle_answers_every_question_of_the_templates(domain: str, level: int) -> None:
     for seed in range(20):
-        scene = scene_at(domain, level, seed)
+        scene = Scene(domain, level, seed)
         question = scene.draw_question(Random(seed))
         assert oracle.answer(scene.url, question.text) == question.solution.answer
 
@@ -41,7 +41,7 @@ def test_the_answer_does_not_depend_on_the_way_of_reasoning(domain: str) -> None
     """Many questions also have several valid ways of reasoning."""
     several = 0
     for seed in range(30):
-        scene = scene_at(domain, 2, seed)
+        scene = Scene(domain, 2, seed)
         for template in FAMILIES[domain].templates:
             for slots in template.fillings(scene.facts)[:2]:
                 solutions = [template.solve(scene.facts, slots, Random(i)) for i in range(8)]
@@ -51,7 +51,7 @@ def test_the_answer_does_not_depend_on_the_way_of_reasoning(domain: str) -> None
 
 
 def test_questions_beyond_templates_or_picture_are_unanswerable() -> None:
-    bars = scene_at("bar charts", 1, 3)
+    bars = Scene("bar charts", 1, 3)
     absent = next(name for name in ("red", "blue", "green", "pink") if name not in bars.facts)
     assert oracle.answer(bars.url, "who painted this?") is None
     assert oracle.answer(bars.url, f"what is the value of the {absent} bar?") is None
@@ -60,7 +60,7 @@ def test_questions_beyond_templates_or_picture_are_unanswerable() -> None:
 
 
 def test_a_url_names_its_scene() -> None:
-    scene = scene_at("number lines", 3, 12345)
+    scene = Scene("number lines", 3, 12345)
     assert parse_url(scene.url) == scene
 
 
@@ -99,4 +99,4 @@ def test_shards_are_reproducible_and_without_excluded_pictures(tmp_path: Path) -
 
 
 def test_scenes_of_different_seeds_share_no_picture() -> None:
-    assert len({scene_at(domain, 1, seed).png() for domain in DOMAINS for seed in range(8)}) == 8 * len(DOMAINS)
+    assert len({Scene(domain, 1, seed).png() for domain in DOMAINS for seed in range(8)}) == 8 * len(DOMAINS)
