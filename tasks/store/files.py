@@ -13,7 +13,7 @@ import re
 import secrets
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -128,13 +128,6 @@ class Files:
         inside = [entry for entry in entries if entry["name"].rstrip("/") != folder]
         folders = [PurePosixPath(entry["name"]).name for entry in inside if entry["type"] == "directory"]
         return [_stat_of(entry) for entry in inside if entry["type"] == "file"], sorted(folders)
-
-    def walk(self, folder: str) -> Iterator[Stat]:
-        """All files below a folder; a folder's own files before those of its folders."""
-        files, folders = self.listing(folder)
-        yield from sorted(files, key=lambda file: file.path)
-        for name in folders:
-            yield from self.walk(f"{folder}/{name}")
 
     def put(self, local: Path, path: str) -> tuple[int, str, str | None]:
         """Store a local file and verify the stored bytes. Returns size, sha256, and the ETag of an object."""

@@ -81,7 +81,7 @@ def test_a_stage_resumes_from_its_partial_results_and_removes_them(place: Place)
         with pytest.raises(RuntimeError, match="killed"):
             draw_numbers(place, CountConfig(count=count))
     assert [row.value for row in draw_numbers(place, CountConfig(count=4)).read()] == [4]
-    left = [file.path for file in place.store.files.walk(place.store.root) if "partial" in file.path]
+    left = [path for path in place.store.fs.find(place.store.root) if "partial" in path]
     assert len(left) == 1
     assert partial_results() is None
 

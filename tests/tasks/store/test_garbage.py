@@ -185,3 +185,12 @@ def test_partial_results_of_a_killed_stage_are_garbage(store: Store, place: Plac
     whys = found(store)
     assert whys["partial result of a complete stage"] == whys["partial result of an unfinished stage"] == 1
     assert "partial result of an unfinished stage" not in found(store, timedelta(hours=1))
+
+
+def test_drafts_of_version_0_1_are_garbage(store: Store, place: Place, tmp_path: Path) -> None:
+    (tmp_path / "some").write_text("partial")
+    commit(place)
+    place.partial_results("7-train-solver", {"n": 1}).keep("completions-1", tmp_path / "some")
+    stage = Path(store.root, place.prefix, "7-train-solver")
+    (stage / "partial").rename(stage / "drafts")
+    assert found(store) == {"partial result of an unfinished stage": 1}
