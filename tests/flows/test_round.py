@@ -1,12 +1,18 @@
-"""A whole round through Prefect: the scripted engine answers, CLIP and TRL are real but tiny."""
+"""Whole rounds through Prefect: the scripted engine answers; CLIP and TRL are real but tiny.
+
+Two rounds are played once; each test works on its own copy of their store.
+"""
 
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +22,12 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
 from flows.force import withdraw
 from flows.history import read_history, start_of, team_of
-from flows.round import play_round
+from flows.round import Round, play_round
 from flows.selfplay import play_rounds
 from tasks.config import RunConfig, load_config
 from tasks.execution.dry_run import NotYetComputed, dry_run
 from tasks.settings.errors import UserError
-from tasks.store import Place, Store
+from tasks.store import Manifest, Place, Store
 from tests.fixtures.tiny_clip import write_tiny_clip
 from tests.fixtures.tiny_vlm import write_tiny_vlm
 
@@ -49,16 +55,18 @@ SCRIPT = [
 ]
 """Questions about bars are near the frontier, those about slices are too easy."""
 
-ENDS_THE_ROUND = """
+COMPLETE_ROUND_2 = """
 import sys, time
 from tasks.reporting.facts import LabelAccuracy
 from tasks.store import Output, Place, Store
 place = Place.round(Store(sys.argv[1]), "r", 2)
 with place.hold(wait=False):
-    print("holds", flush=True)
+    print("holds the lease", flush=True)
     time.sleep(3)
     place.commit("10-report", LabelAccuracy, Output([]), {}, 0.0)
 """
+
+pytestmark = [pytest.mark.usefixtures("prefect_server"), pytest.mark.timeout(600)]
 
 TINY_TRAINER = {"steps": 1, "prompts": 2, "updates": 1, "rollouts": 2, "max_tokens": 4, "lora": {"rank": 2}}
 
@@ -92,127 +100,147 @@ def _flow_style(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
+@dataclass(frozen=True)
+class PlayedRounds:
+    """Two rounds of run `r`, both rolled back."""
+
+    store: Store
+    results: tuple[Round, ...]
+
+
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+def played(overrides: tuple[str, ...], prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -> PlayedRounds:
+    """Play the first round, then up to three more, of which patience leaves one."""
     with pytest.MonkeyPatch.context() as patch:
         store = Store(str(tmp_path_factory.mktemp("store")))
         patch.setenv("ACTIVE_ZERO_STORE", store.url)
-        yield store
+        results = [*play_rounds("r", overrides=overrides), *play_rounds("r", rounds=3, overrides=overrides)]
+    return PlayedRounds(store, tuple(results))
 
 
-@pytest.mark.usefixtures("prefect_server")
-@pytest.mark.timeout(300)
-class TestRounds:
-    """Played in order, on one store: a first round, a second one, then one that is interrupted."""
+@pytest.fixture
+def store(played: PlayedRounds, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """A copy of the played rounds, which a test may change. The corpus is shared: a copied shard counts as changed."""
+    shutil.copytree(f"{played.store.root}/runs", tmp_path / "store/runs")
+    (tmp_path / "store/corpora").symlink_to(f"{played.store.root}/corpora")
+    monkeypatch.setenv("ACTIVE_ZERO_STORE", str(tmp_path / "store"))
+    return Store(str(tmp_path / "store"))
 
-    def test_a_round_leaves_every_stage_complete_and_browsable(self, overrides: tuple[str, ...], store: Store) -> None:
-        (played,) = play_rounds("r", overrides=overrides)
-        assert [name for name, manifest in store.stages("r", 1) if manifest] == STAGES
-        assert played.number == 1
-        assert not played.decision.promoted
-        assert [name for name, _ in store.stages("r", 0)] == ["8-evaluate"]
 
-    def test_the_page_of_a_round_shows_stages_scores_curriculum_picture_and_links(self) -> None:
-        with get_client(sync_client=True) as client:
-            mine = ArtifactFilter(key=ArtifactFilterKey(like_="r-round-1-%"))
-            found = {one.key: one for one in client.read_artifacts(artifact_filter=mine)}
-        tables = {name: json.loads(str(found[f"r-round-1-{name}"].data)) for name in ("stages", "scores", "curriculum")}
-        assert [row["stage"] for row in tables["stages"]] == STAGES
-        assert [row["figure"] for row in tables["scores"]] == ["mean of 2", "greedy"] * 2
-        assert " to " in tables["scores"][0]["95 % interval"]
-        assert {row["question"] for row in tables["curriculum"]} == {"how many bars ?"}
-        assert str(found["r-round-1-chart"].data).startswith("data:image/png;base64,")
-        assert "report.md](file://" in str(found["r-round-1-report"].data)
-        assert all(len(str(one.data)) < 1_000_000 for one in found.values())
+def complete(store: Store, number: int) -> dict[str, Manifest]:
+    """The manifests of a round's complete stages, in order."""
+    return {name: manifest for name, manifest in store.stages("r", number) if manifest}
 
-    def test_the_curriculum_lies_in_the_window_and_rejects_stay_with_their_reasons(self, store: Store) -> None:
-        stages = dict(store.stages("r", 1))
-        questions, verdicts = stages["5-synthesize"], stages["6-filter"]
-        assert questions
-        assert questions.counters["no question"] > 0
-        assert verdicts
-        assert verdicts.counters["kept"] > 0
-        assert verdicts.counters["too easy"] > 0
-        assert sum(verdicts.counters.values()) == verdicts.rows
-        assert verdicts.rows == questions.counters["kept"] + verdicts.counters["gold item"]
-        assert verdicts.counters["gold item"] >= 0.1 * verdicts.rows
 
-    def test_a_rolled_back_round_leaves_the_base_to_play_on(self, config: RunConfig, store: Store) -> None:
-        stands = read_history(store, "r")
-        assert (stands.next_round, stands.team_round, stands.rolled_back) == (2, 0, 1)
-        assert team_of(config, store, "r", stands.team_round).solver is None
+def created(store: Store, number: int) -> Mapping[str, datetime]:
+    return {name: manifest.created for name, manifest in complete(store, number).items()}
 
-    def test_played_again_it_goes_on_with_the_next_round_and_stops_when_patience_ends(
-        self, overrides: tuple[str, ...], store: Store
-    ) -> None:
-        played = play_rounds("r", rounds=3, overrides=overrides)
-        assert [one.number for one in played] == [2]
 
-    def test_an_interrupted_round_reuses_what_is_complete_and_measures_no_solver_twice(
-        self, overrides: tuple[str, ...], store: Store
-    ) -> None:
-        created = {name: manifest.created for name, manifest in store.stages("r", 2) if manifest}
-        base = dict(store.stages("r", 0))["8-evaluate"]
-        for stage in STAGES[6:]:
-            (Path(store.root) / "runs/r/round-002" / stage / "manifest.json").unlink()
-        play_rounds("r", overrides=overrides)
-        after = {name: manifest.created for name, manifest in store.stages("r", 2) if manifest}
-        assert [name for name in STAGES if after[name] == created[name]] == STAGES[:6]
-        assert dict(store.stages("r", 0))["8-evaluate"] == base
+def test_a_round_leaves_every_stage_complete_and_browsable(played: PlayedRounds) -> None:
+    first = played.results[0]
+    assert list(complete(played.store, 1)) == STAGES
+    assert first.number == 1
+    assert not first.decision.promoted
+    assert [name for name, _ in played.store.stages("r", 0)] == ["8-evaluate"]
 
-    def test_a_plan_of_what_is_complete_reuses_it_and_names_the_setting_that_would_change_that(
-        self, config: RunConfig, store: Store
-    ) -> None:
-        changed = config.model_copy(update={"filter": config.filter.model_copy(update={"high": 0.75})})
-        for settings, first_played in ((config, "none"), (changed, "6-filter")):
-            with dry_run() as planned, suppress(NotYetComputed):
-                play_round(settings, store, "r", 2, start_of(settings, store, "r", 2))
-            here = [one for one in planned.stages if one.place == "runs/r/round-002"]
-            assert [one.stage for one in here] == STAGES
-            assert next((one.stage for one in here if one.played), "none") == first_played
-        why = {one.stage: one.why for one in planned.stages if one.played}
-        assert why["6-filter"] == "config.high: 0.8 -> 0.75"
-        assert "after 6-filter" in why["7-train-solver"]
 
-    def test_forced_from_a_stage_on_a_complete_round_is_played_again_from_there(
-        self, overrides: tuple[str, ...], store: Store
-    ) -> None:
-        created = {name: manifest.created for name, manifest in store.stages("r", 2) if manifest}
-        (played,) = play_rounds("r", overrides=overrides, force_from_stage="9-promote")
-        after = {name: manifest.created for name, manifest in store.stages("r", 2) if manifest}
-        assert played.number == 2
-        assert [name for name in STAGES if after[name] != created[name]] == STAGES[8:]
+@pytest.mark.usefixtures("played")
+def test_the_page_of_a_round_shows_its_results_and_links() -> None:
+    with get_client(sync_client=True) as client:
+        of_round = ArtifactFilter(key=ArtifactFilterKey(like_="r-round-1-%"))
+        artifacts = {str(artifact.key): artifact for artifact in client.read_artifacts(artifact_filter=of_round)}
+    data = {key.removeprefix("r-round-1-"): str(artifact.data) for key, artifact in artifacts.items()}
+    tables = {name: json.loads(data[name]) for name in ("stages", "scores", "curriculum")}
+    assert [row["stage"] for row in tables["stages"]] == STAGES
+    assert [row["figure"] for row in tables["scores"]] == ["mean of 2", "greedy"] * 2
+    assert " to " in tables["scores"][0]["95 % interval"]
+    assert {row["question"] for row in tables["curriculum"]} == {"how many bars ?"}
+    assert data["chart"].startswith("data:image/png;base64,")
+    assert "report.md](file://" in data["report"]
+    assert all(len(text) < 1_000_000 for text in data.values())
 
-    def test_who_is_to_approve_is_asked_for_what_was_not_promoted_yet_and_for_nothing_else(
-        self, config: RunConfig, store: Store
-    ) -> None:
-        play_round(config, store, "r", 2, start_of(config, store, "r", 2), approve=True)
-        other = config.promote.model_copy(update={"least_mean_gain": 1.0})
-        with pytest.raises(UserError, match="approve needs a deployment's run"):
-            play_round(
-                config.model_copy(update={"promote": other}), store, "r", 2, start_of(config, store, "r", 2), True
-            )
 
-    def test_a_request_to_force_counts_once_however_often_it_is_retried(self, store: Store) -> None:
-        withdraw(store, "r", "10-report", "request-7")
-        assert dict(store.stages("r", 2))["10-report"] is None
-        withdraw(store, "r", "9-promote", "request-7")
-        assert dict(store.stages("r", 2))["9-promote"] is not None
+def test_the_curriculum_is_in_the_window_and_rejects_have_reasons(played: PlayedRounds) -> None:
+    stages = complete(played.store, 1)
+    questions, labelled = stages["5-synthesize"], stages["6-filter"]
+    assert questions.counters["no question"] > 0
+    assert labelled.counters["kept"] > 0
+    assert labelled.counters["too easy"] > 0
+    assert sum(labelled.counters.values()) == labelled.rows
+    assert labelled.rows == questions.counters["kept"] + labelled.counters["gold item"]
+    assert labelled.counters["gold item"] >= 0.1 * labelled.rows
 
-    def test_who_waited_while_another_process_ended_the_round_plays_the_next_one(
-        self, overrides: tuple[str, ...], store: Store
-    ) -> None:
-        assert read_history(store, "r").next_round == 2  # its report was withdrawn
-        command = [sys.executable, "-c", ENDS_THE_ROUND, store.url]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]) as other:
-            assert other.stdout and other.stdout.readline() == "holds\n"
-            played = play_rounds("r", overrides=overrides, wait=True)
-        assert [one.number for one in played] == [3]
 
-    def test_a_run_does_not_go_on_from_another_base_model(
-        self, config: RunConfig, store: Store, tmp_path: Path
-    ) -> None:
-        other = config.model_copy(update={"model": str(write_tiny_vlm(tmp_path / "other", seed=1))})
-        assert Place.round(store, "r", 1).manifest("7-train-solver")
-        with pytest.raises(UserError, match="another base model"):
-            team_of(other, store, "r", 1)
+def test_after_a_rolled_back_round_the_base_is_the_current_team(config: RunConfig, played: PlayedRounds) -> None:
+    history = read_history(played.store, "r", before=2)
+    assert (history.next_round, history.team_round, history.rolled_back) == (2, 0, 1)
+    assert team_of(config, played.store, "r", history.team_round).solver is None
+
+
+def test_a_run_plays_the_next_round_and_stops_when_patience_ends(played: PlayedRounds) -> None:
+    assert [result.number for result in played.results] == [1, 2]
+    history = read_history(played.store, "r")
+    assert (history.next_round, history.team_round, history.rolled_back) == (3, 0, 2)
+
+
+def test_an_interrupted_round_reuses_its_complete_stages(overrides: tuple[str, ...], store: Store) -> None:
+    before, base = created(store, 2), dict(store.stages("r", 0))["8-evaluate"]
+    for stage in STAGES[6:]:
+        (Path(store.root) / "runs/r/round-002" / stage / "manifest.json").unlink()
+    play_rounds("r", overrides=overrides)
+    after = created(store, 2)
+    assert [name for name in STAGES if after[name] == before[name]] == STAGES[:6]
+    assert dict(store.stages("r", 0))["8-evaluate"] == base
+
+
+def test_a_dry_run_names_the_setting_that_runs_a_stage_again(config: RunConfig, store: Store) -> None:
+    changed = config.model_copy(update={"filter": config.filter.model_copy(update={"high": 0.75})})
+    for settings, first_played in ((config, "none"), (changed, "6-filter")):
+        with dry_run() as planned, suppress(NotYetComputed):
+            play_round(settings, store, "r", 2, start_of(settings, store, "r", 2))
+        in_round = [stage for stage in planned.stages if stage.place == "runs/r/round-002"]
+        assert [stage.stage for stage in in_round] == STAGES
+        assert next((stage.stage for stage in in_round if stage.will_run), "none") == first_played
+    reasons = {stage.stage: stage.why for stage in planned.stages if stage.will_run}
+    assert reasons["6-filter"] == "config.high: 0.8 -> 0.75"
+    assert "after 6-filter" in reasons["7-train-solver"]
+
+
+def test_force_from_a_stage_plays_a_complete_round_again_from_it(overrides: tuple[str, ...], store: Store) -> None:
+    before = created(store, 2)
+    (again,) = play_rounds("r", overrides=overrides, force_from_stage="9-promote")
+    after = created(store, 2)
+    assert again.number == 2
+    assert [name for name in STAGES if after[name] != before[name]] == STAGES[8:]
+
+
+def test_approval_is_asked_only_for_a_new_promotion(config: RunConfig, store: Store) -> None:
+    start = start_of(config, store, "r", 2)
+    play_round(config, store, "r", 2, start, approve=True)
+    other = config.promote.model_copy(update={"least_mean_gain": 1.0})
+    with pytest.raises(UserError, match="approve needs a run of a deployment"):
+        play_round(config.model_copy(update={"promote": other}), store, "r", 2, start, approve=True)
+
+
+def test_a_request_to_force_counts_once_however_often_it_is_retried(store: Store) -> None:
+    withdraw(store, "r", "10-report", "request-7")
+    assert dict(store.stages("r", 2))["10-report"] is None
+    withdraw(store, "r", "9-promote", "request-7")
+    assert dict(store.stages("r", 2))["9-promote"] is not None
+
+
+def test_a_process_that_waited_for_a_round_plays_the_next_one(overrides: tuple[str, ...], store: Store) -> None:
+    withdraw(store, "r", "10-report", "a request")
+    assert read_history(store, "r").next_round == 2
+    command, root = [sys.executable, "-c", COMPLETE_ROUND_2, store.url], Path(__file__).parents[2]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root) as other:
+        assert other.stdout and other.stdout.readline() == "holds the lease\n"
+        results = play_rounds("r", overrides=overrides, wait=True)
+    assert [result.number for result in results] == [3]
+
+
+def test_a_run_does_not_resume_from_another_base_model(config: RunConfig, store: Store, tmp_path: Path) -> None:
+    other = config.model_copy(update={"model": str(write_tiny_vlm(tmp_path / "other", seed=1))})
+    assert Place.round(store, "r", 1).manifest("7-train-solver")
+    with pytest.raises(UserError, match="another base model"):
+        team_of(other, store, "r", 1)
