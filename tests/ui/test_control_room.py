@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from flows.force import FOLDERS
-from tasks.world import scene_at
+from tasks.world import Scene
 from tests.ui.conftest import SCREENSHOTS, LiveServer, until
 
 pytestmark = [pytest.mark.ui, pytest.mark.timeout(900)]
@@ -159,7 +159,7 @@ def test_deploying_again_keeps_changes_made_in_the_ui(live_server: LiveServer) -
 
 def test_a_corpus_and_a_benchmark_run_from_their_forms(live_server: LiveServer, tmp_path: Path) -> None:
     for seed in range(6):
-        (tmp_path / f"{seed}.png").write_bytes(scene_at("bar charts", 1, seed).png())
+        (tmp_path / f"{seed}.png").write_bytes(Scene("bar charts", 1, seed).png())
     out = f"{live_server.environment['ACTIVE_ZERO_STORE']}/corpora/photos"
     built = live_server.start("corpus/corpus", shards=str(tmp_path), out=out)
     assert live_server.wait(built)["type"] == "COMPLETED"
