@@ -167,7 +167,7 @@ class _DecodeBatch:
         """Samples of each request.
 
         `live` (L,) are the rows still in the caches; `done` (L,) marks those of them that have finished. A finished
-        row goes on growing until the next repacking; its further tokens are cut off.
+        row keeps growing until the next repacking; its further tokens are cut off.
         """
         import torch
 

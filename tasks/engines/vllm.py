@@ -156,7 +156,7 @@ class VLLMEngine:
         """`UserError` for an incomplete adapter, a name in use, too large a rank, or LoRA on the vision tower."""
         check_adapter(adapter)
         if adapter.name in {known.name for known in self._adapters}:
-            raise UserError(f"two adapters are named {adapter.name}: vLLM tells adapters apart by name")
+            raise UserError(f"two adapters are named {adapter.name}: vLLM needs a name for each")
         rank = int(json.loads((adapter.path / "adapter_config.json").read_text())["r"])
         if rank > self._max_rank:
             raise UserError(f"the adapter {adapter.path} has rank {rank}: set engine.max_lora_rank to at least that")
@@ -236,6 +236,7 @@ class _CompletionCounter:
         self.format_dict = {"elapsed": float("inf")}  # vLLM divides by it to print a rate
 
     def update(self, n: int) -> None:
+        """Count n more completions."""
         self.n += n
         self._on_done(n)
 

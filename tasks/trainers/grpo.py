@@ -392,7 +392,8 @@ class _SaveCheckpoint(TrainerCallback):
     def __init__(self, checkpoints: Checkpoints) -> None:
         self._checkpoints = checkpoints
 
-    def on_save(self, args: Any, state: Any, control: Any, **parts: Any) -> None:
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Called by transformers once the checkpoint is written."""
         if state.global_step < state.max_steps:
             self._checkpoints.save(Path(args.output_dir) / f"checkpoint-{state.global_step}")
 
@@ -403,8 +404,9 @@ class _RestoreAdapter(TrainerCallback):
     def __init__(self, checkpoint: Path) -> None:
         self._weights = load_file(checkpoint / "adapter_model.safetensors")
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **parts: Any) -> None:
-        set_peft_model_state_dict(parts["model"], self._weights, adapter_name="default")
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Called by transformers once it has restored the rest of the checkpoint."""
+        set_peft_model_state_dict(kwargs["model"], self._weights, adapter_name="default")
 
 
 def correction(difference: Tensor) -> Tensor:

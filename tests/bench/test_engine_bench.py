@@ -16,7 +16,7 @@ from tasks.engines.inputs import messages
 from tasks.engines.request import Request, Sampling
 from tasks.records.picture import Picture
 from tasks.records.prompt import Prompt
-from tests.fixtures.tiny_vlm import tiny_picture, write_tiny_vlm
+from tests.fixtures.tiny_vlm import TinyShape, tiny_picture, write_tiny_vlm
 
 QUESTIONS, ANSWERS, TOKENS = 28, 9, 64
 
@@ -29,15 +29,8 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
     from tasks.engines.transformers import load
 
     torch.set_num_threads(1)
-    folder = write_tiny_vlm(
-        tmp_path_factory.mktemp("bench") / "model",
-        hidden=128,
-        layers=4,
-        intermediate=384,
-        vision_hidden=128,
-        vision_layers=4,
-        vocabulary=880,
-    )
+    shape = TinyShape(hidden=128, layers=4, intermediate=384, vision_hidden=128, vision_layers=4, vocabulary=880)
+    folder = write_tiny_vlm(tmp_path_factory.mktemp("bench") / "model", shape)
     model, processor = load(str(folder), "cpu", "float32")
     ends = np.random.default_rng(0).choice(np.arange(7, 300), 9, replace=False).tolist()
     model.generation_config.eos_token_id = [*model.generation_config.eos_token_id, *ends]

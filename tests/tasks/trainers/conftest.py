@@ -9,15 +9,14 @@ import pytest
 from tasks.records.picture import Picture
 from tasks.records.prompt import Prompt
 from tasks.trainers.example import Example
-from tests.fixtures.tiny_vlm import tiny_picture, write_tiny_vlm
+from tests.fixtures.tiny_vlm import TinyShape, tiny_picture, write_tiny_vlm
 
 
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random Qwen2.5-VL of 32 dimensions."""
-    return write_tiny_vlm(
-        tmp_path_factory.mktemp("model"), hidden=32, intermediate=64, heads=2, kv_heads=1, vision_layers=1
-    )
+    shape = TinyShape(hidden=32, intermediate=64, heads=2, kv_heads=1, vision_layers=1)
+    return write_tiny_vlm(tmp_path_factory.mktemp("model"), shape)
 
 
 @pytest.fixture(scope="session")
