@@ -142,7 +142,10 @@ class Place:
         """The artifact that a manifest of this place describes, its files verified. Raises as `find`."""
         uri = self.uri(manifest.stage)
         if manifest.row_type != row_type.__name__:
-            raise StaleArtifact(f"{uri} holds rows of {manifest.row_type}, not {row_type.__name__}.")
+            raise StaleArtifact(
+                f"{uri} holds rows of {manifest.row_type}, not {row_type.__name__}, since another version wrote it: "
+                "play the round, or build the corpus, again."
+            )
         artifact = Artifact(uri, row_type, manifest)
         artifact.verify()
         return artifact

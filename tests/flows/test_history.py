@@ -1,4 +1,4 @@
-"""From which team a run plays on."""
+"""Run history: from which team a run resumes."""
 
 from __future__ import annotations
 
@@ -21,15 +21,13 @@ from tests.fixtures.old_store import rewrite_as_version_0_1
 from tests.fixtures.run_rows import DECISION
 
 
-def test_where_a_hub_model_has_moved_on_the_line_says_how_to_stay_with_the_commit_that_was_played(
-    tmp_path: object,
-) -> None:
+def test_a_run_whose_hub_model_has_a_new_commit_says_how_to_resume(tmp_path: object) -> None:
     store = Store(str(tmp_path))
     place = round_place(store, "r", 1)
-    then = HubModel(repository="owner/model", commit="a" * 40)
+    played = HubModel(repository="owner/model", commit="a" * 40)
     with place.hold(wait=False):
         for stage in TRAINED.values():
-            place.commit(stage, Step, Output([]), {"team": {"model": then.model_dump()}}, 0.0)
+            place.commit(stage, Step, Output([]), {"team": {"model": played.model_dump()}}, 0.0)
     with pytest.raises(UserError, match=f"resume with --set model=owner/model@{'a' * 40}, or give another --run"):
         team_of(load_config(), store, "r", 1)
 
@@ -49,4 +47,4 @@ def test_a_promoted_round_with_outdated_row_classes_is_not_complete(
     rewrite_as_version_0_1(place)
     assert read_history(store, "r").next_round == 1
     (line,) = caplog.messages
-    assert line.endswith("6-filter holds rows of Verdict, not LabelledQuestion.")
+    assert "6-filter holds rows of Verdict, not LabelledQuestion, since another version wrote it" in line
