@@ -1,4 +1,4 @@
-"""What the tests of this folder share: players in processes of their own, and what a store must look like after."""
+"""Players in separate processes, and the state of a store that tests compare."""
 
 from __future__ import annotations
 
@@ -21,31 +21,32 @@ ROOT = Path(__file__).parents[2]
 
 
 class Player:
-    """A running `tests.chaos.player`."""
+    """A running process of `tests.chaos.player`."""
 
     def __init__(self, process: subprocess.Popen[str], temporary: Path) -> None:
         self._process, self.pid, self.temporary = process, process.pid, temporary
         self._answer()
 
     def play(self, store: str, run: str = "r", **death: Any) -> dict[str, Any]:
-        """Play to the end or to death; the status and the error."""
+        """Play until the child process ends. Returns its status and its error."""
         self.start(store, run, **death)
         return self.end()
 
     def start(self, store: str, run: str = "r", **death: Any) -> None:
+        """Start a child process that plays, and do not wait for it."""
         assert self._process.stdin
         self._process.stdin.write(json.dumps({"store": store, "run": run, **death}) + "\n")
         self._process.stdin.flush()
 
-    def go_on(self) -> dict[str, Any]:
-        """Wake what has stopped; how it ended."""
+    def wake(self) -> dict[str, Any]:
+        """Continue the stopped child process. Returns its status and its error."""
         assert self._process.stdin
         self._process.stdin.write("\n")
         self._process.stdin.flush()
         return self.end()
 
     def end(self) -> dict[str, Any]:
-        """How what was started ended."""
+        """Wait for the child process. Returns its status and its error."""
         return self._answer()
 
     def _answer(self) -> dict[str, Any]:
@@ -58,14 +59,14 @@ class Player:
 
 @contextmanager
 def quick_folder() -> Iterator[Path]:
-    """A folder in memory where there is one: what is synced hundreds of times need not wait for a disk."""
+    """A temporary folder, in memory where possible: hundreds of syncs then wait for no disk."""
     with tempfile.TemporaryDirectory(prefix="chaos-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
         yield Path(folder)
 
 
 @contextmanager
 def player(kind: str = "light") -> Iterator[Player]:
-    """A player for the time of a `with`."""
+    """Start a player; the end of the `with` block kills it."""
     with quick_folder() as temporary:
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.chaos.player", kind],
@@ -89,36 +90,36 @@ def player(kind: str = "light") -> Iterator[Player]:
 
 @dataclass(frozen=True)
 class Undisturbed:
-    """What a round makes that nobody disturbs, and how long it takes."""
+    """The results and the duration of a round that nothing disturbs."""
 
     contents: dict[str, dict[str, str]]
     seconds: float
 
 
-def undisturbed_round(one: Player) -> Undisturbed:
-    """Played in a store of its own."""
+def undisturbed_round(player: Player) -> Undisturbed:
+    """Play a round in a new store."""
     with quick_folder() as folder:
         store, started = Store(str(folder)), time.monotonic()
-        assert one.play(store.url) == {"status": 0, "error": ""}
+        assert player.play(store.url) == {"status": 0, "error": ""}
         return Undisturbed(contents(store, "r"), time.monotonic() - started)
 
 
 def commits(store: Store, run: str, number: int = 1) -> Mapping[str, int]:
-    """How often each stage was committed, as the journal tells."""
+    """How often each stage was committed, by the journal."""
     journal = Place.round(store, run, number).journal
     return Counter(entry.commit.stage for entry in journal.entries() if entry.commit)
 
 
 def manifests(store: Store, run: str, number: int = 1) -> dict[str, Manifest]:
-    """Manifests of the complete stages, every file checked."""
-    found = {name: manifest for name, manifest in store.stages(run, number) if manifest}
-    for manifest in found.values():
+    """Manifests of the complete stages. The digest of each file is checked."""
+    complete = {name: manifest for name, manifest in store.stages(run, number) if manifest}
+    for manifest in complete.values():
         _check(store, run, number, manifest)
-    return found
+    return complete
 
 
 def contents(store: Store, run: str, *stages: str) -> dict[str, dict[str, str]]:
-    """sha256 of every file of these stages, or of all, by stage and name."""
+    """sha256 of each file, by stage and name; of all stages if none is named."""
     return {
         name: {file.name: file.sha256 for file in manifest.files}
         for name, manifest in manifests(store, run).items()

@@ -1,4 +1,4 @@
-"""Two players for all tests of this folder: starting one takes seconds."""
+"""Two players for all tests of this folder, since starting one takes seconds."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from tests.chaos.arena import Player, Undisturbed, player, quick_folder, undistu
 
 @pytest.fixture(scope="session")
 def light() -> Iterator[Player]:
-    """Plays light rounds."""
-    with player() as one:
-        yield one
+    """A player of light rounds."""
+    with player() as light:
+        yield light
 
 
 @pytest.fixture(scope="session")
 def rival() -> Iterator[Player]:
-    """Another one."""
-    with player() as one:
-        yield one
+    """A second player of light rounds."""
+    with player() as rival:
+        yield rival
 
 
 @pytest.fixture(scope="session")
 def undisturbed(light: Player) -> Undisturbed:
-    """The light round that nobody disturbs."""
+    """The light round that nothing disturbs."""
     return undisturbed_round(light)
 
 
 @pytest.fixture
 def store() -> Iterator[Store]:
-    """An empty store that is quick."""
+    """An empty store in memory."""
     with quick_folder() as folder:
         yield Store(str(folder))

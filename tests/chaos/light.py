@@ -1,4 +1,4 @@
-"""A round in a tenth of a second: five stages with inputs, attached files and rows, and nothing heavy to import."""
+"""A round of a tenth of a second: five stages with inputs, rows and attached files, without heavy imports."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ STAGES = ("1-draw", "2-train", "3-ask", "6-filter", "10-report")
 
 
 def play(store: str, run: str, wait: bool = True) -> None:
-    """One round, under its lease."""
+    """Play one round under its lease."""
     place = Place.round(Store(store), run, 1)
     with place.hold(wait):
         numbers = draw(place, Draw(), seed=7)

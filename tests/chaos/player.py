@@ -1,11 +1,11 @@
-"""A program that plays rounds or builds corpora in forked children, so that hundreds can be killed without new imports.
+"""Plays rounds or builds corpora in forked child processes, so that hundreds can be killed without new imports.
 
     python -m tests.chaos.player light
     python -m tests.chaos.player corpus
     python -m tests.chaos.player tiny.yaml
 
-Reads a JSON object a line: where to play, and when the child is killed: after so many seconds, or by its own hand
-after so many requests to the store. Answers with the child's exit status (negative: the signal) and its error.
+Each input line is a JSON object: where to play, and when the child process is killed. That is after `seconds`, or by
+itself after `calls` requests to the store. Each output line has its exit status (negative: the signal) and its error.
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ from typing import Any
 
 
 def main(kind: str) -> None:
+    """Play once for each line on standard input."""
     play = player_of(kind)
     print(json.dumps({"ready": os.getpid()}), flush=True)
     for line in sys.stdin:
-        print(json.dumps(fate(play, **json.loads(line))), flush=True)
+        print(json.dumps(play_in_child(play, **json.loads(line))), flush=True)
 
 
 def player_of(kind: str) -> Callable[..., None]:
-    """The light round, or the round of a config; what it needs is imported here, once."""
+    """The function that plays a light round, builds a corpus, or plays the round of a config. It imports only here."""
     if kind == "light":
         import s3fs  # noqa: F401
 
@@ -59,7 +60,7 @@ def player_of(kind: str) -> Callable[..., None]:
     return play
 
 
-def fate(
+def play_in_child(
     play: Callable[..., None],
     store: str,
     run: str,
@@ -68,44 +69,46 @@ def fate(
     during: str = "",
     how: str = "SIGKILL",
     environment: Mapping[str, str] | None = None,
-    **how_to_play: Any,
+    **arguments: Any,
 ) -> dict[str, Any]:
-    """Play in a child and see how it ends. `calls` count from the first request that concerns `during`.
+    """Play in a child process. Returns its status and its error.
 
-    A child that stops (`how` is SIGSTOP) goes on with the next line that is read.
+    `calls` are counted from the first request whose path contains `during`. A child that was stopped (`how` is SIGSTOP)
+    continues when the next input line is read.
     """
-    said, says = os.pipe()
+    errors, error_end = os.pipe()
     child = os.fork()
     if child == 0:
-        os.close(said)
+        os.close(errors)
         os.environ.update(environment or {})
         if calls is not None:
             after_calls(calls, during, signal.Signals[how])
-        os._exit(_live(lambda: play(store, run, **how_to_play), says))
-    os.close(says)
+        os._exit(_exit_status(lambda: play(store, run, **arguments), error_end))
+    os.close(error_end)
     status = _wait(child, seconds)
-    with os.fdopen(said) as told:
-        return {"status": status, "error": told.read()}
+    with os.fdopen(errors) as file:
+        return {"status": status, "error": file.read()}
 
 
-def _live(play: Callable[[], None], says: int) -> int:
+def _exit_status(play: Callable[[], None], error_end: int) -> int:
+    """0, or 1 after an exception, which is written to the pipe."""
     try:
         play()
     except BaseException as error:
-        os.write(says, f"{type(error).__name__}: {error}".encode())
+        os.write(error_end, f"{type(error).__name__}: {error}".encode())
         return 1
     return 0
 
 
 def after_calls(calls: int, during: str, what: signal.Signals) -> None:
-    """A signal to this process, once so many requests were answered since one that names `during`."""
+    """Send this process a signal after `calls` requests, counted from the first whose path contains `during`."""
     from tasks.store.files import Files
 
-    ask, left, begun = Files._request, calls, False
+    request, left, begun = Files._request, calls, False
 
     def counted(self: Files, doing: str, path: str, call: Callable[[], Any]) -> Any:
         nonlocal left, begun
-        answer = ask(self, doing, path, call)
+        answer = request(self, doing, path, call)
         begun = begun or during in path
         if begun:
             left -= 1
@@ -117,6 +120,7 @@ def after_calls(calls: int, during: str, what: signal.Signals) -> None:
 
 
 def _wait(child: int, seconds: float | None) -> int:
+    """The exit status of the child process, which is killed after `seconds`."""
     if seconds is not None:
         end = time.monotonic() + seconds
         while time.monotonic() < end:

@@ -1,4 +1,4 @@
-"""A flipped bit or a lost end anywhere is found, the artifact refused, and its stage played again."""
+"""A flipped bit or a lost end in any file is found, and the stage of the file runs again."""
 
 from __future__ import annotations
 
@@ -23,19 +23,20 @@ from tests.chaos.arena import commits, contents, quick_folder
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    with quick_folder() as one:
-        yield one
+    with quick_folder() as folder:
+        yield folder
 
 
 @pytest.fixture(scope="module")
 def whole() -> Iterator[Path]:
-    with quick_folder() as one:
-        light.play(str(one), "r")
-        yield one
+    """The store of a complete light round."""
+    with quick_folder() as folder:
+        light.play(str(folder), "r")
+        yield folder
 
 
 def damage(path: Path, draw: Random) -> None:
-    """Flip a bit, or cut the end off."""
+    """Flip a bit of a file, or cut off its end."""
     data = bytearray(path.read_bytes())
     if draw.random() < 0.5:
         del data[draw.randrange(len(data)) :]
@@ -45,7 +46,7 @@ def damage(path: Path, draw: Random) -> None:
 
 
 def read_by_readers(store: Store) -> list[Path]:
-    """Files that decide what is complete and what it holds: data, manifests, commits that stand, the journal's end."""
+    """Files that readers depend on: rows, attached files, manifests, the commits in force, the end of the journal."""
     journal = Place.round(store, "r", 1).journal
     head = journal.head()
     entries = [Path(journal.path(position)) for position in (*head.complete.values(), head.position)]
@@ -56,7 +57,7 @@ def read_by_readers(store: Store) -> list[Path]:
 
 
 @pytest.mark.parametrize("files", [25, pytest.param(100, marks=pytest.mark.slow)])
-def test_every_damaged_file_is_found_and_its_stage_played_again(
+def test_every_damaged_file_is_found_and_its_stage_runs_again(
     whole: Path, folder: Path, caplog: pytest.LogCaptureFixture, files: int
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -75,7 +76,7 @@ def test_every_damaged_file_is_found_and_its_stage_played_again(
         shutil.rmtree(copy)
 
 
-def test_a_whole_round_is_reused_without_a_word_of_damage(whole: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_whole_round_is_reused_without_a_warning(whole: Path, caplog: pytest.LogCaptureFixture) -> None:
     light.play(str(whole), "r")
     assert "WARNING" not in {record.levelname for record in caplog.records}
     assert commits(Store(str(whole)), "r") == dict.fromkeys(light.STAGES, 1)
@@ -83,7 +84,7 @@ def test_a_whole_round_is_reused_without_a_word_of_damage(whole: Path, caplog: p
 
 @contextmanager
 def nothing_longer_than(size: int) -> Iterator[None]:
-    """Writing more to a file fails, as on a full disk."""
+    """Writing more than `size` bytes to a file fails, as on a full disk."""
     usual = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
@@ -96,7 +97,7 @@ def nothing_longer_than(size: int) -> Iterator[None]:
 
 @contextmanager
 def mounted(folder: Path, options: str) -> Iterator[None]:
-    """A file system in memory at a folder. Skips where that is not allowed."""
+    """Mount a file system in memory at a folder. Skips the test where mounting is not allowed."""
     if subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], capture_output=True).returncode:
         pytest.skip("mounting is not allowed here")
     try:
@@ -105,7 +106,7 @@ def mounted(folder: Path, options: str) -> Iterator[None]:
         subprocess.run(["umount", str(folder)], check=True)
 
 
-def test_a_write_that_the_system_refuses_commits_nothing_and_a_later_run_goes_on(folder: Path) -> None:
+def test_a_refused_write_commits_nothing_and_a_later_run_resumes(folder: Path) -> None:
     store = Store(str(folder))
     with pytest.raises((StoreFault, OSError), match=os.strerror(errno.EFBIG)), nothing_longer_than(20_000):
         light.play(store.url, "r")
@@ -114,7 +115,7 @@ def test_a_write_that_the_system_refuses_commits_nothing_and_a_later_run_goes_on
     assert commits(store, "r") == dict.fromkeys(light.STAGES, 1)
 
 
-def test_a_full_disk_commits_nothing_says_so_and_a_later_run_goes_on(folder: Path) -> None:
+def test_a_full_disk_commits_nothing_and_a_later_run_resumes(folder: Path) -> None:
     with mounted(folder, "size=300k"):
         store, ballast = Store(str(folder / "store")), folder / "ballast"
         ballast.write_bytes(b"x" * 230_000)
@@ -127,7 +128,7 @@ def test_a_full_disk_commits_nothing_says_so_and_a_later_run_goes_on(folder: Pat
         assert list(contents(store, "r")) == list(light.STAGES)
 
 
-def test_a_read_only_store_is_named_and_a_later_run_goes_on(folder: Path) -> None:
+def test_a_read_only_store_is_named_and_a_later_run_resumes(folder: Path) -> None:
     with mounted(folder, "size=4m"):
         store = Store(str(folder / "store"))
         light.play(store.url, "r")

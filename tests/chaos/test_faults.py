@@ -1,8 +1,8 @@
-"""A store that refuses, loses replies, is slow or goes away: the round completes, or ends with one clear error.
+"""A store that refuses requests, loses replies, is slow or is down: the round completes, or ends with one error.
 
-Against a small S3 server of these tests, and, where `ACTIVE_ZERO_TEST_S3` names a program that knows `start FOLDER`
-(prints `export AWS_ENDPOINT_URL=...` and the like), `stop FOLDER` and `wipe FOLDER`, against the real one that it
-starts at the port `S3_PORT`.
+The tests run on a small S3 server, and on a real one if `ACTIVE_ZERO_TEST_S3` names a program that starts it: the
+program takes `start FOLDER`, `stop FOLDER` and `wipe FOLDER`, listens at the port `S3_PORT`, and prints `export
+AWS_ENDPOINT_URL=...` on start.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ DEADLINE = 20
 
 @dataclass
 class Bucket:
-    """A bucket behind a line, and how its server is ended and started again."""
+    """A bucket behind a proxy that makes faults (`line`), and a function that restarts its server."""
 
     line: FaultyProxy
     url: str
@@ -64,7 +64,7 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture
 def bucket(server: Bucket) -> Iterator[Bucket]:
-    """A new bucket behind a good line."""
+    """A new bucket; the proxy makes no faults yet."""
     name = f"test-{uuid4().hex[:12]}"
     server.line.refused = server.line.lost = server.line.delay = 0.0
     server.line.cut = False
@@ -74,13 +74,15 @@ def bucket(server: Bucket) -> Iterator[Bucket]:
     server.line.refused = server.line.lost = server.line.delay = 0.0
 
 
-def start(one: Player, bucket: Bucket, run: str = "r", deadline: float = DEADLINE, **death: Any) -> None:
-    one.start(bucket.url, run, environment={**bucket.environment, "ACTIVE_ZERO_STORE_DEADLINE": str(deadline)}, **death)
+def start(player: Player, bucket: Bucket, run: str = "r", deadline: float = DEADLINE, **death: Any) -> None:
+    player.start(
+        bucket.url, run, environment={**bucket.environment, "ACTIVE_ZERO_STORE_DEADLINE": str(deadline)}, **death
+    )
 
 
-def play(one: Player, bucket: Bucket, run: str = "r", deadline: float = DEADLINE, **death: Any) -> dict[str, Any]:
-    start(one, bucket, run, deadline, **death)
-    return one.end()
+def play(player: Player, bucket: Bucket, run: str = "r", deadline: float = DEADLINE, **death: Any) -> dict[str, Any]:
+    start(player, bucket, run, deadline, **death)
+    return player.end()
 
 
 def _start(program: str, folder: Path) -> tuple[dict[str, str], Callable[[], None]]:
@@ -100,16 +102,14 @@ def _start(program: str, folder: Path) -> tuple[dict[str, str], Callable[[], Non
     return dict(re.findall(r"(AWS_\w+)=(\S+)", do("start"))), restart
 
 
-def test_on_a_good_line_a_round_is_what_it_is_on_a_disk(
-    light: Player, bucket: Bucket, undisturbed: Undisturbed
-) -> None:
+def test_a_round_in_a_bucket_equals_one_on_a_disk(light: Player, bucket: Bucket, undisturbed: Undisturbed) -> None:
     assert play(light, bucket) == {"status": 0, "error": ""}
     assert play(light, bucket) == {"status": 0, "error": ""}
     assert contents(Store(bucket.url), "r") == undisturbed.contents
     assert commits(Store(bucket.url), "r") == ONCE
 
 
-def test_a_fifth_of_all_requests_refused_delays_a_round_but_does_not_stop_it(
+def test_a_round_completes_though_a_fifth_of_requests_is_refused(
     light: Player, bucket: Bucket, undisturbed: Undisturbed
 ) -> None:
     bucket.line.refused = 0.2
@@ -120,9 +120,7 @@ def test_a_fifth_of_all_requests_refused_delays_a_round_but_does_not_stop_it(
     assert commits(Store(bucket.url), "r") == ONCE
 
 
-def test_a_lost_reply_is_unknown_and_read_back_so_no_commit_is_made_twice(
-    light: Player, bucket: Bucket, undisturbed: Undisturbed
-) -> None:
+def test_no_commit_is_made_twice_after_a_lost_reply(light: Player, bucket: Bucket, undisturbed: Undisturbed) -> None:
     bucket.line.lost = 0.2
     assert play(light, bucket) == {"status": 0, "error": ""}
     bucket.line.lost = 0.0
@@ -131,18 +129,20 @@ def test_a_lost_reply_is_unknown_and_read_back_so_no_commit_is_made_twice(
     assert commits(Store(bucket.url), "r") == ONCE
 
 
-def test_a_store_that_refuses_everything_ends_in_one_error_within_the_deadline(light: Player, bucket: Bucket) -> None:
+def test_a_store_that_refuses_all_ends_in_one_error_in_time(light: Player, bucket: Bucket) -> None:
     bucket.line.refused = 1.0
     started = time.monotonic()
     answer = play(light, bucket, deadline=3)
     assert time.monotonic() - started < 3 + 10
     assert answer["status"] == 1
     endpoint = re.escape(bucket.environment["AWS_ENDPOINT_URL"])
-    said = rf"StoreFault: \w+ {bucket.url}/runs/r/round-001/_journal at {endpoint}: gave up after \d+ tries in \d s: .*"
-    assert re.fullmatch(said, answer["error"]), answer["error"]
+    expected = (
+        rf"StoreFault: \w+ {bucket.url}/runs/r/round-001/_journal at {endpoint}: gave up after \d+ tries in \d s: .*"
+    )
+    assert re.fullmatch(expected, answer["error"]), answer["error"]
 
 
-def test_a_silent_server_is_left_within_the_deadline(light: Player, bucket: Bucket) -> None:
+def test_a_round_gives_up_on_a_silent_server_within_the_deadline(light: Player, bucket: Bucket) -> None:
     bucket.line.delay = 60.0
     started = time.monotonic()
     answer = play(light, bucket, deadline=3)
@@ -151,9 +151,7 @@ def test_a_silent_server_is_left_within_the_deadline(light: Player, bucket: Buck
     assert "gave up after" in answer["error"]
 
 
-def test_a_server_killed_and_started_again_in_mid_round_is_waited_for(
-    light: Player, bucket: Bucket, undisturbed: Undisturbed
-) -> None:
+def test_a_round_waits_for_a_server_that_restarts(light: Player, bucket: Bucket, undisturbed: Undisturbed) -> None:
     start(light, bucket, deadline=120)
     while Store(bucket.url).files.exists(f"{Store(bucket.url).root}/runs/r/round-001/2-train") is False:
         time.sleep(0.02)
@@ -166,7 +164,7 @@ def test_a_server_killed_and_started_again_in_mid_round_is_waited_for(
 
 
 @pytest.mark.parametrize("stride", [40, pytest.param(1, marks=pytest.mark.slow)])
-def test_killed_after_any_store_call_on_a_bad_line_a_round_goes_on(
+def test_a_round_killed_after_any_faulty_request_resumes(
     light: Player, bucket: Bucket, undisturbed: Undisturbed, stride: int
 ) -> None:
     bucket.line.refused = bucket.line.lost = 0.03
@@ -180,12 +178,12 @@ def test_killed_after_any_store_call_on_a_bad_line_a_round_goes_on(
 
 
 @pytest.mark.parametrize("races", [2, pytest.param(25, marks=pytest.mark.slow)])
-def test_of_two_that_race_in_a_bucket_one_plays_and_the_other_reuses(
+def test_of_two_processes_on_a_bucket_one_plays_and_one_reuses(
     light: Player, rival: Player, bucket: Bucket, undisturbed: Undisturbed, races: int
 ) -> None:
     for number in range(races):
-        for one in (light, rival):
-            start(one, bucket, f"r{number}")
-        assert [one.end()["status"] for one in (light, rival)] == [0, 0]
+        for player in (light, rival):
+            start(player, bucket, f"r{number}")
+        assert [player.end()["status"] for player in (light, rival)] == [0, 0]
         assert commits(Store(bucket.url), f"r{number}") == ONCE
         assert contents(Store(bucket.url), f"r{number}") == undisturbed.contents

@@ -1,5 +1,4 @@
-"""`kill -9` at any moment: a plain re-run ends with one commit a stage, whole files, and the curriculum that it would
-have had undisturbed."""
+"""`kill -9` at any moment: the same command resumes, with one commit a stage and the files of an undisturbed round."""
 
 from __future__ import annotations
 
@@ -15,20 +14,20 @@ from tests.chaos.light import STAGES
 KILLED = -signal.SIGKILL
 
 
-def play_through(one: Player, store: Store, run: str, draw: Random, longest: float, kills: int) -> int:
-    """Kill a round at random moments until it is through; how many kills it took, at most `kills`."""
+def play_through(player: Player, store: Store, run: str, draw: Random, longest: float, kills: int) -> int:
+    """Kill a round at random moments until it completes. Returns the number of kills, at most `kills`."""
     for killed in range(kills):
-        answer = one.play(store.url, run, seconds=draw.uniform(0, longest))
+        answer = player.play(store.url, run, seconds=draw.uniform(0, longest))
         assert answer["status"] in (0, KILLED), answer
         if answer["status"] == 0:
             return killed
-    answer = one.play(store.url, run)
+    answer = player.play(store.url, run)
     assert answer["status"] == 0, answer
     return kills
 
 
 @pytest.mark.parametrize("kills", [25, pytest.param(400, marks=pytest.mark.slow)])
-def test_a_round_killed_at_random_moments_ends_as_if_nothing_had_been(
+def test_a_round_killed_at_random_moments_ends_undisturbed(
     light: Player, undisturbed: Undisturbed, store: Store, kills: int
 ) -> None:
     draw, killed, number = Random(kills), 0, 0
@@ -41,7 +40,7 @@ def test_a_round_killed_at_random_moments_ends_as_if_nothing_had_been(
 
 
 @pytest.mark.parametrize("stride", [6, pytest.param(1, marks=pytest.mark.slow)])
-def test_killed_after_any_store_call_of_a_stage_it_goes_on(
+def test_a_round_killed_after_any_request_of_a_stage_resumes(
     light: Player, undisturbed: Undisturbed, store: Store, stride: int
 ) -> None:
     calls = 0

@@ -1,4 +1,4 @@
-"""Withdrawing what a round holds, while somebody else may be playing it."""
+"""Stages are withdrawn while another process may be playing the round."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ HOLDER = """
 import sys, time
 from tasks.store import Place, Store
 with Place.round(Store(sys.argv[1]), "r", 1).hold(wait=False):
-    print("holds", flush=True)
+    print("holds the lease", flush=True)
     time.sleep(1)
 """
 
 
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    """Run `r` with a round under way."""
+    """Run `r` with a round in progress."""
     monkeypatch.setattr(force, "withdrawn_for", set())
     store = Store(str(tmp_path / "store"))
     Place.round(store, "r", 1).commit("9-promote", Decision, Output([DECISION]), {"version": 1}, 0.1)
     return store
 
 
-def test_what_another_process_plays_is_withdrawn_after_a_wait_or_not_at_all(store: Store) -> None:
+def test_a_round_that_another_process_plays_is_withdrawn_after_it(store: Store) -> None:
     place, root = Place.round(store, "r", 1), Path(__file__).parents[2]
     with subprocess.Popen([sys.executable, "-c", HOLDER, store.url], stdout=subprocess.PIPE, cwd=root) as holder:
         assert holder.stdout
