@@ -20,7 +20,7 @@ settings.load_profile("shared-machine")
 
 @pytest.fixture(scope="session")
 def prefect_server() -> Iterator[None]:
-    """A Prefect server for the test session, with a new database. It starts in 20 s, or in minutes on a busy machine."""
+    """A Prefect server for the test session, with a new database. Starts in 20 s; in minutes on a busy machine."""
     from prefect.testing.utilities import prefect_test_harness
 
     with prefect_test_harness(server_startup_timeout=300):
