@@ -13,7 +13,7 @@ from typing import Literal
 
 from tasks.config import Draw, EarlyStopping, PromptTemplates
 from tasks.engines import EngineConfig
-from tasks.engines.partial_results import generate_or_resume
+from tasks.engines.partial_completions import generate_or_resume
 from tasks.engines.protocol import Engine
 from tasks.engines.request import Completion, Request
 from tasks.execution.progress import track

@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 
 from tasks.engines import partial_results
-from tasks.engines.partial_results import chunks, generate_or_resume
+from tasks.engines.partial_completions import chunks, generate_or_resume
 from tasks.engines.request import Completion, Request, Sampling
 from tasks.engines.scripted import Rule, Scripted
 from tasks.records.prompt import Prompt
