@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from tasks.engines import partial_results
+from tasks.engines import partial_completions
 from tasks.engines.partial_completions import chunks, generate_or_resume
 from tasks.engines.request import Completion, Request, Sampling
 from tasks.engines.scripted import Rule, Scripted
@@ -22,8 +22,8 @@ ENGINE = Scripted(rules=(Rule(texts=("one", "two", "three")),)).open("")
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(partial_results, "CHUNK", 10)
-    monkeypatch.setattr(partial_results, "WORTH_KEEPING", 0.0)
+    monkeypatch.setattr(partial_completions, "CHUNK", 10)
+    monkeypatch.setattr(partial_completions, "WORTH_KEEPING", 0.0)
 
 
 @pytest.fixture(params=["file", "memory"])
@@ -118,7 +118,7 @@ def test_a_damaged_chunk_is_logged_and_resampled(
 def test_completions_that_were_quick_to_sample_are_not_kept(
     open_partial: Callable[..., PartialResults], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(partial_results, "WORTH_KEEPING", 60.0)
+    monkeypatch.setattr(partial_completions, "WORTH_KEEPING", 60.0)
     generate_or_resume(open_partial(), requests(4), Counting(), nothing)
     assert open_partial().names == []
 
