@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from flows.history import read_history
-from flows.round import STAGES, round_place
+from flows.round import FOLDERS, round_place
 from tasks.settings.errors import UserError
 from tasks.store import Store
 
@@ -13,8 +13,6 @@ log = logging.getLogger(__name__)
 
 withdrawn_for: set[str] = set()
 """Requests for which this process has withdrawn stages. The command that resumes this one must not force again."""
-FOLDERS = tuple(f"{number}-{stage}" for number, stage in enumerate(STAGES, 1))
-"""The folders of the stages of a round, in order: `1-probe` to `10-report`."""
 
 
 def round_to_force(store: Store, run: str, stage: str) -> int:

@@ -33,7 +33,9 @@ STAGES = (
     promote.name,
     report_round.name,
 )
-"""The stages of a round in order. Their positions number their folders in the store: `1-probe` to `10-report`."""
+"""The stages of a round in order."""
+FOLDERS = tuple(f"{number}-{stage}" for number, stage in enumerate(STAGES, 1))
+"""The folders of the stages in the store, numbered in this order: `1-probe` to `10-report`."""
 
 
 @dataclass(frozen=True)

@@ -43,9 +43,9 @@ def plan_records(
     config: str, run: str, overrides: Sequence[str], force_from: str | None
 ) -> tuple[int, list[dict[str, Any]]]:
     """The number of the next round, and one record a stage; records of a corpus's shards are joined if they agree."""
-    from flows.force import FOLDERS, round_to_force
+    from flows.force import round_to_force
     from flows.history import read_history, start_of
-    from flows.round import play_round, round_place
+    from flows.round import FOLDERS, play_round, round_place
     from tasks.config import load_config
     from tasks.execution.dry_run import NotYetComputed, dry_run
     from tasks.store import Store

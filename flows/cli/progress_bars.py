@@ -61,7 +61,7 @@ def label(snapshot: Snapshot) -> str:
     """`stage 6 of 10  filter` for a stage of a round; for other work its name, indented by its depth."""
     name, depth = snapshot.path[-1], len(snapshot.path) - 1
     if numbered := re.fullmatch(r"(\d+)-(.+)", name):
-        from flows.force import FOLDERS  # slow to import, and imported already where stages run
+        from flows.round import FOLDERS  # slow to import, and imported already where stages run
 
         name = f"stage {numbered[1]} of {len(FOLDERS)}  {numbered[2]}"
     return "  " * depth + name

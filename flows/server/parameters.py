@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from flows.force import FOLDERS
+from flows.round import FOLDERS
 from tasks.settings.addresses import Address
 from tasks.store.place import NAME
 

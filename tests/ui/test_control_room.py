@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
-from flows.force import FOLDERS
+from flows.round import FOLDERS
 from tasks.world import Scene
 from tests.ui.conftest import SCREENSHOTS, LiveServer, until
 

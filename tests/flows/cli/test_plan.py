@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.force import FOLDERS
+from flows.round import FOLDERS
 from tests.fixtures.command_line import output_of
 
 

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from prefect import Flow
 
-from flows.force import FOLDERS
+from flows.round import FOLDERS
 from flows.server.deploy import FILE, FLOWS, HEARTBEAT, OTHER_FLOWS, POOL
 
 INFRA = FILE.parent
