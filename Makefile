@@ -45,7 +45,7 @@ ui: $(READY) ## serve the Prefect UI on loopback with a worker and the deploymen
 	@$(BIN)/active-zero ui $(ARGS)
 
 test: $(READY) ## all tests without special needs (8 minutes on 2 cores)
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --benchmark-disable -m "$(NOT_OPTED_IN)" $(ARGS)
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --benchmark-disable -m "$(NOT_OPTED_IN)" $(ARGS)
 
 test-fast: $(READY) ## the pure parts: no Prefect server, no model (a minute on 2 cores)
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "$(NOT_OPTED_IN)" $(FAST) $(NOT_FAST) $(ARGS)
