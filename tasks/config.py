@@ -143,7 +143,8 @@ class TrainConfig(Settings):
         """Each role's settings over `defaults`, by the rule by which YAML files extend each other."""
         if not isinstance(settings, Mapping) or not isinstance(settings.get("defaults"), Mapping):
             return settings
-        return merge(dict.fromkeys(("searcher", "questioner", "solver"), settings["defaults"]), settings)
+        roles = [name for name in cls.model_fields if name != "defaults"]
+        return merge(dict.fromkeys(roles, settings["defaults"]), settings)
 
     @field_validator("defaults")
     @classmethod

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Self
+from typing import Self, get_args
 
 from pydantic import ConfigDict
 
@@ -16,8 +16,8 @@ from tasks.config import PromptTemplates, RunConfig
 from tasks.engines import EngineConfig
 from tasks.execution.stage import partial_results
 from tasks.players.hub import HubModel
-from tasks.players.sampler import Engines, Sampler
-from tasks.players.weights import base_model, weights_of
+from tasks.players.sampler import Engines, Role, Sampler
+from tasks.players.weights import Weights, base_model, weights_of
 from tasks.records import Step
 from tasks.settings.base import Frozen
 from tasks.store import Artifact
@@ -46,16 +46,18 @@ class Team(Frozen):
         return self.model_copy(update=roles)
 
     def solver_alone(self) -> Self:
-        """This team's Solver with an untrained Searcher and Questioner: all that an evaluation depends on."""
-        return self.model_copy(update={"searcher": None, "questioner": None})
+        """This team's Solver with all other roles untrained: all that an evaluation depends on."""
+        return self.model_copy(update={role: None for role in get_args(Role) if role != "solver"})
 
     @contextmanager
     def open(self, seed: int) -> Iterator[Sampler]:
         """A sampler of this team. Engines open with the first request and close with the `with` block."""
         engines = Engines(self.engine)
         try:
-            yield Sampler(
-                self.prompts, lambda role: weights_of(self.model, getattr(self, role)), engines, seed, partial_results()
-            )
+            yield Sampler(self.prompts, self._weights_of, engines, seed, partial_results())
         finally:
             engines.close()
+
+    def _weights_of(self, role: Role) -> Weights:
+        """The trained weights of a role; the base model's for a role that no stage trains."""
+        return weights_of(self.model, getattr(self, role, None))

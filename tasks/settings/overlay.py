@@ -68,14 +68,16 @@ def override(settings: dict[str, Any], assignments: Sequence[str]) -> dict[str, 
     return settings
 
 
-def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """`above` laid over `below`; neither is changed."""
-    if "kind" in above and above["kind"] != below.get("kind", above["kind"]):
+def merge(below: Mapping[str, Any], above: Mapping[str, Any], kind: Any = None) -> dict[str, Any]:
+    """`above` laid over `below`; neither is changed. `kind`: that of `below` where it names none."""
+    if "kind" in above and above["kind"] != below.get("kind", kind or above["kind"]):
         return dict(above)
-    merged = dict(below)
+    merged, defaults = dict(below), below.get("defaults")
+    default_kind = defaults.get("kind") if isinstance(defaults, Mapping) else None
     for key, value in above.items():
         old = merged.get(key)
-        merged[key] = merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+        both = isinstance(old, Mapping) and isinstance(value, Mapping)
+        merged[key] = merge(old, value, default_kind) if both else value
     return merged
 
 
@@ -109,7 +111,10 @@ def _message(model: type[BaseModel], settings: Mapping[str, Any], error: ErrorDe
     """One of pydantic's errors in one line."""
     key = _dotted(error["loc"], settings)
     if error["type"] == "extra_forbidden":
-        near = _nearest(key, list(dict.fromkeys(keys(model))))
+        known = list(dict.fromkeys(keys(model)))
+        if key in known:
+            return f"{key} is a setting of another kind"
+        near = _nearest(key, known)
         return f"unknown key {key}" + (f"; did you mean {near}?" if near else "")
     if error["type"] == "missing":
         return f"{key} is missing"

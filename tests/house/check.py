@@ -6,7 +6,7 @@ It prints one line an offence, `file:line: what is wrong: what to do`, and ends 
 
 - `code.py`: no class name twice, no public name that only tests use;
 - `settings.py`: no setting that nothing reads;
-- `layout.py`: flows only at the top of `flows/`, at most twelve files at the top of `tasks/`;
+- `layout.py`: flows only at the top of `flows/`, only stages and `config.py` at the top of `tasks/`;
 - `pages.py`, `commands.py`: a short README, relative links that resolve, commands that parse.
 """
 
@@ -32,7 +32,7 @@ def offences(root: Path = ROOT) -> Iterator[Offence]:
     yield from duplicate_classes(sources)
     yield from unread_settings(sources)
     yield from unused_names(sources, root)
-    yield from misplaced_files(sources, root)
+    yield from misplaced_files(sources)
     yield from long_readme(pages)
     yield from broken_links(pages, root)
     yield from wrong_commands(pages, root)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from tests.house.source import Offence, Source, last_name
 
-MOST_VERBS = 12
-"""Files at the top of `tasks/`, `__init__.py` among them."""
+BESIDE_VERBS = {"tasks/__init__.py", "tasks/config.py"}
+"""Modules at the top of `tasks/` that hold no stage."""
 BESIDE_FLOWS = {
     "flows/__init__.py",
     "flows/round.py",  # the method, which every flow plays
@@ -21,22 +20,21 @@ BESIDE_FLOWS = {
 """Modules at the top of `flows/` that hold no Prefect flow."""
 
 
-def misplaced_files(sources: Sequence[Source], root: Path) -> Iterator[Offence]:
-    """Top-level modules of `flows/` without a flow, flows elsewhere, and too many files at the top of `tasks/`."""
+def misplaced_files(sources: Sequence[Source]) -> Iterator[Offence]:
+    """Top-level modules of `flows/` without a flow or of `tasks/` without a stage, and flows elsewhere."""
     for source in sources:
-        top = source.path.startswith("flows/") and source.path.count("/") == 1
-        if top and source.path not in BESIDE_FLOWS and not _has_flow(source):
+        folder, _, rest = source.path.partition("/")
+        top = "/" not in rest
+        if top and folder == "tasks" and source.path not in BESIDE_VERBS and not _decorated(source, "stage"):
+            yield Offence(source.path, 1, "no stage is here", "move it into a folder of tasks")
+        if top and folder == "flows" and source.path not in BESIDE_FLOWS and not _decorated(source, "flow"):
             yield Offence(source.path, 1, "no flow is here", "move it into flows/cli, flows/server or tasks")
-        if source.path.startswith("tasks/") and (line := _has_flow(source)):
+        if source.path.startswith("tasks/") and (line := _decorated(source, "flow")):
             yield Offence(source.path, line, "a flow in tasks", "move it to the top of flows/")
-    top_files = sorted(path.name for path in (root / "tasks").glob("*.py"))
-    if len(top_files) > MOST_VERBS:
-        advice = "only verbs and config.py belong there; put nouns into a folder"
-        yield Offence("tasks", 1, f"{len(top_files)} files at the top, at most {MOST_VERBS} are allowed", advice)
 
 
-def _has_flow(source: Source) -> int:
-    """The line of the first `@flow`, 0 for none."""
+def _decorated(source: Source, decorator: str) -> int:
+    """The line of the first function under `@decorator`, 0 for none."""
     functions = (node for node in ast.walk(source.tree) if isinstance(node, ast.FunctionDef))
-    flows = (node.lineno for node in functions if "flow" in map(last_name, node.decorator_list))
-    return next(flows, 0)
+    lines = (node.lineno for node in functions if decorator in map(last_name, node.decorator_list))
+    return next(lines, 0)

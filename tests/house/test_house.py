@@ -62,13 +62,19 @@ def test_a_setting_that_only_its_validator_reads_is_unread() -> None:
     assert [offence.line for offence in unread_settings([source("tasks/c.py", text)])] == [3]
 
 
-def test_top_files_of_flows_hold_flows_and_tasks_hold_none(root: Path) -> None:
-    files = [source("flows/text.py", "x = 1"), source("tasks/a.py", "@flow(name='x')\ndef f(): ...")]
-    assert [offence.path for offence in misplaced_files(files, root)] == ["flows/text.py", "tasks/a.py"]
-    (root / "tasks").mkdir()
-    for number in range(13):
-        (root / "tasks" / f"{number}.py").touch()
-    assert [offence.path for offence in misplaced_files([], root)] == ["tasks"]
+def test_top_files_of_flows_hold_flows_and_of_tasks_stages() -> None:
+    files = [
+        source("flows/text.py", "x = 1"),
+        source("tasks/a.py", "@flow(name='x')\n@stage('a', Row)\ndef f(): ..."),
+        source("tasks/noun.py", "x = 1"),
+        source("tasks/verb.py", "@stage('verb', Row)\ndef f(): ..."),
+    ]
+    offences = [(offence.path, offence.problem) for offence in misplaced_files(files)]
+    assert offences == [
+        ("flows/text.py", "no flow is here"),
+        ("tasks/a.py", "a flow in tasks"),
+        ("tasks/noun.py", "no stage is here"),
+    ]
 
 
 def test_links_to_missing_files_and_headings_are_broken(root: Path) -> None:

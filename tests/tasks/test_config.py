@@ -194,3 +194,15 @@ def test_a_missing_config_lists_configs_and_no_domain_lists() -> None:
     with pytest.raises(UserError, match=r"paper\.yaml, qwen2") as caught:
         load_config("nosuch")
     assert "domains.yaml" not in str(caught.value)
+
+
+def test_a_role_of_another_kind_than_the_defaults_is_replaced() -> None:
+    below = {"train": {"defaults": {"kind": "a", "steps": 3}, "solver": {"passes": 2}}}
+    other, same = ({"train": {"solver": {"kind": kind, "x": 1}}} for kind in ("b", "a"))
+    assert merge(below, other)["train"]["solver"] == {"kind": "b", "x": 1}
+    assert merge(below, same)["train"]["solver"] == {"kind": "a", "passes": 2, "x": 1}
+
+
+def test_a_setting_of_another_kind_is_called_that() -> None:
+    with pytest.raises(UserError, match=r"engine\.gpu_memory_utilization is a setting of another kind"):
+        load_config(overrides=["engine.gpu_memory_utilization=0.5"])
