@@ -153,11 +153,11 @@ def query(
 
 def query_page(uri: str, text: str, k: int = 5, only: Filter | None = None, fusion: bool = False) -> str:
     """The k best pictures for a text as an HTML page."""
-    from tasks.reporting.sheet import sheet
+    from tasks.reporting.query_page import results_page
 
     corpus = _opened(uri, fusion)
     (hits,) = corpus.search([text], k, only)
-    return sheet(text, uri, corpus, hits)
+    return results_page(text, uri, corpus, hits)
 
 
 def _opened(uri: str, fusion: bool) -> SearchableCorpus:

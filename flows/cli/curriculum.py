@@ -113,8 +113,8 @@ def _html(title: str, rows: Sequence[LabelledQuestion], store: Store, config: st
     """A page with pictures from the corpus that the config names."""
     from tasks.config import load_config
     from tasks.corpus import open_corpus, place_of
-    from tasks.reporting.page import page
+    from tasks.reporting.curriculum_page import curriculum_page
 
     corpus = open_corpus(place_of(store, load_config(config, overrides).corpus.at))
     pictures = corpus.pictures(list(dict.fromkeys(row.key for row in rows)))
-    return page(title, rows, {picture.key: picture for picture in pictures}).encode()
+    return curriculum_page(title, rows, {picture.key: picture for picture in pictures}).encode()

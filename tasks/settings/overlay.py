@@ -76,8 +76,9 @@ def merge(below: Mapping[str, Any], above: Mapping[str, Any], kind: Any = None) 
     default_kind = defaults.get("kind") if isinstance(defaults, Mapping) else None
     for key, value in above.items():
         old = merged.get(key)
-        both = isinstance(old, Mapping) and isinstance(value, Mapping)
-        merged[key] = merge(old, value, default_kind) if both else value
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
+            value = merge(old, value, default_kind)
+        merged[key] = value
     return merged
 
 

@@ -2,9 +2,9 @@
 
     python -m tests.house.same_round STORE_A STORE_B [--run default]
 
-A change that claims to change no result (a move, a rename) plays the default round before and after, each into a store of
-its own, and this command compares them. Names that version 0.2 changed in rows are translated, so that a store of version
-0.1 can be one of the two. Exit code 1 where any stage differs.
+A change that claims to change no result (a move, a rename) plays the default round before and after, each into a
+store of its own, and this command compares them. Names that version 0.2 changed in rows are translated, so that a
+store of version 0.1 can be one of the two. Exit code 1 where any stage differs.
 """
 
 from __future__ import annotations

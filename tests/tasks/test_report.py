@@ -14,9 +14,10 @@ from tasks.records import Decision, DomainDifficulty, LabelledQuestion, Score, S
 from tasks.records.picture import Picture
 from tasks.report import SHOWN, changes, excerpt, label_accuracy
 from tasks.reporting import chart, text
+from tasks.reporting.curriculum_page import LARGEST, curriculum_page, data_url
 from tasks.reporting.facts import LabelAccuracy, RoundFacts, coverage_of, replies_of, total
-from tasks.reporting.page import LARGEST, data_url, page
 from tasks.world import DOMAINS, Scene
+from tests.fixtures.stages import FOLDER
 
 
 def labelled(
@@ -76,8 +77,8 @@ def facts(questions: list[LabelledQuestion], urls: dict[str, str | None]) -> Rou
         labelled=questions,
         domains={"pool": {"counting": 3}, "curriculum": {"counting": 2}},
         steps={"solver": [step, step.model_copy(update={"step": 1, "reward": 0.6})], "searcher": []},
-        rejects={"6-filter": {"too easy": 7}},
-        seconds={"1-probe": 3.0, "6-filter": 60.0},
+        rejects={FOLDER["filter"]: {"too easy": 7}},
+        seconds={FOLDER["probe"]: 3.0, FOLDER["filter"]: 60.0},
     )
 
 
@@ -155,7 +156,7 @@ def test_without_an_oracle_the_label_accuracy_is_unknown(tmp_path: Path) -> None
 def test_markdown_tables_stay_whole_whatever_a_name_holds() -> None:
     written = text.markdown(facts(*world_questions(10)))
     assert "| bars \\| pies | 1.00 (0.90 to 1.00) | 0 | 0 |" in written
-    assert "| 6-filter | too easy | 7 |" in written
+    assert f"| {FOLDER['filter']} | too easy | 7 |" in written
     assert "| solver | 2 | 0.400 | 0.600 | 0.0010 |" in written
     assert "![charts of the round](report.png)" in written
 
@@ -169,7 +170,7 @@ def test_a_chart_is_drawn_of_a_whole_round(tmp_path: Path) -> None:
 def test_the_page_parts_kept_from_rejected_and_escapes_all_text() -> None:
     nasty = labelled(0, "3", text='<script>alert("x")</script>')
     rows = [nasty, labelled(1, None, reason="no answer"), labelled(2, "4", reason="too easy", id="<i>")]
-    written = page("t & t", rows, {f"k{number}": Picture(f"k{number}", png(4)) for number in range(3)})
+    written = curriculum_page("t & t", rows, {f"k{number}": Picture(f"k{number}", png(4)) for number in range(3)})
     assert "<script" not in written
     assert "&lt;script&gt;" in written
     assert "<title>t &amp; t</title>" in written

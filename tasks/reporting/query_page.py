@@ -1,6 +1,6 @@
 """The search results of a query as one self-contained HTML file: a contact sheet, the best picture first.
 
-Captions and pictures come from the open web, so the page is as restricted as that of `tasks.reporting.page`.
+Captions and pictures come from the open web, so the page is as restricted as that of `tasks.reporting.curriculum_page`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from tasks.corpora.sample import Sample
 from tasks.records.picture import Picture
-from tasks.reporting.page import data_url, render
+from tasks.reporting.curriculum_page import data_url, render
 from tasks.retrieval import Hit, SearchableCorpus
 
 
@@ -29,11 +29,11 @@ class ResultCard:
     """Number of pictures in the group; 1 without near-duplicates."""
 
 
-def sheet(query: str, address: str, corpus: SearchableCorpus, hits: Sequence[Hit]) -> str:
+def results_page(query: str, address: str, corpus: SearchableCorpus, hits: Sequence[Hit]) -> str:
     """The page as HTML, of the hits of `query` in the corpus at `address`."""
     pictures = corpus.pictures([hit.key for hit in hits])
     cards = [card(corpus, hit, picture) for hit, picture in zip(hits, pictures, strict=True)]
-    return render("sheet.html.j2", query=query, address=address, pictures=len(corpus), cards=cards)
+    return render("query.html.j2", query=query, address=address, pictures=len(corpus), cards=cards)
 
 
 def card(corpus: SearchableCorpus, hit: Hit, picture: Picture) -> ResultCard:

@@ -30,7 +30,7 @@ class PictureCard:
     questions: Sequence[LabelledQuestion]
 
 
-def page(title: str, labelled: Sequence[LabelledQuestion], pictures: Mapping[str, Picture]) -> str:
+def curriculum_page(title: str, labelled: Sequence[LabelledQuestion], pictures: Mapping[str, Picture]) -> str:
     """The page as HTML. `pictures` holds the picture of every question by key."""
     kept = [question for question in labelled if question.reason is None]
     rejected = [question for question in labelled if question.reason is not None]
