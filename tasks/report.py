@@ -1,4 +1,4 @@
-"""10: report what the round did: Markdown, charts, and a page of the curriculum with its pictures.
+"""Report what the round did: Markdown, charts, and a page of the curriculum with its pictures.
 
 Where the corpus is the micro world, its oracle gives the label accuracy of the pseudo-labels. It is computed here,
 after all training, and used for nothing else.
@@ -26,8 +26,8 @@ from tasks.labelling import gold
 from tasks.promote import Comparison, compare_all
 from tasks.records import Decision, DomainDifficulty, LabelledQuestion, Question, Score, SearchResult, Step
 from tasks.reporting import chart, text
+from tasks.reporting.curriculum_page import curriculum_page
 from tasks.reporting.facts import Change, LabelAccuracy, RoundFacts, coverage_of, replies_of
-from tasks.reporting.page import page
 from tasks.retrieval.searchable_corpus import SearchableCorpus
 from tasks.search import pool_of
 from tasks.settings.base import Frozen
@@ -245,7 +245,7 @@ def write_files(facts: RoundFacts, corpus: SearchableCorpus) -> dict[str, Path]:
     files["summary.txt"].write_text("\n".join(text.summary(facts)) + "\n")
     files["scores.json"].write_text(json.dumps([asdict(change) for change in facts.changes], indent=1))
     files["report.md"].write_text(text.markdown(facts))
-    files["curriculum.html"].write_text(page(f"{facts.title}: curriculum", shown, pictures))
+    files["curriculum.html"].write_text(curriculum_page(f"{facts.title}: curriculum", shown, pictures))
     chart.draw(facts, files[text.CHART])
     log.info("%s: %s", facts.title.lower(), "; ".join(text.summary(facts)))
     return files
