@@ -90,7 +90,7 @@ class CorpusSettings(Settings):
 
 
 class ProbeConfig(Settings):
-    """1: measure where the Solver is uncertain."""
+    """Measure where the Solver is uncertain."""
 
     pictures: Count = 8
     """Pictures per domain, retrieved by the domain's name and focus words."""
@@ -126,7 +126,7 @@ class RewardConfig(Settings):
 
 
 class TrainConfig(Settings):
-    """2, 4, 7: how each role is trained."""
+    """How each role is trained."""
 
     defaults: TrainerConfig | None = Field(None, exclude=True)
     """Trainer settings of all three roles; what a role sets itself comes first. Merged into the roles on loading."""
@@ -153,7 +153,7 @@ class TrainConfig(Settings):
 
 
 class SearchConfig(Settings):
-    """3: retrieve the round's pool of pictures."""
+    """Retrieve the round's pool of pictures."""
 
     queries: Count = 6000
     """Queries that the Searcher writes, spread over the domains by their weights."""
@@ -166,7 +166,7 @@ class SearchConfig(Settings):
 
 
 class SynthesizeConfig(Settings):
-    """5: write questions about the pool."""
+    """Write questions about the pool."""
 
     questions: Count = 1
     """Questions per picture."""
@@ -202,7 +202,7 @@ class GoldItemConfig(Settings):
 
 
 class FilterConfig(Settings):
-    """6: label the questions by the Solver's answers, and keep those with an agreement in the window."""
+    """Label the questions by the Solver's answers, and keep those with an agreement in the window."""
 
     answers: int = Field(9, ge=2)
     """Solver answers per question (m); the majority answer is the pseudo-label."""
@@ -229,7 +229,7 @@ class FilterConfig(Settings):
 
 
 class EvaluateConfig(Settings):
-    """8: benchmarks of the new Solver, on pictures that no round trains on."""
+    """Benchmarks of the new Solver, on pictures that no round trains on."""
 
     gate: str = "world:validation"
     """Benchmark that decides on promotion, by name or file."""
@@ -255,7 +255,7 @@ class EvaluateConfig(Settings):
 
 
 class PromoteConfig(Settings):
-    """9: promote the new Solver or roll the round back. Gains are in points (0..100) on the gate's items."""
+    """Promote the new Solver or roll the round back. Gains are in points (0..100) on the gate's items."""
 
     criterion: Criterion = "estimate"
     """Figure that must pass: the measured gain (`estimate`), or the lower end of its 95 % interval (`lower end`)."""
@@ -278,7 +278,7 @@ class RunConfig(Settings):
     engine: EngineConfig
     """Inference engine of the frozen team and the benchmarks."""
     train: TrainConfig
-    """2, 4, 7: how each role is trained."""
+    """How each role is trained."""
     corpus: CorpusSettings
     """The corpus of pictures that the Searcher searches."""
     retrieval: RetrievalConfig = RetrievalConfig()
@@ -290,17 +290,17 @@ class RunConfig(Settings):
     rewards: RewardConfig = RewardConfig()
     """Rewards of the three roles, and how the frozen team measures them."""
     probe: ProbeConfig = ProbeConfig()
-    """1: measure where the Solver is uncertain."""
+    """Measure where the Solver is uncertain."""
     search: SearchConfig = SearchConfig()
-    """3: retrieve the round's pool of pictures."""
+    """Retrieve the round's pool of pictures."""
     synthesize: SynthesizeConfig = SynthesizeConfig()
-    """5: write questions about the pool."""
+    """Write questions about the pool."""
     filter: FilterConfig = FilterConfig()
-    """6: label the questions, and keep those with an agreement in the window."""
+    """Label the questions, and keep those with an agreement in the window."""
     evaluate: EvaluateConfig = EvaluateConfig()
-    """8: benchmarks of the new Solver."""
+    """Benchmarks of the new Solver."""
     promote: PromoteConfig = PromoteConfig()
-    """9: promote the new Solver or roll the round back."""
+    """Promote the new Solver or roll the round back."""
     patience: Count = 2
     """Start no further round after this many rolled-back rounds in a row."""
     runner: Annotated[Literal["threads", "ray"], NotFingerprinted] = "threads"

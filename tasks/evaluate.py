@@ -1,4 +1,4 @@
-"""8: evaluate a Solver on benchmark items, greedily and by k samples at temperature 1.
+"""Evaluate a Solver on benchmark items, greedily and by k samples at temperature 1.
 
 Both figures are kept, because self-play on majority labels can raise one and lower the other. Scores depend on the
 Solver alone, so each Solver is evaluated once: the score before round 1 is that of the base model (`round-000`), and

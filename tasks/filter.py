@@ -1,4 +1,4 @@
-"""6: the Solver's answers label each question, and questions near its frontier are kept.
+"""The Solver's answers label each question, and questions near its frontier are kept.
 
 The frozen Solver of the round's start answers each question m times at temperature 1. The majority answer is the
 pseudo-label; its share of the m answers is the agreement (replies without an answer count in m). Questions with an

@@ -1,4 +1,4 @@
-"""1: measure where the Solver is uncertain, by domain, and weight the domains by it.
+"""Measure where the Solver is uncertain, by domain, and weight the domains by it.
 
 For each domain a few pictures are retrieved by the domain's name and focus words. The current Questioner writes one
 question about each, and the Solver answers it m times. The domain difficulty is the mean of 1 - 2 |p - 1/2| over the

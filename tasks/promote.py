@@ -1,4 +1,4 @@
-"""9: promote the new Solver, or roll the round back.
+"""Promote the new Solver, or roll the round back.
 
 The gate's items (`evaluate.gate`) decide, never those of the reported benchmarks: a set that decides over rounds is no
 longer held out. Items are paired: the bootstrap resamples items (or clusters of dependent items), each with its scores

@@ -1,4 +1,4 @@
-"""3: the trained Searcher writes many queries, and the pictures that they retrieve form the round's pool.
+"""The trained Searcher writes many queries, and the pictures that they retrieve form the round's pool.
 
 Queries are spread over the domains by their weights. A picture that several queries retrieve is kept for the query with
 the highest score. Its other search results stay in the file as `duplicate`, and a rejected query with its reason.

@@ -1,4 +1,4 @@
-"""5: the trained Questioner writes questions about the pictures of the pool.
+"""The trained Questioner writes questions about the pictures of the pool.
 
 Every text becomes a row. A question that repeats another one about the same picture stays in the file as `duplicate`.
 """

@@ -1,4 +1,4 @@
-"""2, 4, 7: the roles are trained by GRPO, each rewarded by the frozen team of the round's start.
+"""The roles are trained by GRPO, each rewarded by the frozen team of the round's start.
 
 - Searcher: its query retrieves top k pictures, the seed chooses one, the frozen Questioner writes a question about it,
   and the frozen Solver answers m times. Reward: the difficulty, less the text and image repetition in its domain.
