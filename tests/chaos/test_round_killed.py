@@ -16,9 +16,10 @@ from tasks.store import Store
 from tasks.store.garbage import find_garbage
 from tests.chaos.arena import Player, commits, contents, player, quick_folder
 from tests.chaos.test_kill import play_through
+from tests.fixtures.stages import FOLDER
 from tests.fixtures.tiny_round import write_tiny_config
 
-CURRICULUM = "6-filter"
+CURRICULUM = FOLDER["filter"]
 PATIENCE = 15.0
 """Seconds within which the processes of a killed round must end."""
 
@@ -85,7 +86,7 @@ def test_a_training_killed_after_any_request_keeps_its_adapter(tmp_path: Path) -
     longer = tmp_path / "longer.yaml"
     solver = {"steps": 4, "save_steps": 1, "passes": None}
     longer.write_text(yaml.safe_dump({"extends": str(write_tiny_config(tmp_path)), "train": {"solver": solver}}))
-    stage, weights = "7-train-solver", "adapter/adapter_model.safetensors"
+    stage, weights = FOLDER["train-solver"], "adapter/adapter_model.safetensors"
     with player(str(longer)) as rounds, quick_folder() as home:
         store, calls, with_checkpoint = Store(str(home)), 0, 0
         assert rounds.play(store.url, "undisturbed") == {"status": 0, "error": ""}

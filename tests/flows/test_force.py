@@ -12,6 +12,7 @@ from flows import force
 from tasks.records import Decision
 from tasks.store import Held, Output, Place, Store
 from tests.fixtures.run_rows import DECISION
+from tests.fixtures.stages import FOLDER
 
 HOLDER = """
 import sys, time
@@ -27,7 +28,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     """Run `r` with a round in progress."""
     monkeypatch.setattr(force, "withdrawn_for", set())
     store = Store(str(tmp_path / "store"))
-    Place.round(store, "r", 1).commit("9-promote", Decision, Output([DECISION]), {"version": 1}, 0.1)
+    Place.round(store, "r", 1).commit(FOLDER["promote"], Decision, Output([DECISION]), {"version": 1}, 0.1)
     return store
 
 
@@ -37,9 +38,9 @@ def test_a_round_that_another_process_plays_is_withdrawn_after_it(store: Store) 
         assert holder.stdout
         holder.stdout.readline()
         with pytest.raises(Held, match="--wait"):
-            force.withdraw(store, "r", "9-promote", "a request")
-        assert place.manifest("9-promote") is not None
+            force.withdraw(store, "r", FOLDER["promote"], "a request")
+        assert place.manifest(FOLDER["promote"]) is not None
         assert force.withdrawn_for == set()
-        force.withdraw(store, "r", "9-promote", "a request", wait=True)
-    assert place.manifest("9-promote") is None
+        force.withdraw(store, "r", FOLDER["promote"], "a request", wait=True)
+    assert place.manifest(FOLDER["promote"]) is None
     assert force.withdrawn_for == {"a request"}

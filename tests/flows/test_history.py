@@ -19,6 +19,7 @@ from tasks.settings.errors import UserError
 from tasks.store import Output, Store
 from tests.fixtures.old_store import rewrite_as_version_0_1
 from tests.fixtures.run_rows import DECISION
+from tests.fixtures.stages import FOLDER
 
 
 def test_a_run_whose_hub_model_has_a_new_commit_says_how_to_resume(tmp_path: object) -> None:
@@ -47,4 +48,4 @@ def test_a_promoted_round_with_outdated_row_classes_is_not_complete(
     rewrite_as_version_0_1(place)
     assert read_history(store, "r").next_round == 1
     (line,) = caplog.messages
-    assert "6-filter holds rows of Verdict, not LabelledQuestion, since another version wrote it" in line
+    assert f"{FOLDER['filter']} holds rows of Verdict, not LabelledQuestion, since another version wrote it" in line

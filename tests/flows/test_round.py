@@ -22,19 +22,15 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
 from flows.force import withdraw
 from flows.history import read_history, start_of, team_of
-from flows.round import Round, play_round
+from flows.round import FOLDERS, Round, play_round
 from flows.selfplay import play_rounds
 from tasks.config import RunConfig, load_config
 from tasks.execution.dry_run import NotYetComputed, dry_run
 from tasks.settings.errors import UserError
 from tasks.store import Manifest, Place, Store
+from tests.fixtures.stages import FOLDER
 from tests.fixtures.tiny_clip import write_tiny_clip
 from tests.fixtures.tiny_vlm import write_tiny_vlm
-
-STAGES = [
-    "1-probe", "2-train-searcher", "3-search", "4-train-questioner", "5-synthesize", "6-filter", "7-train-solver",
-    "8-evaluate", "9-promote", "10-report",
-]  # fmt: skip
 
 SCRIPT = [
     {
@@ -63,7 +59,7 @@ place = Place.round(Store(sys.argv[1]), "r", 2)
 with place.hold(wait=False):
     print("holds the lease", flush=True)
     time.sleep(3)
-    place.commit("10-report", LabelAccuracy, Output([]), {}, 0.0)
+    place.commit(sys.argv[2], LabelAccuracy, Output([]), {}, 0.0)
 """
 
 pytestmark = [pytest.mark.usefixtures("prefect_server"), pytest.mark.timeout(600)]
@@ -138,10 +134,10 @@ def created(store: Store, number: int) -> Mapping[str, datetime]:
 
 def test_a_round_leaves_every_stage_complete_and_browsable(played: PlayedRounds) -> None:
     first = played.results[0]
-    assert list(complete(played.store, 1)) == STAGES
+    assert tuple(complete(played.store, 1)) == FOLDERS
     assert first.number == 1
     assert not first.decision.promoted
-    assert [name for name, _ in played.store.stages("r", 0)] == ["8-evaluate"]
+    assert [name for name, _ in played.store.stages("r", 0)] == [FOLDER["evaluate"]]
 
 
 @pytest.mark.usefixtures("played")
@@ -151,7 +147,7 @@ def test_the_page_of_a_round_shows_its_results_and_links() -> None:
         artifacts = {str(artifact.key): artifact for artifact in client.read_artifacts(artifact_filter=of_round)}
     data = {key.removeprefix("r-round-1-"): str(artifact.data) for key, artifact in artifacts.items()}
     tables = {name: json.loads(data[name]) for name in ("stages", "scores", "curriculum")}
-    assert [row["stage"] for row in tables["stages"]] == STAGES
+    assert [row["stage"] for row in tables["stages"]] == list(FOLDERS)
     assert [row["figure"] for row in tables["scores"]] == ["mean of 2", "greedy"] * 2
     assert " to " in tables["scores"][0]["95 % interval"]
     assert {row["question"] for row in tables["curriculum"]} == {"how many bars ?"}
@@ -162,7 +158,7 @@ def test_the_page_of_a_round_shows_its_results_and_links() -> None:
 
 def test_the_curriculum_is_in_the_window_and_rejects_have_reasons(played: PlayedRounds) -> None:
     stages = complete(played.store, 1)
-    questions, labelled = stages["5-synthesize"], stages["6-filter"]
+    questions, labelled = stages[FOLDER["synthesize"]], stages[FOLDER["filter"]]
     assert questions.counters["no question"] > 0
     assert labelled.counters["kept"] > 0
     assert labelled.counters["too easy"] > 0
@@ -184,34 +180,36 @@ def test_a_run_plays_the_next_round_and_stops_when_patience_ends(played: PlayedR
 
 
 def test_an_interrupted_round_reuses_its_complete_stages(overrides: tuple[str, ...], store: Store) -> None:
-    before, base = created(store, 2), dict(store.stages("r", 0))["8-evaluate"]
-    for stage in STAGES[6:]:
+    before, base = created(store, 2), dict(store.stages("r", 0))[FOLDER["evaluate"]]
+    first_lost = FOLDERS.index(FOLDER["train-solver"])
+    for stage in FOLDERS[first_lost:]:
         (Path(store.root) / "runs/r/round-002" / stage / "manifest.json").unlink()
     play_rounds("r", overrides=overrides)
     after = created(store, 2)
-    assert [name for name in STAGES if after[name] == before[name]] == STAGES[:6]
-    assert dict(store.stages("r", 0))["8-evaluate"] == base
+    assert [name for name in FOLDERS if after[name] == before[name]] == list(FOLDERS[:first_lost])
+    assert dict(store.stages("r", 0))[FOLDER["evaluate"]] == base
 
 
 def test_a_dry_run_names_the_setting_that_runs_a_stage_again(config: RunConfig, store: Store) -> None:
     changed = config.model_copy(update={"filter": config.filter.model_copy(update={"high": 0.75})})
-    for settings, first_played in ((config, "none"), (changed, "6-filter")):
+    for settings, first_played in ((config, "none"), (changed, FOLDER["filter"])):
         with dry_run() as planned, suppress(NotYetComputed):
             play_round(settings, store, "r", 2, start_of(settings, store, "r", 2))
         in_round = [stage for stage in planned.stages if stage.place == "runs/r/round-002"]
-        assert [stage.stage for stage in in_round] == STAGES
+        assert [stage.stage for stage in in_round] == list(FOLDERS)
         assert next((stage.stage for stage in in_round if stage.will_run), "none") == first_played
     reasons = {stage.stage: stage.why for stage in planned.stages if stage.will_run}
-    assert reasons["6-filter"] == "config.high: 0.8 -> 0.75"
-    assert "after 6-filter" in reasons["7-train-solver"]
+    assert reasons[FOLDER["filter"]] == "config.high: 0.8 -> 0.75"
+    assert f"after {FOLDER['filter']}" in reasons[FOLDER["train-solver"]]
 
 
 def test_force_from_a_stage_plays_a_complete_round_again_from_it(overrides: tuple[str, ...], store: Store) -> None:
     before = created(store, 2)
-    (again,) = play_rounds("r", overrides=overrides, force_from_stage="9-promote")
+    (again,) = play_rounds("r", overrides=overrides, force_from_stage=FOLDER["promote"])
     after = created(store, 2)
     assert again.number == 2
-    assert [name for name in STAGES if after[name] != before[name]] == STAGES[8:]
+    forced = [name for name in FOLDERS if after[name] != before[name]]
+    assert forced == list(FOLDERS[FOLDERS.index(FOLDER["promote"]) :])
 
 
 def test_approval_is_asked_only_for_a_new_promotion(config: RunConfig, store: Store) -> None:
@@ -223,16 +221,16 @@ def test_approval_is_asked_only_for_a_new_promotion(config: RunConfig, store: St
 
 
 def test_a_request_to_force_counts_once_however_often_it_is_retried(store: Store) -> None:
-    withdraw(store, "r", "10-report", "request-7")
-    assert dict(store.stages("r", 2))["10-report"] is None
-    withdraw(store, "r", "9-promote", "request-7")
-    assert dict(store.stages("r", 2))["9-promote"] is not None
+    withdraw(store, "r", FOLDER["report"], "request-7")
+    assert dict(store.stages("r", 2))[FOLDER["report"]] is None
+    withdraw(store, "r", FOLDER["promote"], "request-7")
+    assert dict(store.stages("r", 2))[FOLDER["promote"]] is not None
 
 
 def test_a_process_that_waited_for_a_round_plays_the_next_one(overrides: tuple[str, ...], store: Store) -> None:
-    withdraw(store, "r", "10-report", "a request")
+    withdraw(store, "r", FOLDER["report"], "a request")
     assert read_history(store, "r").next_round == 2
-    command, root = [sys.executable, "-c", COMPLETE_ROUND_2, store.url], Path(__file__).parents[2]
+    command, root = [sys.executable, "-c", COMPLETE_ROUND_2, store.url, FOLDER["report"]], Path(__file__).parents[2]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root) as other:
         assert other.stdout and other.stdout.readline() == "holds the lease\n"
         results = play_rounds("r", overrides=overrides, wait=True)
@@ -241,6 +239,6 @@ def test_a_process_that_waited_for_a_round_plays_the_next_one(overrides: tuple[s
 
 def test_a_run_does_not_resume_from_another_base_model(config: RunConfig, store: Store, tmp_path: Path) -> None:
     other = config.model_copy(update={"model": str(write_tiny_vlm(tmp_path / "other", seed=1))})
-    assert Place.round(store, "r", 1).manifest("7-train-solver")
+    assert Place.round(store, "r", 1).manifest(FOLDER["train-solver"])
     with pytest.raises(UserError, match="another base model"):
         team_of(other, store, "r", 1)

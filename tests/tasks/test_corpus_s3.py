@@ -83,6 +83,7 @@ def test_a_round_in_a_bucket_has_the_fingerprints_of_a_disk(tmp_path: Path, buck
 
     from flows.history import start_of
     from flows.round import play_round
+    from tests.fixtures.stages import FOLDER
 
     config = load_config(write_tiny_config(tmp_path))
     here, there = Store(str(tmp_path / "store")), Store(f"s3://{bucket}/store")
@@ -90,9 +91,9 @@ def test_a_round_in_a_bucket_has_the_fingerprints_of_a_disk(tmp_path: Path, buck
         flow(play_round)(config, store, "r", 1, start_of(config, store, "r", 1))
     ours, theirs = complete(here), complete(there)
     of_rounds = [path for path in ours if path.startswith("runs/")]
-    assert len(of_rounds) == 10 + 1
+    assert len(of_rounds) == len(FOLDER) + 1
     assert ours.keys() == theirs.keys()
     for path in of_rounds:
         assert ours[path][0] == theirs[path][0], f"another fingerprint: {path}"
-        timed = path.split("/")[-2] == "10-report"  # it has the seconds of the stages
+        timed = path.split("/")[-2] == FOLDER["report"]  # it has the seconds of the stages
         assert timed or ours[path] == theirs[path], f"other bytes: {path}"

@@ -16,6 +16,7 @@ import pytest
 
 from flows.round import FOLDERS
 from tasks.world import Scene
+from tests.fixtures.stages import FOLDER
 from tests.ui.conftest import SCREENSHOTS, LiveServer, until
 
 pytestmark = [pytest.mark.ui, pytest.mark.timeout(900)]
@@ -96,7 +97,7 @@ def test_a_round_has_its_artifacts(live_server: LiveServer, page: Any) -> None:
 
 def test_a_killed_run_crashes_and_retry_reuses_complete_stages(live_server: LiveServer, page: Any) -> None:
     run = live_server.start(run="killed")
-    until(lambda: ("round-001/5-synthesize", "Completed") in live_server.stages(run))
+    until(lambda: (f"round-001/{FOLDER['synthesize']}", "Completed") in live_server.stages(run))
     live_server.engine().kill()
     assert live_server.wait(run)["type"] == "CRASHED"
     page.goto(f"{live_server.address}/runs/flow-run/{run}")
@@ -108,7 +109,7 @@ def test_a_killed_run_crashes_and_retry_reuses_complete_stages(live_server: Live
     until(lambda: live_server.state(run)["type"] != "CRASHED")
     assert live_server.wait(run)["type"] == "COMPLETED"
     stages = live_server.stages(run)
-    for name in FOLDERS[:5]:
+    for name in FOLDERS[: FOLDERS.index(FOLDER["synthesize"]) + 1]:
         assert (f"round-001/{name}", "Reused") in stages
     assert not [name for name, state in stages if state == "Running"]  # the killed stage is Crashed
     page.goto(f"{live_server.address}/runs/flow-run/{run}")
@@ -175,7 +176,7 @@ def test_a_corpus_and_a_benchmark_run_from_their_forms(live_server: LiveServer, 
 
 def test_cancel_leaves_no_process_behind(live_server: LiveServer, page: Any) -> None:
     run = live_server.start(run="cancelled", overrides=["engine={kind: transformers, workers: 2, device: cpu}"])
-    until(lambda: ("round-001/1-probe", "Running") in live_server.stages(run))
+    until(lambda: (f"round-001/{FOLDER['probe']}", "Running") in live_server.stages(run))
     leader = live_server.engine().pid
     until(lambda: len(group_of(leader)) >= 4)  # the run, the server that forks, and two engine workers
     live_server.call("POST", f"/flow_runs/{run}/set_state", {"state": {"type": "CANCELLING"}})
@@ -188,7 +189,7 @@ def test_cancel_leaves_no_process_behind(live_server: LiveServer, page: Any) -> 
 def test_a_round_with_approval_waits_before_the_promotion(live_server: LiveServer, page: Any) -> None:
     run = live_server.start(run="form", approve=True)
     assert live_server.wait(run, "PAUSED", "FAILED", "CRASHED")["name"] == "Suspended"
-    assert [name for name, _ in live_server.stages(run)][-1] == "round-002/8-evaluate"
+    assert [name for name, _ in live_server.stages(run)][-1] == f"round-002/{FOLDER['evaluate']}"
     page.goto(f"{live_server.address}/runs/flow-run/{run}")
     shot(page, "8-approval")
     until(
@@ -197,7 +198,7 @@ def test_a_round_with_approval_waits_before_the_promotion(live_server: LiveServe
     page.wait_for_timeout(5000)
     live_server.call("POST", f"/flow_runs/{run}/resume", {})
     assert live_server.wait(run)["type"] == "COMPLETED"
-    assert ("round-002/9-promote", "Completed") in live_server.stages(run)
+    assert (f"round-002/{FOLDER['promote']}", "Completed") in live_server.stages(run)
 
 
 def test_iterate_at_the_terminal_uses_the_running_server(live_server: LiveServer) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from flows.server.deploy import AUTOMATION, HEARTBEAT, POOL
 from flows.server.server import end_process, free_port, local_url, start_process, wait_for_server
+from tests.fixtures.stages import FOLDER
 from tests.fixtures.tiny_round import write_tiny_config
 from tests.ui.conftest import LiveServer, environment_in, until
 
@@ -51,7 +52,7 @@ def kill_all(process: subprocess.Popen[bytes]) -> None:
 
 def test_a_run_of_a_failed_machine_crashes_and_a_retry_resumes_it(live_server: LiveServer) -> None:
     worker, run = worker_of(live_server), live_server.start(run="zombie")
-    until(lambda: ("round-001/3-search", "Completed") in live_server.stages(run))
+    until(lambda: (f"round-001/{FOLDER['search']}", "Completed") in live_server.stages(run))
     kill_all(worker)
     assert live_server.state(run)["type"] == "RUNNING"  # the server has not noticed yet
     crashed = live_server.wait(run, "CRASHED", seconds=LATE)
@@ -65,6 +66,6 @@ def test_a_run_of_a_failed_machine_crashes_and_a_retry_resumes_it(live_server: L
         )
         until(lambda: live_server.state(run)["type"] in ("PENDING", "RUNNING"))
         assert live_server.wait(run)["type"] == "COMPLETED"
-        assert ("round-001/3-search", "Reused") in live_server.stages(run)
+        assert (f"round-001/{FOLDER['search']}", "Reused") in live_server.stages(run)
     finally:
         end_process(worker)

@@ -10,6 +10,7 @@ from tasks.records import Decision, LabelledQuestion
 from tasks.reporting.facts import LabelAccuracy
 from tasks.store import Output, Place, Store
 from tests.fixtures.run_rows import DECISION, labelled_question
+from tests.fixtures.stages import FOLDER
 
 
 @pytest.fixture
@@ -18,16 +19,16 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     store = Store(str(tmp_path / "store"))
     monkeypatch.setenv("ACTIVE_ZERO_STORE", store.url)
     labelled = Output([labelled_question(1, None), labelled_question(2, "too easy")], {"kept": 1, "too easy": 1})
-    Place.round(store, "r", 1).commit("6-filter", LabelledQuestion, labelled, {"version": 1}, 4.2)
-    Place.round(store, "r", 1).commit("9-promote", Decision, Output([DECISION]), {"version": 1}, 0.1)
-    Place.round(store, "r", 1).commit("10-report", LabelAccuracy, Output([]), {"version": 1}, 0.1)
-    Place.round(store, "r", 2).commit("6-filter", LabelledQuestion, labelled, {"version": 1}, 4.2)
-    (filter_folder(store, 2) / "manifest.json").write_text('{"stage": "6-fil')
-    Place.round(store, "r", 3).commit("6-filter", LabelledQuestion, labelled, {"version": 1}, 4.2)
+    Place.round(store, "r", 1).commit(FOLDER["filter"], LabelledQuestion, labelled, {"version": 1}, 4.2)
+    Place.round(store, "r", 1).commit(FOLDER["promote"], Decision, Output([DECISION]), {"version": 1}, 0.1)
+    Place.round(store, "r", 1).commit(FOLDER["report"], LabelAccuracy, Output([]), {"version": 1}, 0.1)
+    Place.round(store, "r", 2).commit(FOLDER["filter"], LabelledQuestion, labelled, {"version": 1}, 4.2)
+    (filter_folder(store, 2) / "manifest.json").write_text('{"stage": "')
+    Place.round(store, "r", 3).commit(FOLDER["filter"], LabelledQuestion, labelled, {"version": 1}, 4.2)
     (part,) = filter_folder(store, 3).glob("part-*.parquet")
     part.write_bytes(part.read_bytes()[:-8])
     return store
 
 
 def filter_folder(store: Store, number: int) -> Path:
-    return Path(store.root) / f"runs/r/round-{number:03d}/6-filter"
+    return Path(store.root) / f"runs/r/round-{number:03d}" / FOLDER["filter"]

@@ -13,6 +13,7 @@ from tasks.records import LabelledQuestion
 from tasks.store import Output, Place, Store
 from tests.fixtures.command_line import output_of
 from tests.fixtures.run_rows import labelled_question
+from tests.fixtures.stages import FOLDER
 
 
 def test_a_curriculum_holds_the_kept_questions_and_all_with_all(
@@ -34,7 +35,7 @@ def test_a_curriculum_holds_the_kept_questions_and_all_with_all(
 @pytest.mark.slow  # one of ten calls aborted at exit, after good output
 def test_a_command_that_read_rows_exits_with_0_every_time(store: Store) -> None:
     labelled = Output([labelled_question(n, None) for n in range(300)], {"kept": 300})
-    Place.round(store, "r", 1).commit("6-filter", LabelledQuestion, labelled, {"version": 2}, 4.2)
+    Place.round(store, "r", 1).commit(FOLDER["filter"], LabelledQuestion, labelled, {"version": 2}, 4.2)
     command = [sys.executable, "-m", "flows.cli", "curriculum", "r", "--round", "1", "--format", "jsonl"]
     environment = {**os.environ, "ACTIVE_ZERO_STORE": store.url}
     codes = Counter(subprocess.run(command, env=environment, capture_output=True).returncode for _ in range(40))

@@ -9,11 +9,12 @@ from tasks.records import LabelledQuestion
 from tasks.store import Output, Place, Store
 from tests.fixtures.command_line import contents, output_of
 from tests.fixtures.run_rows import labelled_question
+from tests.fixtures.stages import FOLDER
 
 
 def test_garbage_is_printed_by_a_dry_run_and_then_removed(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     labelled = Output([labelled_question(3, None)], {"kept": 1})
-    Place.round(store, "r", 1).commit("6-filter", LabelledQuestion, labelled, {"version": 2}, 4.2)
+    Place.round(store, "r", 1).commit(FOLDER["filter"], LabelledQuestion, labelled, {"version": 2}, 4.2)
     before = contents(store)
     dry = output_of(capsys, "gc", "--older-than", "0", "--dry-run")
     assert "replaced" in dry and "1 files, 0.0 MB would be removed" in dry

@@ -9,6 +9,7 @@ import pytest
 from flows.cli.main import USER, command
 from tasks.store import Place, Store
 from tests.fixtures.command_line import contents, output_of
+from tests.fixtures.stages import FOLDER
 from tests.fixtures.tiny_round import write_tiny_config
 
 
@@ -62,16 +63,16 @@ def test_iterate_prints_its_round_and_reuses_complete_stages(
     assert {path.name for path in report.parent.iterdir()} == {
         "report.md", "report.png", "curriculum.html", "summary.txt", "scores.json",
     }  # fmt: skip
-    assert "6-filter: " in first.err
+    assert f"{FOLDER['filter']}: " in first.err
     assert "Traceback" not in first.err
     (log,) = (tmp_path / "cache" / "active-zero" / "logs").iterdir()
-    assert log.name.startswith("iterate-") and "6-filter: " in log.read_text()
+    assert log.name.startswith("iterate-") and f"{FOLDER['filter']}: " in log.read_text()
 
-    manifest = Place.round(Store(str(tmp_path / "store")), "mine", 1).uri("9-promote").removeprefix("file://")
+    manifest = Place.round(Store(str(tmp_path / "store")), "mine", 1).uri(FOLDER["promote"]).removeprefix("file://")
     (Path(manifest) / "manifest.json").unlink()
     assert command(["iterate", "--config", config, "--run", "mine"]) == 0
     again = capsys.readouterr()
-    assert "6-filter: reused" in again.err
+    assert f"{FOLDER['filter']}: reused" in again.err
     assert again.out.strip().splitlines()[0] == "Run mine, round 1"
     page = tmp_path / "page.html"
     arguments = ["curriculum", "mine", "--all", "--format", "html", "--config", config, "--out", str(page)]

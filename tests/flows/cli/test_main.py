@@ -12,11 +12,13 @@ import pytest
 
 from flows.cli.main import FAILURE, USER, command
 from flows.cli.options import DEFAULT_CONFIG
+from flows.round import FOLDERS
 from tasks.config import DEFAULT
 from tasks.settings.errors import UserError
 from tasks.store import Store
 from tasks.store.faults import with_retries
 from tests.fixtures.command_line import contents, output_of
+from tests.fixtures.stages import FOLDER
 
 COMMANDS = [
     ["iterate"], ["plan"], ["gc"], ["runs"], ["show"], ["curriculum"], ["evaluate"], ["grade"], ["doctor"],
@@ -60,7 +62,7 @@ BAD = [
     (["show", "r", "--stage", "6-filtre"], "has no stage '6-filtre'"),
     (["curriculum", "nope"], "There is no run 'nope'"),
     (["curriculum", "r", "--round", "9"], "has no round 9"),
-    (["curriculum", "r", "--round", "2"], "6-filter is not complete: resume"),
+    (["curriculum", "r", "--round", "2"], f"{FOLDER['filter']} is not complete: resume"),
     (["curriculum", "r", "--round", "3"], "bytes instead of"),
     (["curriculum", "r", "--round", "1", "--out", "x.txt"], "--format"),
     (["curriculum", "r", "--round", "1", "--format", "xml"], "'xml'"),
@@ -74,8 +76,8 @@ BAD = [
     (["iterate", "--config", "missing.yaml"], "config missing.yaml is not a file"),
     (["iterate", "--rounds", "0"], "--rounds"),
     (["iterate", "--run", "../up"], "cannot be a name in the store"),
-    (["iterate", "--force-from", "6-filtre"], "'6-filtre' is no stage of a round: give one of 1-probe, "),
-    (["plan", "--force-from", "6-filtre"], "'6-filtre' is no stage of a round: give one of 1-probe, "),
+    (["iterate", "--force-from", "6-filtre"], f"'6-filtre' is no stage of a round: give one of {FOLDERS[0]}, "),
+    (["plan", "--force-from", "6-filtre"], f"'6-filtre' is no stage of a round: give one of {FOLDERS[0]}, "),
     (["gc", "--older-than", "-1"], "--older-than"),
     (["iterate", "--set", "model=/nowhere/at/all"], "/nowhere/at/all"),
     (["corpus", "info", "nothing/here"], "corpus at file:"),
@@ -193,7 +195,7 @@ def test_a_failed_or_stopped_command_prints_how_to_resume(
         assert line.endswith("resume with: active-zero iterate --run 'a run' --set filter.low=0.4")
 
 
-@pytest.mark.parametrize("forced", [["--force-from", "6-filter"], ["--force-from=6-filter"]], ids=len)
+@pytest.mark.parametrize("forced", [["--force-from", FOLDER["filter"]], [f"--force-from={FOLDER['filter']}"]], ids=len)
 def test_resuming_forces_again_only_if_nothing_was_withdrawn(
     forced: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,6 +16,7 @@ from tasks.retrieval import RetrievalConfig
 from tasks.retrieval.clip import Clip
 from tasks.store import Output, Place, Store
 from tests.fixtures.shards import picture
+from tests.fixtures.stages import FOLDER
 from tests.fixtures.tiny_clip import write_tiny_clip
 
 
@@ -54,7 +55,7 @@ def test_an_audit_names_the_copies_and_splits_a_runs_scores(
         )
         for k in (101, 102, 103)
     ]  # fmt: skip
-    Place.round(store, "r", 1).commit("8-evaluate", Score, Output(scores), {"version": 1}, 0.1)
+    Place.round(store, "r", 1).commit(FOLDER["evaluate"], Score, Output(scores), {"version": 1}, 0.1)
     assert command(["corpus", "audit", "--corpus", corpus, "--benchmark", questions, "--run", "r", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert [copy["key"] for copy in found["copies"]] == ["web/copy-1.jpg", "web/copy-2.jpg"]
