@@ -63,7 +63,7 @@ def test_a_bad_value_is_refused_before_there_is_a_run(live_server: LiveServer, b
 
 def test_the_form_starts_a_round_and_marks_a_wrong_value(live_server: LiveServer, page: Any) -> None:
     page.goto(f"{live_server.address}/deployments/deployment/{live_server.deployment()['id']}/run")
-    page.get_by_role("button", name="Submit").wait_for_server()
+    page.get_by_role("button", name="Submit").wait_for()
     rounds, (run_name, config, *_) = page.locator("input[type=number]").first, page.locator("textarea").all()
     rounds.fill("0")
     run_name.fill("form")
