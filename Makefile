@@ -44,10 +44,10 @@ iterate: $(READY) ## play the next round of the run "default" (ARGS="--run mine 
 ui: $(READY) ## serve the Prefect UI on loopback with a worker and the deployments, until Ctrl-C (ARGS="--port 4300")
 	@$(BIN)/active-zero ui $(ARGS)
 
-test: $(READY) ## all tests without special needs (8 minutes on 2 cores)
+test: $(READY) ## all tests without special needs (3 to 8 minutes on 2 cores)
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --benchmark-disable -m "$(NOT_OPTED_IN)" $(ARGS)
 
-test-fast: $(READY) ## the pure parts: no Prefect server, no model (a minute on 2 cores)
+test-fast: $(READY) ## the pure parts: no Prefect server, no model (25 s on 2 cores)
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "$(NOT_OPTED_IN)" $(FAST) $(NOT_FAST) $(ARGS)
 
 test-ui: $(READY) ## the Prefect UI in headless Chromium, and a server on PostgreSQL (20 minutes; screenshots in build/ui)
