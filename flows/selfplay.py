@@ -7,11 +7,11 @@ from prefect.runtime import flow_run
 
 from flows.force import withdraw
 from flows.history import RunHistory, read_history, start_of
-from flows.round import Round, play_round, round_place
+from flows.round import FOLDERS, Round, play_round, round_place
 from flows.server.artifacts import publish_round
 from flows.server.parameters import Override, Rounds, RunName, StageName, Text
 from tasks.config import DEFAULT, RunConfig, load_config
-from tasks.execution.flow_run import own_process_group
+from tasks.execution.flow_run import first_task_run, own_process_group
 from tasks.labelling.gold import reason_to_stop
 from tasks.store import Store
 
@@ -33,7 +33,7 @@ def play_rounds(
 
     Args:
         run: The run to start or to resume.
-        rounds: The most rounds to play.
+        rounds: The most rounds to play, counted from the flow run's first start.
         config: A YAML file, or a name in configs/.
         overrides: Settings such as filter.low=0.5.
         force_from_stage: Play the round again from this stage on, although nothing has changed.
@@ -44,7 +44,8 @@ def play_rounds(
     settings, store, played = load_config(config, overrides), Store.from_environment(), list[Round]()
     if force_from_stage is not None:
         withdraw(store, run, force_from_stage, str(flow_run.id), wait)
-    while len(played) < rounds:
+    missing = rounds - rounds_before_retry(read_history(store, run))
+    while len(played) < missing:
         number = read_history(store, run).next_round
         with round_place(store, run, number).hold(wait):
             if read_history(store, run).next_round != number:
@@ -57,6 +58,13 @@ def play_rounds(
             get_run_logger().warning("the run ends after round %d: %s", played[-1].number, reason)
             break
     return played
+
+
+def rounds_before_retry(history: RunHistory) -> int:
+    """Rounds that earlier processes of this flow run completed: `rounds` counts for the flow run, also when retried."""
+    probe = first_task_run(f"/{FOLDERS[0]}")
+    first_round = history.next_round if probe is None else int(probe.partition("/")[0].removeprefix("round-"))
+    return history.next_round - first_round
 
 
 def reason_to_end(config: RunConfig, last: Round, history: RunHistory) -> str | None:

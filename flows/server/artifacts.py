@@ -124,9 +124,14 @@ def _report(played: Round) -> Iterator[str]:
     yield from (f"- {escaped(line)}" for line in played.report.file("summary.txt").read_text().splitlines())
     yield "\nThe whole report, and the curriculum with its pictures:\n"
     folder = f"{played.report.uri}/{played.report.manifest.attempt}"
-    yield from (f"- [{name}]({folder}/{name})  \n  `{folder}/{name}`" for name in ("report.md", "curriculum.html"))
-    command = f"active-zero curriculum {played.run} --round {played.number}"
+    yield from (f"- {_link(name, f'{folder}/{name}')}" for name in ("report.md", "curriculum.html"))
+    command = f"active-zero curriculum {played.run} --round {played.number} --format html --out curriculum.html"
     yield f"\nThe curriculum: `{played.curriculum.uri}`, or `{command}`"
+
+
+def _link(name: str, address: str) -> str:
+    """A link where a browser can open the address; the bare address of an object store, which it cannot."""
+    return f"[{name}]({address})  \n  `{address}`" if address.startswith("file://") else f"{name}: `{address}`"
 
 
 def key(played: Round, kind: str) -> str:

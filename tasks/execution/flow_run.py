@@ -7,6 +7,7 @@ from datetime import timedelta
 from prefect import get_client, get_run_logger
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId, TaskRunFilter
 from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.sorting import TaskRunSort
 from prefect.flow_runs import suspend_flow_run
 from prefect.runtime import deployment, flow_run
 from prefect.states import Crashed
@@ -41,14 +42,35 @@ def await_approval(place: Place) -> None:
     suspend_flow_run(timeout=int(PATIENCE.total_seconds()), key=place.prefix)
 
 
+def first_task_run(name: str) -> str | None:
+    """The full name of this flow run's first task run whose name contains `name`; None before its first retry.
+
+    A retried flow run has the task runs of its earlier processes.
+    """
+    if (flow_run.run_count or 1) == 1:
+        return None
+    with get_client(sync_client=True) as client:
+        found = client.read_task_runs(
+            flow_run_filter=_this_flow_run(),
+            task_run_filter=TaskRunFilter.model_validate({"name": {"like_": name}}),
+            sort=TaskRunSort.EXPECTED_START_TIME_ASC,
+            limit=1,
+        )
+    return found[0].name if found else None
+
+
 def _mark_crashed() -> None:
     """Mark this flow run's Running task runs as crashed: they were killed, which Prefect does not notice."""
-    flow_run_id, running = {"any_": [flow_run.id]}, {"type": {"any_": [StateType.RUNNING]}, "name": None}
+    running = {"type": {"any_": [StateType.RUNNING]}, "name": None}
     with get_client(sync_client=True) as client:
         left_running = client.read_task_runs(
-            flow_run_filter=FlowRunFilter(id=FlowRunFilterId.model_validate(flow_run_id)),
+            flow_run_filter=_this_flow_run(),
             task_run_filter=TaskRunFilter.model_validate({"state": running}),
         )
         for task_run in left_running:
             client.set_task_run_state(task_run.id, Crashed(message="its process was killed"), force=True)
             get_run_logger().info("%s is marked as crashed: its process was killed", task_run.name)
+
+
+def _this_flow_run() -> FlowRunFilter:
+    return FlowRunFilter(id=FlowRunFilterId.model_validate({"any_": [flow_run.id]}))

@@ -242,3 +242,17 @@ def test_a_run_does_not_resume_from_another_base_model(config: RunConfig, store:
     assert Place.round(store, "r", 1).manifest(FOLDER["train-solver"])
     with pytest.raises(UserError, match="another base model"):
         team_of(other, store, "r", 1)
+
+
+def test_a_retried_flow_run_plays_only_the_missing_rounds(
+    overrides: tuple[str, ...], store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endings = iter([RuntimeError("killed after the round"), None])
+
+    def fail_once(*_: object) -> None:
+        if error := next(endings):
+            raise error
+
+    monkeypatch.setattr("flows.selfplay.reason_to_end", fail_once)
+    assert play_rounds.with_options(retries=1)("r", overrides=overrides) == []
+    assert read_history(store, "r").next_round == 4
