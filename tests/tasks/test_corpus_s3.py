@@ -11,6 +11,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from s3fs import S3FileSystem
 
 from tasks.config import load_config
 from tasks.corpora import LaionCorpus
@@ -27,6 +28,7 @@ from tests.fixtures.tiny_round import write_tiny_config
 @pytest.fixture(scope="module")
 def server() -> Iterator[None]:
     """One server for all tests here: open file systems keep its address."""
+    S3FileSystem.clear_instance_cache()  # those of other tests keep the addresses of their servers
     keys = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
     with small_s3() as address, pytest.MonkeyPatch.context() as monkey:
         if "AWS_ENDPOINT_URL" not in os.environ:
