@@ -66,11 +66,22 @@ def split_name(file: Path) -> str:
 
 
 def _read_tsv(file: Path) -> Iterator[dict[str, Any]]:
-    """All cells as text: `007` keeps its zeros, `None` and `NA` are answers, an empty cell is an empty text."""
+    """All cells as text: `007` keeps its zeros, `None` and `NA` are answers, an empty cell is an empty text.
+
+    Cells beyond the header's columns are ignored.
+    """
     import pandas as pd
 
     try:
-        frame = pd.read_csv(file, sep="\t", dtype=str, na_filter=False, index_col=False, encoding="utf-8-sig")
+        frame = pd.read_csv(
+            file,
+            sep="\t",
+            dtype=str,
+            na_filter=False,
+            index_col=False,
+            usecols=lambda _: True,  # all columns; without it, one row with a cell too many refuses the file
+            encoding="utf-8-sig",
+        )
     except (OSError, ValueError) as error:  # pandas' parser errors and decoding errors are ValueErrors
         raise UserError(
             f"benchmark {file} cannot be read ({first_line(error)}): give a TSV file as VLMEvalKit writes it."

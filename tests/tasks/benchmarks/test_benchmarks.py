@@ -152,7 +152,6 @@ def test_a_file_that_is_no_benchmark_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        (b"0\tx\ty\tz\n0\tx\ty\tz\tone more\n", "cannot be read"),
         (b'0\t"x\ty\tz\n', "cannot be read"),
         (b"0\tx\xff\ty\tz\n", "cannot be read"),
         (b"0\tx\x00\ty\tz\n", "index 0 has no picture"),
@@ -177,6 +176,12 @@ def test_short_rows_a_byte_order_mark_and_quotes_are_read(tmp_path: Path) -> Non
     file.write_text(f'\ufeffindex\timage\tquestion\tanswer\thint\n0\t{RED}\t"how\n""many"" ?"\t3\n', encoding="utf-8")
     (item,) = items_of(file)
     assert (item.id, item.question, item.target) == ("0", 'how\n"many" ?', "3")
+
+
+def test_a_cell_too_many_in_one_row_does_not_refuse_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "a.tsv"
+    file.write_text(f"index\timage\tquestion\tanswer\n0\t{RED}\thow many ?\t3\n1\t{RED}\twhich ?\tred\tone more\n")
+    assert [(item.id, item.target) for item in items_of(file)] == [("0", "3"), ("1", "red")]
 
 
 def test_ids_that_are_given_twice_are_refused(tmp_path: Path) -> None:
