@@ -27,9 +27,10 @@ from tasks.corpora import Corpus, CorpusConfig, RenderedSource, ShardReader
 from tasks.corpora.combined import CombinedCorpus
 from tasks.corpora.decode import DecodedSample, Limits
 from tasks.corpora.sample import ListedShard, Sample, Shard, count_reasons
+from tasks.execution.dry_run import current_dry_run
 from tasks.execution.mapped import mapped
 from tasks.execution.progress import track
-from tasks.execution.stage import stage, workspace
+from tasks.execution.stage import if_complete, stage, workspace
 from tasks.index import VECTORS, build_index, index_parts, open_index, parts_in
 from tasks.records import Row
 from tasks.retrieval.clip import Clip, Embedder
@@ -211,9 +212,15 @@ class CorpusHandle(Frozen):
         """The run's corpus, first built or updated if the run names a source. UserError if there is no corpus."""
         corpus, retrieval = config.corpus, config.retrieval
         place = place_of(store, corpus.at)
-        if corpus.source is not None:
-            return cls(index=build_corpus(place, corpus.source, retrieval, corpus.at_once), retrieval=retrieval)
-        return cls(index=built_index(place), retrieval=retrieval)
+        source = corpus.source
+        if source is None:
+            return cls(index=built_index(place), retrieval=retrieval)
+
+        def build() -> Artifact[Sample]:
+            return build_corpus(place, source, retrieval, corpus.at_once)
+
+        complete = None if current_dry_run() else if_complete(f"corpus {corpus.at}", build)
+        return cls(index=build() if complete is None else complete, retrieval=retrieval)
 
     def open(self) -> SearchableCorpus:
         """The corpus of this index, without shards added later. UserError if shards were replaced."""

@@ -12,7 +12,8 @@ from importlib import metadata
 from typing import Any
 
 from flows.cli.check import Check
-from flows.server.deploy import AUTOMATION, POOL, deployment_names
+from flows.server.api import POOL
+from flows.server.deploy import AUTOMATION, deployment_names
 from flows.server.server import HOST, configured_url, local_url, request_api, version_at
 from tasks.execution.stage import GPU
 from tasks.settings.errors import UserError

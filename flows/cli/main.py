@@ -13,7 +13,22 @@ from typing import Annotated
 
 import typer
 
-from flows.cli import config, corpus, curriculum, deploy, doctor, evaluate, gc, grade, iterate, plan, runs, show, ui
+from flows.cli import (
+    config,
+    corpus,
+    curriculum,
+    deploy,
+    doctor,
+    evaluate,
+    gc,
+    grade,
+    iterate,
+    plan,
+    runs,
+    settle,
+    show,
+    ui,
+)  # fmt: skip
 from flows.cli.console import print_error, print_line
 from flows.cli.runtime import prepare
 from flows.cli.session import Session
@@ -33,7 +48,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (iterate, plan, gc, runs, show, curriculum, evaluate, grade, doctor, config, deploy, ui):
+for module in (iterate, plan, gc, runs, show, curriculum, evaluate, grade, doctor, config, deploy, settle, ui):
     app.add_typer(module.app)
 app.add_typer(corpus.app, name="corpus")
 

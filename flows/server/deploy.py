@@ -11,12 +11,13 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from flows.server.api import POOL
 from flows.server.server import configured_url, local_url, version_at
+from flows.server.settle import SILENCE
 from tasks.execution.stage import GPU
 from tasks.settings.errors import UserError
 from tasks.settings.overlay import ROOT
@@ -28,14 +29,11 @@ if TYPE_CHECKING:
     from prefect.events.schemas.automations import AutomationCore
 
 FILE = ROOT / "infra" / "prefect.yaml"
-POOL = "active-zero"
 FLOWS = ("self-play", "corpus", "benchmark")
 """Names of the deployed flows."""
 OTHER_FLOWS = ("corpus-build", "corpus-add", "evaluate")
 """Names of the flows that the command line or a deployed flow runs."""
 AUTOMATION = "active-zero: the process of a run is gone"
-HEARTBEAT = 30
-"""Seconds between two heartbeats of a flow run, as set in `infra/prefect.yaml`."""
 
 
 def register() -> str:
@@ -109,7 +107,7 @@ def _deploy_all() -> None:
 
 
 async def _after_deploy(schedules: Mapping[str, list[dict[str, Any]]]) -> None:
-    """Make forms refuse unknown parameters, restore the earlier schedules, and replace the automation."""
+    """Make forms refuse unknown parameters, restore the earlier schedules, and register the automation."""
     from prefect import get_client
     from prefect.client.schemas.actions import DeploymentUpdate
 
@@ -119,9 +117,23 @@ async def _after_deploy(schedules: Mapping[str, list[dict[str, Any]]]) -> None:
             form = {**(deployment.parameter_openapi_schema or {}), "additionalProperties": False}
             update = DeploymentUpdate.model_validate({"parameter_openapi_schema": form, **kept})
             await client.update_deployment(deployment.id, update)
-        for old in await client.read_automations_by_name(AUTOMATION):
-            await client.delete_automation(old.id)
-        await client.create_automation(crash_automation())
+        await _register_automation(client)
+
+
+async def _register_automation(client: PrefectClient) -> None:
+    """Create the automation, or update one that differs. An equal one stays: it has seen the heartbeats of runs."""
+    wanted, found = crash_automation(), await client.read_automations_by_name(AUTOMATION)
+    for surplus in found[1:]:
+        await client.delete_automation(surplus.id)
+    if not found:
+        await client.create_automation(wanted)
+    elif _content(found[0]) != _content(wanted):
+        await client.update_automation(found[0].id, wanted.model_copy(update={"enabled": found[0].enabled}))
+
+
+def _content(automation: AutomationCore) -> Any:
+    """What an automation does. A person may have switched it off."""
+    return automation.model_dump(mode="python", include={"description", "trigger", "actions"})
 
 
 def crash_automation() -> AutomationCore:
@@ -145,7 +157,11 @@ def crash_automation() -> AutomationCore:
             for_each={"prefect.resource.id"},
             posture=Posture.Proactive,
             threshold=1,
-            within=timedelta(seconds=4 * HEARTBEAT),
+            within=SILENCE,
         ),
-        actions=[ChangeFlowRunState(state=StateType.CRASHED, message=f"no heartbeat for {4 * HEARTBEAT} seconds")],
+        actions=[
+            ChangeFlowRunState(
+                state=StateType.CRASHED, message=f"no heartbeat for {SILENCE.seconds} seconds; Retry resumes the run"
+            )
+        ],
     )

@@ -14,12 +14,12 @@ from prefect.artifacts import create_table_artifact
 from flows.benchmark import BenchmarkFigures, benchmark_result, score_model, team_named
 from flows.corpus import build_from, info
 from flows.server.parameters import Location, Override, Text
+from flows.server.supervise import give_name, supervised
 from tasks.config import DEFAULT, load_config
-from tasks.execution.flow_run import own_process_group
 from tasks.store import Store
 
 
-@flow(name="corpus", flow_run_name="{out}", persist_result=False)
+@flow(name="corpus", persist_result=False)
 def build_corpus(shards: Location, out: Location, config: Text = DEFAULT, overrides: tuple[Override, ...] = ()) -> None:
     """Embed and index shards or a folder of pictures; complete shards are reused.
 
@@ -29,13 +29,14 @@ def build_corpus(shards: Location, out: Location, config: Text = DEFAULT, overri
         config: A file, or a name in configs/.
         overrides: Settings such as retrieval.index.kind=exact.
     """
-    own_process_group()
-    build_from(shards, out, load_config(config, overrides))
+    with supervised():
+        give_name(out)
+        build_from(shards, out, load_config(config, overrides))
     rows = [{"what": name, "value": str(value)} for name, value in info(out).model_dump(mode="json").items()]
     create_table_artifact(key=_key(f"corpus-{out}"), table=rows, description=f"Corpus at `{out}`")
 
 
-@flow(name="benchmark", flow_run_name="{benchmark}", persist_result=False)
+@flow(name="benchmark", persist_result=False)
 def score(model: Text, benchmark: Text, config: Text = DEFAULT, overrides: tuple[Override, ...] = ()) -> None:
     """Score a model: greedy, and the mean of k samples at temperature 1, with 95 % intervals.
 
@@ -45,10 +46,11 @@ def score(model: Text, benchmark: Text, config: Text = DEFAULT, overrides: tuple
         config: A file, or a name in configs/.
         overrides: Settings such as evaluate.items=100.
     """
-    own_process_group()
-    settings, store = load_config(config, overrides), Store.from_environment()
-    team_named(model, settings, store)
-    result = benchmark_result(model, benchmark, score_model.fn(settings, model, benchmark, store.url))
+    with supervised():
+        give_name(f"{benchmark}, {model}")
+        settings, store = load_config(config, overrides), Store.from_environment()
+        team_named(model, settings, store)
+        result = benchmark_result(model, benchmark, score_model.fn(settings, model, benchmark, store.url))
     figures: dict[str, BenchmarkFigures] = {**result.by_category, f"all of {benchmark}": result}
     table = [_row(name, part) for name, part in figures.items()]
     create_table_artifact(key=_key(f"{benchmark}-{model}"), table=table, description=f"{model} on {benchmark}")

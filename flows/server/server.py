@@ -70,8 +70,11 @@ def version_at(url: str, timeout: float = 1.0) -> str | None:
     return None
 
 
-def request_api(url: str, path: str, body: object = None, timeout: float = 10.0) -> Any:
-    """The API's reply to GET, or to POST with a body; sends Prefect's password or key. Raises what `urllib` raises."""
+def request_api(url: str, path: str, body: object = None, timeout: float = 10.0, method: str | None = None) -> Any:
+    """The API's reply to `method`: by default GET, or POST with a body. None for an empty reply.
+
+    Sends Prefect's password or key. Raises what `urllib` raises.
+    """
     headers = {"content-type": "application/json"}
     if password := _prefect_setting("PREFECT_API_AUTH_STRING"):
         headers["authorization"] = f"Basic {base64.b64encode(password.encode()).decode()}"
@@ -80,8 +83,9 @@ def request_api(url: str, path: str, body: object = None, timeout: float = 10.0)
     data = None if body is None else json.dumps(body).encode()
     is_local = urlsplit(url).hostname in LOOPBACK
     opener = urllib.request.build_opener(*([urllib.request.ProxyHandler({})] if is_local else []))
-    with opener.open(urllib.request.Request(url + path, data, headers), timeout=timeout) as reply:
-        return json.load(reply)
+    with opener.open(urllib.request.Request(url + path, data, headers, method=method), timeout=timeout) as reply:
+        text = reply.read()
+        return json.loads(text) if text else None
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """The Prefect UI on loopback, with server, worker and deployments, until Ctrl-C: `active-zero ui`.
 
 Server and worker end with this process, however it ends. The worker first ends its runs; they become Crashed, and Retry
-resumes them.
+resumes them. Runs that were killed with an earlier worker are settled before the worker starts, and while it works.
 """
 
 from __future__ import annotations
@@ -18,15 +18,23 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, NoReturn
 
-from flows.server.deploy import POOL
+import psutil
+
+from flows.server.api import POOL, Api
+from flows.server.queue import tidy_queue
 from flows.server.server import HOST, end_process, local_url, start_process, version_at, wait_for_server
+from flows.server.settle import is_engine, settle
 from tasks.execution.processes import become_subreaper, reap_others
 from tasks.settings.errors import UserError
 from tasks.store import Store
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+RUN_SECONDS = 20.0
+"""For a run to tell the server that it ends."""
 WORKER_SECONDS = 60.0
-"""For a worker to end its runs: Prefect gives each 30 s to clean up."""
+"""For a worker to end: Prefect gives each of its runs 30 s to clean up."""
+ORDER_SECONDS = 10.0
+"""Between two times that dead runs are settled and the queue is tidied."""
 SERVER = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
@@ -50,14 +58,28 @@ def serve(port: int, log: Path, report: Callable[[str], None]) -> None:
         server = stack.enter_context(_server(port, environment, output))
         wait_for_server(url, server)
         _deploy(environment)
+        for line in _kept_in_order(Api(url)):
+            report(line)
         worker = stack.enter_context(_worker({**environment, **WORKER}, output))
         store = environment["ACTIVE_ZERO_STORE"]
         report(f"Prefect UI: http://{HOST}:{port} (store {store}, log {log}); Ctrl-C ends it")
         sys.stdout.flush()
+        orderly = time.monotonic()
         while server.poll() is None and worker.poll() is None:
             time.sleep(0.5)
             reap_others({server.pid, worker.pid})
+            if time.monotonic() - orderly > ORDER_SECONDS:
+                output.writelines(f"{line}\n".encode() for line in _kept_in_order(Api(url)))
+                orderly = time.monotonic()
         raise RuntimeError(f"{'the server' if worker.poll() is None else 'the worker'} ended by itself, see {log}")
+
+
+def _kept_in_order(api: Api) -> list[str]:
+    """Settle dead runs and tidy the queue; one line for each change. A server that does not answer is asked again."""
+    try:
+        return [*settle(api, local=True), *tidy_queue(api)]  # only processes of this machine reach a loopback server
+    except OSError as error:
+        return [f"the queue was not tidied: {error}"]
 
 
 def check_port(port: int) -> None:
@@ -85,20 +107,34 @@ def _server(port: int, environment: dict[str, str], output: IO[bytes]) -> Iterat
 
 @contextmanager
 def _worker(environment: dict[str, str], output: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
-    """A worker, which ends its runs when it is ended."""
+    """A worker. At the end its runs end first, while the server can still hear it."""
     command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process"]
     process = start_process(command, environment, output.fileno())
     try:
         yield process
     finally:
+        _end_runs(process)
         end_process(process, WORKER_SECONDS)
+
+
+def _end_runs(worker: subprocess.Popen[bytes]) -> None:
+    """Terminate the worker's runs and wait until they have reported it. The worker is halted: it starts no other."""
+    with suppress(psutil.NoSuchProcess):  # the worker has ended by itself
+        below = psutil.Process(worker.pid).children(recursive=True)
+        worker.send_signal(signal.SIGSTOP)
+        engines = [process for process in below if is_engine(process)]
+        for engine in engines:
+            with suppress(psutil.NoSuchProcess):
+                engine.terminate()
+        deadline = time.monotonic() + RUN_SECONDS
+        while any(map(is_engine, engines)) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        worker.send_signal(signal.SIGCONT)
 
 
 @contextmanager
 def _descendants_killed() -> Iterator[None]:
     """At the end, kill all processes below this one: a worker may have started a run while it was ending."""
-    import psutil
-
     become_subreaper()
     try:
         yield

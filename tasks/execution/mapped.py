@@ -1,16 +1,19 @@
 """Mapped work: one function on many inputs; inside a flow run as Prefect tasks, elsewhere one call after another.
 
 The flow's task runner decides where mapped tasks run: in threads of this process, or, with prefect-ray's, on any
-machine of a Ray cluster. Results come back in the order of the inputs.
+machine of a Ray cluster. Results come back in the order of the inputs. Where stages are only reused, threads do it
+without tasks: a round lists a complete corpus once, not shard by shard.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tasks.execution.stage import in_flow_run
+from tasks.execution.stage import in_flow_run, own_transaction, reusing
 
 if TYPE_CHECKING:
     from prefect.futures import PrefectFuture
@@ -24,6 +27,10 @@ def mapped(work: Callable[..., R], calls: Iterable[tuple[Any, ...]], at_once: in
     `work` is a function at the top of a module, so that another process can import it. `name` names the task runs and
     may use the names of the function's arguments: `shard {listed.name}`.
     """
+    if reusing():
+        with ThreadPoolExecutor(at_once) as pool:
+            yield from [future.result() for future in [pool.submit(copy_context().run, work, *call) for call in calls]]
+        return
     if not in_flow_run():
         for call in calls:
             yield work(*call)
@@ -31,7 +38,8 @@ def mapped(work: Callable[..., R], calls: Iterable[tuple[Any, ...]], at_once: in
     task = _task(work, name)
     submitted: deque[PrefectFuture[R]] = deque()
     for call in calls:
-        submitted.append(task.submit(*call))
+        with own_transaction():
+            submitted.append(task.submit(*call))
         if len(submitted) >= at_once:
             yield submitted.popleft().result()
     for future in submitted:

@@ -15,19 +15,21 @@ import subprocess
 import sys
 import threading
 from collections.abc import Set
+from contextlib import suppress
 from multiprocessing.connection import wait
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 
 GUARD = """
-import os, signal, sys, time
-leader = int(sys.argv[1])
+import os, shutil, signal, sys, time
+leader, folder = int(sys.argv[1]), sys.argv[2]
 while os.getppid() == leader:
     time.sleep(0.2)
 try:
     os.killpg(leader, signal.SIGKILL)
 except ProcessLookupError:
     pass
+shutil.rmtree(folder, ignore_errors=True)
 """
 """Polls its parent's id. The end of a pipe would not do: a forked child of the leader keeps the pipe open."""
 
@@ -62,16 +64,27 @@ def _end_after(sentinel: int) -> None:
     os._exit(1)
 
 
-def lead_process_group() -> None:
+def lead_process_group(folder: str) -> None:
     """Make this process the leader of its own group, which ends with it: engine workers, and what libraries start.
 
-    A terminal's Ctrl-C no longer reaches the group, so this is for processes that a Prefect worker supervises.
+    `folder` holds the group's temporary files, and is removed at the end. A terminal's Ctrl-C no longer reaches the
+    group, so this is for processes that a Prefect worker supervises.
     """
     if os.getpgrp() != os.getpid():
         os.setpgid(0, 0)
     if not _guards:
-        arguments = [sys.executable, "-I", "-S", "-c", GUARD, str(os.getpid())]
+        arguments = [sys.executable, "-I", "-S", "-c", GUARD, str(os.getpid()), folder]
         _guards.append(subprocess.Popen(arguments, stdin=subprocess.DEVNULL, start_new_session=True))
+
+
+def kill_others_in_group() -> None:
+    """Kill all processes of this process's group except this one."""
+    import psutil
+
+    for process in psutil.process_iter():
+        with suppress(psutil.NoSuchProcess, ProcessLookupError):
+            if process.pid != os.getpid() and os.getpgid(process.pid) == os.getpgrp():
+                process.kill()
 
 
 def become_subreaper() -> None:

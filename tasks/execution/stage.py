@@ -43,6 +43,7 @@ GPU = "gpu"
 GPU_LEASE = 60.0
 """Seconds after which the server frees the slot of a process that was killed."""
 
+_reuse_only: ContextVar[bool] = ContextVar("reuse_only", default=False)
 _workspace: ContextVar[Path] = ContextVar("workspace")
 _partial_results: ContextVar[PartialResults | None] = ContextVar("partial_results", default=None)
 
@@ -55,6 +56,49 @@ def stage(
     With `gpu` the work uses the GPU where there is one, and waits until no other run's stage uses it.
     """
     return lambda work: Stage(work, name, row_type, version, gpu)
+
+
+class NotComplete(Exception):
+    """A stage would have to run."""
+
+
+def if_complete(name: str, work: Callable[[], Artifact[R]]) -> Artifact[R] | None:
+    """What `work` returns if all its stages are complete, as one task run `name`; None if one would have to run."""
+    token = _reuse_only.set(True)
+    try:
+        artifact = work()
+    except NotComplete:
+        return None
+    finally:
+        _reuse_only.reset(token)
+    if in_flow_run():
+        from prefect import task
+
+        reused = StageResult(artifact, reused=True)
+        listed: Any = task(name=name, task_run_name=name, persist_result=False)(lambda: _as_state(reused))
+        listed()
+    return artifact
+
+
+def reusing() -> bool:
+    """Whether stages are only reused here, not run: inside `if_complete`."""
+    return _reuse_only.get()
+
+
+@contextmanager
+def own_transaction() -> Iterator[None]:
+    """Keep the tasks inside the block out of the transaction of the task around it.
+
+    Prefect would mark them as `RolledBack` where that task fails, but what a stage has committed stays complete.
+    """
+    from prefect.transactions import BaseTransaction
+
+    around: Any = BaseTransaction.__var__  # holds None outside a transaction
+    token = around.set(None)
+    try:
+        yield
+    finally:
+        around.reset(token)
 
 
 def workspace() -> Path:
@@ -101,10 +145,18 @@ class Stage(Generic[P, R]):
         functools.update_wrapper(self, work)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Artifact[R]:
-        """Run or reuse the stage, as a task of the current flow run if there is one."""
+        """Run or reuse the stage, as a task of the current flow run if there is one.
+
+        A stage that another stage calls is a task only where it runs: the page lists what happens, once.
+        """
+        if (_reuse_only.get() or _in_task_run()) and (complete := self._complete(*args, **kwargs)):
+            return complete
+        if _reuse_only.get():
+            raise NotComplete
         if not in_flow_run():
             return self.run_or_reuse(*args, **kwargs).artifact
-        state: Any = self.task(*args, **kwargs)  # what `run` in `task` returns
+        with own_transaction():
+            state: Any = self.task(*args, **kwargs)  # what `run` in `task` returns
         artifact: Artifact[R] = state.data.result
         return artifact
 
@@ -180,7 +232,10 @@ class Stage(Generic[P, R]):
 
     def is_complete(self, *args: P.args, **kwargs: P.kwargs) -> bool:
         """Whether a call with these arguments would be reused."""
-        return self._existing(*self._bind(*args, **kwargs)).artifact is not None
+        return self._complete(*args, **kwargs) is not None
+
+    def _complete(self, *args: P.args, **kwargs: P.kwargs) -> Artifact[R] | None:
+        return self._existing(*self._bind(*args, **kwargs)).artifact
 
     def fingerprinted(self, *args: P.args, **kwargs: P.kwargs) -> dict[str, JsonValue]:
         """What a call would compute: stage, version, columns, arguments without places and `NotFingerprinted` ones."""
@@ -292,6 +347,15 @@ def in_flow_run() -> bool:
     from prefect.context import FlowRunContext
 
     return FlowRunContext.get() is not None
+
+
+def _in_task_run() -> bool:
+    """Whether a Prefect task is running here. This does not import Prefect."""
+    if "prefect" not in sys.modules:
+        return False
+    from prefect.context import TaskRunContext
+
+    return TaskRunContext.get() is not None
 
 
 def _log() -> Any:

@@ -118,6 +118,12 @@ def _leave(lease: Lease) -> None:
     lease.release()
 
 
+def release_all() -> None:
+    """Release all leases of this process, which is about to end amid its work. What it still writes is refused."""
+    for lease in list(_leases.values()):
+        lease.release()
+
+
 class _HeartbeatWatch:
     """Whether the owner of a lease still writes heartbeats or journal entries."""
 

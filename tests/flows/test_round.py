@@ -254,5 +254,6 @@ def test_a_retried_flow_run_plays_only_the_missing_rounds(
             raise error
 
     monkeypatch.setattr("flows.selfplay.reason_to_end", fail_once)
-    assert play_rounds.with_options(retries=1)("r", overrides=overrides) == []
+    state = play_rounds.with_options(retries=1)("r", overrides=overrides, return_state=True)
+    assert state.message == "1 of 1 rounds of r played, 0 promoted"
     assert read_history(store, "r").next_round == 4

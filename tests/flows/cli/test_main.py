@@ -22,7 +22,7 @@ from tests.fixtures.stages import FOLDER
 
 COMMANDS = [
     ["iterate"], ["plan"], ["gc"], ["runs"], ["show"], ["curriculum"], ["evaluate"], ["grade"], ["doctor"],
-    ["config"], ["deploy"], ["ui"],
+    ["config"], ["deploy"], ["settle"], ["ui"],
     ["corpus", "build"], ["corpus", "add"], ["corpus", "info"], ["corpus", "query"], ["corpus", "image"],
     ["corpus", "audit"],
 ]  # fmt: skip

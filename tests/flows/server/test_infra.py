@@ -16,7 +16,9 @@ import yaml
 from prefect import Flow
 
 from flows.round import FOLDERS
-from flows.server.deploy import FILE, FLOWS, HEARTBEAT, OTHER_FLOWS, POOL
+from flows.server.api import POOL
+from flows.server.deploy import FILE, FLOWS, OTHER_FLOWS
+from flows.server.settle import HEARTBEAT
 
 INFRA = FILE.parent
 VARIABLE = re.compile(r"{{\s*(\w+)\s*}}")

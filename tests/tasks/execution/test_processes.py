@@ -10,18 +10,18 @@ from pathlib import Path
 import psutil
 
 LEADER = """
-import subprocess, sys, time
+import subprocess, sys, tempfile, time
 from tasks.execution.processes import lead_process_group
-lead_process_group()
+lead_process_group(tempfile.mkdtemp())
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
 print(child.pid, flush=True)
 time.sleep(600)
 """
 
 FORKER = """
-import os, time
+import os, tempfile, time
 from tasks.execution.processes import lead_process_group
-lead_process_group()
+lead_process_group(tempfile.mkdtemp())
 child = os.fork()
 if child:
     print(child, flush=True)
@@ -103,6 +103,17 @@ def test_a_child_command_ends_with_its_parent() -> None:
     assert not gone(child, 0.2)
     parent.kill()
     assert gone(child)
+
+
+def test_the_temporary_files_of_a_killed_leader_are_removed(tmp_path: Path) -> None:
+    (tmp_path / "workspace").mkdir()
+    leader, _ = started(LEADER.replace("tempfile.mkdtemp()", repr(str(tmp_path / "workspace"))), lines=1)
+    leader.kill()
+    leader.wait()
+    deadline = time.monotonic() + 10
+    while (tmp_path / "workspace").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not (tmp_path / "workspace").exists()
 
 
 def test_a_group_with_a_forked_child_ends_with_its_leader() -> None:
