@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from flows.server.api import POOL
+from flows.server.forms import form
 from flows.server.server import configured_url, local_url, version_at
 from flows.server.settle import SILENCE
 from tasks.execution.stage import GPU
@@ -107,15 +108,15 @@ def _deploy_all() -> None:
 
 
 async def _after_deploy(schedules: Mapping[str, list[dict[str, Any]]]) -> None:
-    """Make forms refuse unknown parameters, restore the earlier schedules, and register the automation."""
+    """Give each form its rules, restore the earlier schedules, and register the automation."""
     from prefect import get_client
     from prefect.client.schemas.actions import DeploymentUpdate
 
     async with get_client() as client:
         for deployment in await _registered(client):
             kept = {"schedules": schedules[deployment.name]} if deployment.name in schedules else {}
-            form = {**(deployment.parameter_openapi_schema or {}), "additionalProperties": False}
-            update = DeploymentUpdate.model_validate({"parameter_openapi_schema": form, **kept})
+            schema = form(dict(deployment.parameter_openapi_schema or {}))
+            update = DeploymentUpdate.model_validate({"parameter_openapi_schema": schema, **kept})
             await client.update_deployment(deployment.id, update)
         await _register_automation(client)
 

@@ -1,4 +1,7 @@
-"""Types of the fields in a deployment's form. Flat, so that the page shows each field and the server checks it."""
+"""Types of the fields in a deployment's form. Flat, so that the page shows each field and the server checks it.
+
+`flows.server.forms` adds the rules that the server tells in words.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,6 @@ RunName = Annotated[str, Field(pattern=f"^{NAME}$", max_length=100)]
 Rounds = Annotated[int, Field(ge=1, le=1000)]
 Text = Annotated[str, Field(min_length=1)]
 Location = Annotated[Address, Field(min_length=1)]
-Override = Annotated[str, Field(pattern=r"^\s*\w+(\.\w+)*\s*=")]
+Override = Annotated[str, Field(min_length=1)]
 """One setting by its dotted name: `filter.low=0.5`."""
 StageName = Annotated[str, Field(json_schema_extra={"enum": [*FOLDERS]})]

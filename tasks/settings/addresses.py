@@ -19,6 +19,9 @@ _SIGNED = re.compile(
 )
 """A query that grants access: `X-Amz-Signature=`, `sig=`, `access_token=`."""
 
+SECRET = rf"^(?=[\s\S]*://)[\s\S]*(?i:{_LOGIN.pattern}|{_SIGNED.pattern})"
+"""Matches text that holds an address with a secret; for a JSON schema."""
+
 
 def without_secrets(address: str) -> str:
     """The address itself. UserError where it holds a password, token or signature; the message masks it."""

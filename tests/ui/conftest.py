@@ -11,6 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,13 @@ class LiveServer:
     port: int
     config: Path
     environment: dict[str, str]
+    printed: tuple[str, ...] = ()
+    """The lines that it has printed until it was ready."""
+
+    def again(self) -> LiveServer:
+        """Started again with the same database, store and port, after its processes have ended."""
+        self.process.wait(SLOW)
+        return start_ui(self.port, self.config, self.environment)
 
     @property
     def address(self) -> str:
@@ -95,6 +103,26 @@ class LiveServer:
         """The processes of all running flow runs."""
         return [process for process in self.descendants() if "prefect.engine" in " ".join(process.cmdline())]
 
+    def runs(self) -> list[dict[str, Any]]:
+        """All flow runs, those due first."""
+        runs: list[dict[str, Any]] = self.call(
+            "POST", "/flow_runs/filter", {"sort": "EXPECTED_START_TIME_ASC", "limit": 200}
+        )
+        return runs
+
+    def set_state(self, run: str, type: str, name: str | None = None, **details: object) -> None:
+        """Set a run's state as the page does."""
+        state = {"type": type, "name": name or type.capitalize(), "state_details": details}
+        self.call("POST", f"/flow_runs/{run}/set_state", {"state": state})
+
+    def suspend(self, run: str) -> None:
+        """What the page's Suspend does."""
+        self.set_state(run, "PAUSED", "Suspended", pause_reschedule=True)
+
+    def retry(self, run: str) -> None:
+        """What the page's Retry does."""
+        self.set_state(run, "SCHEDULED", "AwaitingRetry")
+
     def descendants(self) -> list[psutil.Process]:
         """The living processes below this one."""
         found = psutil.Process(self.process.pid).children(recursive=True)
@@ -122,19 +150,38 @@ def environment_in(folder: Path) -> dict[str, str]:
     return environment
 
 
+def start_ui(port: int, config: Path, environment: dict[str, str]) -> LiveServer:
+    """`active-zero ui`, ready; AssertionError with its output if it ends."""
+    command = [sys.executable, "-m", "flows.cli", "ui", "--port", str(port)]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    assert process.stdout is not None
+    lines: list[str] = []
+    while not lines or f"http://127.0.0.1:{port}" not in lines[-1]:
+        lines.append(process.stdout.readline())
+        assert lines[-1], "".join(lines)
+    return LiveServer(process, port, config, environment, tuple(lines))
+
+
+def stop_ui(live: LiveServer) -> None:
+    """Ctrl-C, and wait until it has ended."""
+    if live.process.poll() is None:
+        live.process.send_signal(signal.SIGINT)
+        live.process.wait(SLOW)
+
+
+def kill_tree(process: psutil.Process) -> None:
+    """Kill a process and all below it, as a power cut does."""
+    for victim in [process, *process.children(recursive=True)]:
+        with suppress(psutil.NoSuchProcess):
+            victim.kill()
+
+
 @pytest.fixture(scope="session")
 def live_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     folder = tmp_path_factory.mktemp("ui")
-    environment, port = environment_in(folder), free_port()
-    command = [sys.executable, "-m", "flows.cli", "ui", "--port", str(port)]
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True, cwd=ROOT)
-    try:
-        assert process.stdout is not None
-        assert f"http://127.0.0.1:{port}" in process.stdout.readline()
-        yield LiveServer(process, port, write_tiny_config(folder), environment)
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.wait(SLOW)
+    live = start_ui(free_port(), write_tiny_config(folder), environment_in(folder))
+    yield live
+    stop_ui(live)
 
 
 @pytest.fixture(scope="session")

@@ -58,7 +58,7 @@ def test_a_run_of_a_failed_machine_crashes_and_a_retry_resumes_it(live_server: L
     kill_all(worker)
     assert live_server.state(run)["type"] == "RUNNING"  # the server has not noticed yet
     crashed = live_server.wait(run, "CRASHED", seconds=LATE)
-    assert crashed["message"] .startswith(f"no heartbeat for {SILENCE.seconds} seconds"), crashed
+    assert crashed["message"].startswith(f"no heartbeat for {SILENCE.seconds} seconds"), crashed
     (automation,) = live_server.call("POST", "/automations/filter", {})
     assert automation["name"] == AUTOMATION
     worker = worker_of(live_server)
