@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -204,3 +206,27 @@ def page(browser: Any) -> Iterator[Any]:
     tab.set_default_timeout(60_000)
     yield tab
     tab.close()
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[str]:
+    """The URL of an empty database. PostgreSQL refuses to run as root, so root starts it under another account."""
+    if not (shutil.which("initdb") and shutil.which("pg_ctl")):
+        pytest.skip("no PostgreSQL: initdb and pg_ctl are not on the path")
+    port, account = free_port(), "postgres" if os.geteuid() == 0 else None
+    with tempfile.TemporaryDirectory() as folder:
+        if account:
+            shutil.chown(folder, account)
+
+        def run(*command: str) -> None:
+            done = subprocess.run(command, user=account, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+            assert done.returncode == 0, done.stderr
+
+        run("initdb", "-D", f"{folder}/data", "-U", "prefect", "-A", "trust")
+        options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories="
+        control = ("pg_ctl", "-D", f"{folder}/data", "-w", "-t", "120")
+        run(*control, "-o", options, "-l", f"{folder}/log", "start")
+        try:
+            yield f"postgresql+asyncpg://prefect@127.0.0.1:{port}/postgres"
+        finally:
+            run(*control, "-m", "immediate", "stop")

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,30 +13,6 @@ from flows.server.server import end_process, free_port, local_url, start_process
 from tests.ui.conftest import ROOT
 
 pytestmark = [pytest.mark.ui, pytest.mark.timeout(600)]
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[str]:
-    """The URL of an empty database. PostgreSQL refuses to run as root, so root starts it under another account."""
-    if not (shutil.which("initdb") and shutil.which("pg_ctl")):
-        pytest.skip("no PostgreSQL: initdb and pg_ctl are not on the path")
-    port, account = free_port(), "postgres" if os.geteuid() == 0 else None
-    with tempfile.TemporaryDirectory() as folder:
-        if account:
-            shutil.chown(folder, account)
-
-        def run(*command: str) -> None:
-            done = subprocess.run(command, user=account, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-            assert done.returncode == 0, done.stderr
-
-        run("initdb", "-D", f"{folder}/data", "-U", "prefect", "-A", "trust")
-        options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories="
-        control = ("pg_ctl", "-D", f"{folder}/data", "-w", "-t", "120")
-        run(*control, "-o", options, "-l", f"{folder}/log", "start")
-        try:
-            yield f"postgresql+asyncpg://prefect@127.0.0.1:{port}/postgres"
-        finally:
-            run(*control, "-m", "immediate", "stop")
 
 
 def test_a_server_on_postgresql_accepts_everything_deploy_registers(postgres: str, tmp_path: Path) -> None:
