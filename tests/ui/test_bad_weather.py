@@ -57,6 +57,10 @@ def switch_off(live: LiveServer, schedule: str) -> None:
     live.call("PATCH", f"/deployments/{deployment}/schedules/{schedule}", {"active": False})
 
 
+def remove(live: LiveServer, schedule: str) -> None:
+    live.call("DELETE", f"/deployments/{live.deployment()['id']}/schedules/{schedule}")
+
+
 def playing(live: LiveServer) -> list[dict[str, Any]]:
     return [run for run in live.runs() if run["state"]["type"] == "RUNNING"]
 
@@ -78,6 +82,7 @@ def settled_and_next_starts(live: LiveServer) -> None:
         until(lambda: len(live.engines()) == 1, 30, lambda: str(live.engines()))
     finally:
         switch_off(live, schedule)
+        remove(live, schedule)
     live.set_state(run["id"], "CANCELLING")
     assert live.wait(run["id"])["type"] == "CANCELLED"
     until(lambda: not live.engines(), 30)
@@ -125,10 +130,11 @@ def test_ctrl_c_during_a_round_leaves_no_run_running(home: dict[str, LiveServer]
 def test_a_killed_machine_is_settled_at_the_next_start(home: dict[str, LiveServer]) -> None:
     live = home["now"]
     (automation,) = live.call("POST", "/automations/filter", {})
-    run = live.start(run="powerless", rounds=2)
-    until_stage(live, run, "probe", "Completed", number=2)
+    run = live.start(run="powerless", rounds=2, overrides=["patience=9"])
+    until_stage(live, run, "probe", "Completed")
     queued = live.start(run="queued")
-    until(lambda: waiting(live) == ["queued, 1 round"], 60, lambda: str(waiting(live)))
+    until_stage(live, run, "probe", "Completed", number=2)
+    assert waiting(live) == ["queued, 1 round"]
     kill_tree(psutil.Process(live.process.pid))
     live = home["now"] = live.again()
     assert "powerless, rounds 1 to 2: Running without a process, now Crashed\n" in live.printed
@@ -163,15 +169,15 @@ def test_a_cancelled_run_of_a_killed_machine_is_cancelled(home: dict[str, LiveSe
 def test_suspend_ends_the_stage_and_resume_goes_on(home: dict[str, LiveServer]) -> None:
     live = home["now"]
     run = live.start(run="suspended")
-    until_stage(live, run, "train-searcher", "Running")
+    until_stage(live, run, "probe", "Completed")
     live.suspend(run)
     until(lambda: not live.engines(), 15)
     assert live.state(run)["name"] == "Suspended"
-    assert (f"round-001/{FOLDER['train-searcher']}", "Suspended") in live.stages(run)
+    assert "Running" not in dict(live.stages(run)).values()
     settled_and_next_starts(live)
     live.call("POST", f"/flow_runs/{run}/resume", {})
     assert live.wait(run)["type"] == "COMPLETED"
-    assert reused(live, run) == [FOLDER["probe"]]
+    assert FOLDER["probe"] in reused(live, run)
 
 
 def test_a_run_that_is_resumed_at_once_is_played_by_one_process(home: dict[str, LiveServer]) -> None:
@@ -209,6 +215,7 @@ def test_a_schedule_has_one_waiting_run_and_none_once_it_is_off(home: dict[str, 
     until(lambda: not waiting(live), 30, lambda: str(waiting(live)))
     skipped = [item["state"]["message"] for item in live.runs() if item["state"]["name"] == "Skipped"]
     assert "skipped: its schedule is switched off" in skipped
+    remove(live, schedule)
     live.set_state(run, "CANCELLING")
     assert live.wait(run)["type"] == "CANCELLED"
     settled_and_next_starts(live)
@@ -226,6 +233,7 @@ def test_missed_schedules_catch_up_once(home: dict[str, LiveServer]) -> None:
     assert len(waiting(live)) <= 1
     until(lambda: bool(playing(live)), NEXT, lambda: str(live.runs()))
     switch_off(live, schedule)
+    remove(live, schedule)
     for run in playing(live):
         live.set_state(run["id"], "CANCELLING")
     settled_and_next_starts(live)
