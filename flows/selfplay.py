@@ -12,6 +12,7 @@ from prefect.states import Completed
 
 from flows.force import withdraw
 from flows.history import RunHistory, read_history, start_of
+from flows.history_index import write_index
 from flows.round import FOLDERS, Round, play_round, round_place
 from flows.server.artifacts import publish_round
 from flows.server.names import playing_name
@@ -83,6 +84,7 @@ def _play(order: RoundsToPlay) -> State[list[Round]]:
             # Not a flow: a nested flow run would stay Running after a kill, and could not be suspended.
             played.append(play_round(settings, store, run, number, start, order.approve))
             publish_round(played[-1], store)
+        write_index(store, run)
         reason = reason_to_end(settings, played[-1], read_history(store, run))
     message = _message(order, played, before, reason)
     if reason:

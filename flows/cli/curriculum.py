@@ -48,7 +48,8 @@ def curriculum(
     if form == "table" and out is not None:
         raise UserError("a table goes to the terminal: give --out with --format jsonl, parquet or html.")
     store = existing_store()
-    number, questions = labelled_questions(store, run, number)
+    with store.snapshot(run):
+        number, questions = labelled_questions(store, run, number)
     chosen = [question for question in questions if everything or question.reason is None]
     match form:
         case "table":
@@ -115,6 +116,8 @@ def _html(title: str, rows: Sequence[LabelledQuestion], store: Store, config: st
     from tasks.corpus import open_corpus, place_of
     from tasks.reporting.curriculum_page import curriculum_page
 
-    corpus = open_corpus(place_of(store, load_config(config, overrides).corpus.at))
-    pictures = corpus.pictures(list(dict.fromkeys(row.key for row in rows)))
+    place = place_of(store, load_config(config, overrides).corpus.at)
+    with place.snapshot():
+        corpus = open_corpus(place)
+        pictures = corpus.pictures(list(dict.fromkeys(row.key for row in rows)))
     return curriculum_page(title, rows, {picture.key: picture for picture in pictures}).encode()

@@ -21,18 +21,23 @@ app = typer.Typer()
 def runs(json: Json = False) -> None:
     """List the runs in the store: rounds, promoted rounds, and what comes next."""
     from flows.cli.stores import existing_store
+    from flows.history_index import read_indexes
 
     store = existing_store()
-    print_records([_summary(store, name) for name in store.runs()], COLUMNS, "No runs yet.", json)
+    with store.snapshot():
+        read_indexes(store)
+        records = [_summary(store, name) for name in store.runs()]
+    print_records(records, COLUMNS, "No runs yet.", json)
 
 
 def _summary(store: Store, name: str) -> dict[str, Any]:
     """One run's record; for a run that cannot be read, `state` is the error."""
     from flows.history import read_history
+    from flows.history_index import indexed_history
     from tasks.settings.errors import UserError
 
     try:
-        history = read_history(store, name)
+        history = indexed_history(store, name) or read_history(store, name)
     except UserError as error:
         return _record(name, state=str(error))
     last = history.decisions[-1][1] if history.decisions else None

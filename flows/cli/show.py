@@ -43,9 +43,12 @@ def show(
 def stage_records(store: Store, run: str, number: int | None, stage: str | None) -> list[dict[str, Any]]:
     """One record a stage, optionally of one round or one stage. UserError if the run, round or stage is unknown."""
     from tasks.settings.errors import UserError
+    from tasks.store.place import Place, read_ahead
 
-    numbers = store.rounds(run) if number is None else [number]
-    found = [_record(store, run, n, name, manifest) for n in numbers for name, manifest in store.stages(run, n)]
+    with store.snapshot(run):
+        numbers = store.rounds(run) if number is None else [number]
+        read_ahead([Place.round(store, run, n) for n in numbers])
+        found = [_record(store, run, n, name, manifest) for n in numbers for name, manifest in store.stages(run, n)]
     chosen = [record for record in found if stage in (None, record["stage"])]
     if stage is not None and not chosen:
         known = ", ".join(dict.fromkeys(record["stage"] for record in found)) or "none yet"

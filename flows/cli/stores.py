@@ -22,8 +22,11 @@ def existing_store() -> Store:
 
 
 def check_writable(store: Store, advice: str) -> None:
-    """UserError where a store on a local disk is not writable; leaves no file. A remote store fails at a write."""
+    """UserError where a store on a local disk is not writable, or a store's bucket does not exist; leaves no file."""
     if not store.files.local:
+        bucket = store.root.partition("/")[0]
+        if bucket and not store.files.exists(bucket):
+            raise UserError(f"There is no bucket {bucket} for the store {store.url}: make it, or {advice}.")
         return
     folder = next(path for path in (Path(store.root), *Path(store.root).parents) if path.exists())
     try:

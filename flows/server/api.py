@@ -13,6 +13,7 @@ from http.client import HTTPException
 from typing import Any, Literal, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, JsonValue
+from tenacity import retry, retry_if_exception, stop_after_attempt, wait_exponential
 
 from flows.server.server import request_api
 
@@ -97,9 +98,17 @@ class Deployment(BaseModel):
     global_concurrency_limit: Limit | None = None
 
 
+def _is_busy(error: BaseException) -> bool:
+    """Whether the server answers that its database is locked for a moment."""
+    return isinstance(error, urllib.error.HTTPError) and error.code in (429, 503)
+
+
 @dataclass(frozen=True)
 class Api:
-    """A Prefect server's API at `url`. Each method raises OSError where the server does not answer."""
+    """A Prefect server's API at `url`. Each method raises OSError where the server does not answer.
+
+    A server whose database is locked for a moment is asked again.
+    """
 
     url: str
 
@@ -159,6 +168,9 @@ class Api:
         """Correct how many slots of a limit are taken."""
         self._request(f"/v2/concurrency_limits/{limit.id}", {"active_slots": slots}, method="PATCH")
 
+    @retry(
+        retry=retry_if_exception(_is_busy), wait=wait_exponential(0.2, max=3), stop=stop_after_attempt(7), reraise=True
+    )
     def _request(self, path: str, body: object = None, method: str | None = None) -> Any:
         try:
             return request_api(self.url, path, body, method=method)

@@ -13,10 +13,9 @@ import re
 import secrets
 import shutil
 import threading
-from collections.abc import Callable
-from contextlib import nullcontext, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
@@ -28,6 +27,8 @@ from fsspec.implementations.memory import MemoryFileSystem
 from tasks.settings.errors import UserError
 from tasks.settings.fingerprint import file_sha256
 from tasks.store.faults import StoreFault, deadline, http_status, with_retries
+from tasks.store.snapshot import Snapshot, current_snapshot, snapshot
+from tasks.store.stat import Stat, stat_of
 
 T = TypeVar("T")
 
@@ -36,36 +37,14 @@ PART = 50 * MEBI
 """Objects of this size twice or more are uploaded in parts, which decides their ETag."""
 TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}")
 """Names of local files that are being written; after a kill they are garbage."""
+KEPT = MEBI
+"""Largest file whose bytes a snapshot keeps."""
 UPLOADS = 3
 """Uploads of a file whose stored bytes differ from it."""
 LISTINGS = 20
 """Attempts to list a folder whose files disappear meanwhile; a heartbeat's temporary file lives for a millisecond."""
-SETTLED = 2.0
-"""Seconds after which a file's times distinguish it from every later version."""
 
 _creating = threading.Lock()
-
-
-@dataclass(frozen=True)
-class Stat:
-    """What the file system reports about a stored file."""
-
-    path: str
-    size: int
-    version: str
-    """Differs for different bytes: an object's ETag, or a local file's inode and times in nanoseconds."""
-    etag: str | None
-    modified: datetime
-    """UTC, of the store's clock."""
-
-    @property
-    def name(self) -> str:
-        return PurePosixPath(self.path).name
-
-    @property
-    def settled(self) -> bool:
-        """Whether every later change will change `version`: local file times have steps of some milliseconds."""
-        return self.etag is not None or (datetime.now(UTC) - self.modified).total_seconds() > SETTLED
 
 
 @dataclass(frozen=True)
@@ -92,8 +71,18 @@ class Files:
 
     def read(self, path: str) -> bytes:
         """All bytes of a file. FileNotFoundError where there is none."""
-        data: bytes = self._request("reading", path, lambda: self.fs.cat_file(path))
+        listed = self._listed_once(path)
+        if listed and path in listed.contents:
+            return listed.contents[path]
+        data: bytes = self._request("reading", path, lambda: self.fs.cat_file(path, **self._one_request))
+        if listed and len(data) <= KEPT:
+            listed.contents[path] = data
         return data
+
+    @property
+    def _one_request(self) -> dict[str, int]:
+        """Read an object with one request. s3fs first asks for its size, to read large ones in parallel parts."""
+        return {"max_concurrency": 1} if "s3" in self.fs.protocol else {}
 
     def get(self, path: str, local: Path) -> None:
         """Copy a file to a local file. FileNotFoundError where there is none."""
@@ -105,14 +94,20 @@ class Files:
 
     def stat(self, path: str) -> Stat:
         """Size, version and time of a file. FileNotFoundError where there is none."""
-        return self._request("reading the status of", path, lambda: _stat_of(self.fs.info(path)))
+        if listed := self._listed_once(path):
+            return listed.stat(path)
+        return self._request("reading the status of", path, lambda: stat_of(self.fs.info(path)))
 
     def exists(self, path: str) -> bool:
         """Whether the file or folder exists."""
+        if listed := self._listed_once(path):
+            return listed.exists(path)
         return bool(self._request("reading the status of", path, lambda: self.fs.exists(path)))
 
     def listing(self, folder: str) -> tuple[list[Stat], list[str]]:
         """The files in a folder, and the names of its folders; both empty where the folder does not exist."""
+        if listed := self._listed_once(folder):
+            return listed.listing(folder)
         for _ in range(LISTINGS):
             try:
                 return self._listed(folder)
@@ -123,11 +118,46 @@ class Files:
                     return [], []
         raise StoreFault(f"listing {self._address(folder)}: its files disappeared during each of {LISTINGS} attempts.")
 
+    def walk(self, folder: str) -> Iterator[Stat]:
+        """All files below a folder, those of a folder before those of its folders."""
+        here, folders = self.listing(folder)
+        yield from here
+        for name in folders:
+            yield from self.walk(f"{folder}/{name}")
+
+    def snapshot(
+        self, folders: Sequence[str], names: Mapping[str, Sequence[str]] | None = None
+    ) -> AbstractContextManager[None]:
+        """Read from one listing of these folders inside the block: for a command that only reads.
+
+        `names`: the known folders in other folders.
+        """
+        return snapshot(self.fs, folders, names or {})
+
+    def fetch(self, paths: Iterable[str]) -> None:
+        """Read files together, in a snapshot; `read` then returns their bytes. A missing file is left out."""
+        wanted = [path for path in paths if (listed := self._listed_once(path)) and path not in listed.contents]
+        if not wanted:
+            return
+        listed = self._listed_once(wanted[0])
+        found = self._request("reading", wanted[0], lambda: self.fs.cat(wanted, on_error="return", **self._one_request))
+        for path, data in found.items():
+            if listed and isinstance(data, bytes):
+                listed.contents[path] = data
+
+    def listed(self, path: str) -> Stat | None:
+        """In a snapshot: the status of a file, if it is there."""
+        listed = self._listed_once(path)
+        return listed.stat(path) if listed and listed.exists(path) else None
+
+    def _listed_once(self, path: str) -> Snapshot | None:
+        return current_snapshot(self.fs, path)
+
     def _listed(self, folder: str) -> tuple[list[Stat], list[str]]:
         entries = self._request("listing", folder, lambda: self.fs.ls(folder, detail=True))
         inside = [entry for entry in entries if entry["name"].rstrip("/") != folder]
         folders = [PurePosixPath(entry["name"]).name for entry in inside if entry["type"] == "directory"]
-        return [_stat_of(entry) for entry in inside if entry["type"] == "file"], sorted(folders)
+        return [stat_of(entry) for entry in inside if entry["type"] == "file"], sorted(folders)
 
     def put(self, local: Path, path: str) -> tuple[int, str, str | None]:
         """Store a local file and verify the stored bytes. Returns size, sha256, and the ETag of an object."""
@@ -274,23 +304,6 @@ def _endpoint(fs: fsspec.AbstractFileSystem) -> str:
     if url is None and "s3" in fs.protocol:
         url = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     return f" at {url}" if url else ""
-
-
-def _stat_of(info: dict[str, Any]) -> Stat:
-    """From the `info` of fsspec's file systems, which use different keys."""
-    etag = info.get("ETag")
-    modified = info.get("LastModified") or info.get("mtime") or info.get("created") or 0.0
-    when = modified if isinstance(modified, datetime) else datetime.fromtimestamp(float(modified), UTC)
-    version = etag or f"{info.get('ino')}-{_times(info)}-{when.timestamp()}"
-    return Stat(info["name"], int(info["size"]), f"{version}-{info['size']}", etag and etag.strip('"'), when)
-
-
-def _times(info: dict[str, Any]) -> str:
-    """Times of change and of modification in nanoseconds; fsspec rounds them, and calls the first one `created`."""
-    if "ino" not in info:
-        return ""
-    status = os.stat(info["name"])
-    return f"{status.st_ctime_ns}-{status.st_mtime_ns}"
 
 
 def _is_etag_of(local: Path, size: int, etag: str | None) -> bool:

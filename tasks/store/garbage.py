@@ -16,11 +16,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import PurePosixPath
 
 from tasks.store.acquire import Held, hold
-from tasks.store.files import TEMPORARY, Files, Stat
+from tasks.store.files import TEMPORARY, Files
 from tasks.store.journal import JOURNAL, Commit, Entry, Journal, JournalHead
 from tasks.store.lease import silence
 from tasks.store.manifest import MANIFEST
 from tasks.store.partial_results import NAMED, PARTIAL
+from tasks.store.snapshot import live
+from tasks.store.stat import Stat
 
 ROWS, ATTACHED = re.compile(r"part-([0-9a-f]{8})-\d{5}\.parquet"), re.compile(r"([0-9a-f]{8})/.+")
 PARTIAL_FILE = re.compile(rf"({PARTIAL}|drafts)/[0-9a-f]{{32}}/{NAMED.pattern}")
@@ -72,25 +74,28 @@ class _StageFile:
 def find_garbage(files: Files, min_age: timedelta) -> GarbageReport:
     """The garbage below a store's root. Nothing is removed."""
     found, skipped = list[GarbageFile](), list[str]()
-    for journal in _journals(files, files.root):
-        if _is_busy(journal, journal.head()):
-            skipped.append(journal.place)
-        else:
-            found += _garbage_of(journal, min_age)
+    with files.snapshot([files.root]):
+        for journal in _suspects(files):
+            if _is_busy(journal, journal.head()):
+                skipped.append(journal.place)
+            else:
+                found += _garbage_of(journal, min_age)
     return GarbageReport(tuple(found), tuple(skipped))
 
 
 def remove_garbage(files: Files, min_age: timedelta) -> GarbageReport:
     """Remove the garbage below a store's root, place by place; returns what was removed."""
     removed, skipped = list[GarbageFile](), list[str]()
-    for journal in _journals(files, files.root):
-        if _is_busy(journal, journal.head()):
-            skipped.append(journal.place)
-        elif _garbage_of(journal, min_age):
-            try:
-                removed += _remove(journal, min_age)
-            except Held:
+    with files.snapshot([files.root]):
+        for journal in _suspects(files):
+            if _is_busy(journal, journal.head()):
                 skipped.append(journal.place)
+            elif _garbage_of(journal, min_age):
+                try:
+                    with live():
+                        removed += _remove(journal, min_age)
+                except Held:
+                    skipped.append(journal.place)
     return GarbageReport(tuple(removed), tuple(skipped))
 
 
@@ -102,6 +107,28 @@ def _remove(journal: Journal, min_age: timedelta) -> list[GarbageFile]:
             journal.files.remove(file.path)
             journal.files.prune(str(PurePosixPath(file.path).parent))
     return garbage
+
+
+def _suspects(files: Files) -> list[Journal]:
+    """The journals of places that may hold garbage, by the names of their files alone; what they need is fetched."""
+    found = [journal for journal in _journals(files, files.root) if _is_suspect(journal)]
+    files.fetch(stat.path for journal in found for stat in files.listing(journal.folder)[0])
+    return found
+
+
+def _is_suspect(journal: Journal) -> bool:
+    """Whether a place has other files than one whole attempt a stage."""
+    attempts, whole = dict[str, set[str | None]](), set[str]()
+    for file in _stage_files(journal):
+        if file.stage == JOURNAL:
+            continue
+        if file.name == MANIFEST:
+            whole.add(file.stage)
+        else:
+            attempts.setdefault(file.stage, set()).add(file.attempt)
+    return any(len(found) > 1 or None in found or stage not in whole for stage, found in attempts.items()) or bool(
+        whole - attempts.keys()
+    )
 
 
 def _journals(files: Files, folder: str) -> Iterator[Journal]:

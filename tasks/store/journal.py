@@ -30,9 +30,10 @@ from pydantic import AliasChoices, ConfigDict, Field
 
 from tasks.settings.base import Frozen
 from tasks.settings.fingerprint import digest
-from tasks.store.files import Files, Stat
+from tasks.store.files import Files
 from tasks.store.manifest import MANIFEST
 from tasks.store.owner import Owner
+from tasks.store.stat import Stat
 
 log = logging.getLogger(__name__)
 
@@ -139,6 +140,11 @@ class Journal:
             if entry := self._read(stat):
                 return JournalHead(_position(stats[-1]), entry)
         return JournalHead(_position(stats[-1]) if stats else 0, None)
+
+    def last(self) -> Stat | None:
+        """The file of the last entry."""
+        stats = self._stats()
+        return stats[-1] if stats else None
 
     def entries(self) -> list[Entry]:
         """All readable entries, in order."""

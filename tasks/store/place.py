@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Self, TypeVar
@@ -59,6 +60,12 @@ class Store:
     def runs(self) -> list[str]:
         """Names of the runs, sorted."""
         return self._folders("runs")
+
+    def snapshot(self, *runs: str) -> AbstractContextManager[None]:
+        """Read these runs, by default all, from one listing inside the block: for a command that only reads."""
+        folder, names = f"{self.root}/runs", self.runs()
+        chosen = [name for name in names if not runs or name in runs]
+        return self.files.snapshot([f"{folder}/{name}" for name in chosen], {folder: names})
 
     def rounds(self, run: str) -> list[int]:
         """Numbers of a run's rounds, ascending. UserError for an unknown run."""
@@ -123,6 +130,8 @@ class Place:
         committed manifest is returned.
         """
         stage = self.folder(stage)
+        if committed := self._listed_manifest(stage):
+            return committed
         try:
             published = self.store.files.read(self.journal.manifest(stage))
         except (FileNotFoundError, NotADirectoryError):
@@ -132,6 +141,14 @@ class Place:
             log.warning("%s was not committed: the stage is not complete", address)
             return None
         return _committed_manifest(address, published, commit.manifest)
+
+    def _listed_manifest(self, stage: str) -> Manifest | None:
+        """The committed manifest, where a snapshot's ETag shows that the published copy equals it: it is not read."""
+        listed = self.store.files.listed(self.journal.manifest(stage))
+        if listed is None or (commit := self.journal.commit(stage, self.journal.head())) is None:
+            return None
+        same = listed.is_of(commit.manifest.encode())
+        return Manifest.model_validate_json(commit.manifest) if same else None
 
     def find(self, stage: str, row_type: type[R]) -> Artifact[R] | None:
         """The artifact of a complete stage, verified; else None. Raises `DamagedArtifact`, `StaleArtifact`."""
@@ -164,6 +181,10 @@ class Place:
             lease.withdraw(complete, request)
         return sorted(complete, key=stage_order)
 
+    def snapshot(self) -> AbstractContextManager[None]:
+        """Read this place, and those below it, from one listing inside the block: for a command that only reads."""
+        return self.store.files.snapshot([f"{self.store.root}/{self.prefix}"])
+
     def partial_results(self, stage: str, fingerprinted: dict[str, JsonValue]) -> PartialResults:
         """The partial results of a stage with this fingerprint. Only the lease's owner may use them."""
         return PartialResults(self.store.files, f"{self._address(stage)}/{PARTIAL}/{digest(fingerprinted)[:32]}")
@@ -188,6 +209,16 @@ class Place:
 
     def _address(self, stage: str) -> str:
         return f"{self.store.root}/{self.prefix}/{self.folder(stage)}"
+
+
+def read_ahead(places: Sequence[Place]) -> None:
+    """In a snapshot: fetch together what the manifests of these places need, journal ends first, then commits."""
+    journals = [place.journal for place in places]
+    files = places[0].store.files if places else None
+    if files:
+        files.fetch(last.path for journal in journals if (last := journal.last()))
+        heads = [(journal, journal.head()) for journal in journals]
+        files.fetch(journal.path(position) for journal, head in heads for position in {*head.complete.values()})
 
 
 def _committed_manifest(address: str, published: bytes, committed: str) -> Manifest | None:

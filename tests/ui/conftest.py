@@ -87,7 +87,7 @@ class LiveServer:
 
     def stages(self, run: str) -> list[tuple[str, str]]:
         """Names and states of a run's stages, by start time."""
-        task_runs = self.call("POST", "/task_runs/filter", {"flow_runs": {"id": {"any_": [run]}}, "limit": 200})
+        task_runs = self.all("/task_runs/filter", {"flow_runs": {"id": {"any_": [run]}}})
         started = [task_run for task_run in task_runs if task_run["start_time"]]
         started.sort(key=lambda task_run: task_run["start_time"])
         return [(task_run["name"], task_run["state_name"]) for task_run in started]
@@ -105,25 +105,31 @@ class LiveServer:
         """The processes of all running flow runs."""
         return [process for process in self.descendants() if "prefect.engine" in " ".join(process.cmdline())]
 
-    def runs(self) -> list[dict[str, Any]]:
-        """All flow runs, those due first."""
-        runs: list[dict[str, Any]] = self.call(
-            "POST", "/flow_runs/filter", {"sort": "EXPECTED_START_TIME_ASC", "limit": 200}
-        )
-        return runs
+    def runs(self, **filters: object) -> list[dict[str, Any]]:
+        """All flow runs, or those that pass Prefect's filters of flow runs; those due first."""
+        return self.all("/flow_runs/filter", {"flow_runs": filters, "sort": "EXPECTED_START_TIME_ASC"})
 
-    def set_state(self, run: str, type: str, name: str | None = None, **details: object) -> None:
-        """Set a run's state as the page does."""
+    def all(self, path: str, query: dict[str, object]) -> list[dict[str, Any]]:
+        """All records of a filter; one reply holds 200 at most."""
+        found: list[dict[str, Any]] = []
+        while True:
+            page = self.call("POST", path, {**query, "limit": 200, "offset": len(found)})
+            found += page
+            if len(page) < 200:
+                return found
+
+    def set_state(self, run: str, type: str, name: str | None = None, **details: object) -> str:
+        """Set a run's state as the page does; the server's answer: ACCEPT, REJECT or ABORT."""
         state = {"type": type, "name": name or type.capitalize(), "state_details": details}
-        self.call("POST", f"/flow_runs/{run}/set_state", {"state": state})
+        return str(self.call("POST", f"/flow_runs/{run}/set_state", {"state": state})["status"])
 
-    def suspend(self, run: str) -> None:
-        """What the page's Suspend does."""
-        self.set_state(run, "PAUSED", "Suspended", pause_reschedule=True)
+    def suspend(self, run: str) -> str:
+        """What the page's Suspend does; the server's answer."""
+        return self.set_state(run, "PAUSED", "Suspended", pause_reschedule=True)
 
-    def retry(self, run: str) -> None:
-        """What the page's Retry does."""
-        self.set_state(run, "SCHEDULED", "AwaitingRetry")
+    def retry(self, run: str) -> str:
+        """What the page's Retry does; the server's answer."""
+        return self.set_state(run, "SCHEDULED", "AwaitingRetry")
 
     def descendants(self) -> list[psutil.Process]:
         """The living processes below this one."""
@@ -155,10 +161,11 @@ def environment_in(folder: Path) -> dict[str, str]:
 def start_ui(port: int, config: Path, environment: dict[str, str]) -> LiveServer:
     """`active-zero ui`, ready; AssertionError with its output if it ends."""
     command = [sys.executable, "-m", "flows.cli", "ui", "--port", str(port)]
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    process = subprocess.Popen(command, env=environment, text=True, cwd=ROOT, **pipes)
     assert process.stdout is not None
     lines: list[str] = []
-    while not lines or f"http://127.0.0.1:{port}" not in lines[-1]:
+    while not lines or not lines[-1].startswith("Prefect UI: "):
         lines.append(process.stdout.readline())
         assert lines[-1], "".join(lines)
     return LiveServer(process, port, config, environment, tuple(lines))
