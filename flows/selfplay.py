@@ -11,8 +11,7 @@ from prefect.runtime import flow_run
 from prefect.states import Completed
 
 from flows.force import withdraw
-from flows.history import RunHistory, read_history, start_of
-from flows.history_index import write_index
+from flows.history import RunHistory, read_history, start_of, write_index
 from flows.round import FOLDERS, Round, play_round, round_place
 from flows.server.artifacts import publish_round
 from flows.server.names import playing_name

@@ -21,7 +21,7 @@ app = typer.Typer()
 def runs(json: Json = False) -> None:
     """List the runs in the store: rounds, promoted rounds, and what comes next."""
     from flows.cli.stores import existing_store
-    from flows.history_index import read_indexes
+    from flows.history import read_indexes
 
     store = existing_store()
     with store.snapshot():
@@ -32,8 +32,7 @@ def runs(json: Json = False) -> None:
 
 def _summary(store: Store, name: str) -> dict[str, Any]:
     """One run's record; for a run that cannot be read, `state` is the error."""
-    from flows.history import read_history
-    from flows.history_index import indexed_history
+    from flows.history import indexed_history, read_history
     from tasks.settings.errors import UserError
 
     try:

@@ -27,7 +27,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from tasks.settings.errors import UserError
 from tasks.settings.fingerprint import file_sha256
 from tasks.store.faults import StoreFault, deadline, http_status, with_retries
-from tasks.store.snapshot import Snapshot, current_snapshot, snapshot
+from tasks.store.snapshot import StoreListing, current_snapshot, snapshot
 from tasks.store.stat import Stat, stat_of
 
 T = TypeVar("T")
@@ -150,7 +150,7 @@ class Files:
         listed = self._listed_once(path)
         return listed.stat(path) if listed and listed.exists(path) else None
 
-    def _listed_once(self, path: str) -> Snapshot | None:
+    def _listed_once(self, path: str) -> StoreListing | None:
         return current_snapshot(self.fs, path)
 
     def _listed(self, folder: str) -> tuple[list[Stat], list[str]]:

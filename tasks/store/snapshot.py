@@ -21,7 +21,7 @@ AT_ONCE = 16
 """Listings at a time."""
 
 
-class Snapshot:
+class StoreListing:
     """The files below some folders of one file system, as they were listed.
 
     `names`: the folders in some other folders, whose own files are not known.
@@ -74,10 +74,10 @@ class Snapshot:
             parent = parent.parent
 
 
-_current: ContextVar[Snapshot | None] = ContextVar("snapshot", default=None)
+_current: ContextVar[StoreListing | None] = ContextVar("snapshot", default=None)
 
 
-def current_snapshot(fs: fsspec.AbstractFileSystem, path: str) -> Snapshot | None:
+def current_snapshot(fs: fsspec.AbstractFileSystem, path: str) -> StoreListing | None:
     """The snapshot that tells what is at a path; None where the file system must be asked."""
     found = _current.get()
     return found if found is not None and found.covers(fs, path) else None
@@ -91,7 +91,7 @@ def snapshot(
     with ThreadPoolExecutor(AT_ONCE) as pool:
         listed = list(pool.map(lambda folder: fs.find(folder, detail=True), folders))
     stats = [stat_of(info) for found in listed for info in found.values() if info["type"] == "file"]
-    token = _current.set(Snapshot(fs, folders, stats, names))
+    token = _current.set(StoreListing(fs, folders, stats, names))
     try:
         yield
     finally:

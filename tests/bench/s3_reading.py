@@ -19,7 +19,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from flows.history_index import write_index
+from flows.history import write_index
 from flows.selfplay import play_rounds
 from tasks.store import Store
 from tests.fixtures.small_s3 import FaultyProxy, small_s3
