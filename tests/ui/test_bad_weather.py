@@ -206,7 +206,7 @@ def test_the_process_of_a_deleted_run_ends(home: dict[str, LiveServer]) -> None:
 
 def test_a_schedule_has_one_waiting_run_and_none_once_it_is_off(home: dict[str, LiveServer]) -> None:
     live = home["now"]
-    run = live.start(run="long", rounds=9, overrides=["patience=100"])
+    run = live.start(run="long", rounds=7, overrides=["patience=100"])
     until_stage(live, run, "probe", "Completed")
     schedule = every_minute(live)
     until(lambda: any(item["state"]["name"] == "Skipped" for item in live.runs()), 240, lambda: str(waiting(live)))
