@@ -61,6 +61,7 @@ class Round:
     decision: Decision
     curriculum: Artifact[LabelledQuestion]
     report: Artifact[LabelAccuracy]
+    corpus: CorpusHandle
 
 
 def play_round(config: RunConfig, store: Store, run: str, number: int, start: Start, approve: bool = False) -> Round:
@@ -98,7 +99,7 @@ def play_round(config: RunConfig, store: Store, run: str, number: int, start: St
         curriculum=curriculum, solver=solver, base=base, before=before, after=after, decision=decision,
     )  # fmt: skip
     report = report_round(place, config.promote, config.filter, corpus, artifacts, seed)
-    return Round(run, number, decision.read()[0], curriculum, report)
+    return Round(run, number, decision.read()[0], curriculum, report, corpus)
 
 
 def round_place(store: Store, run: str, number: int) -> Place:

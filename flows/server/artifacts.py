@@ -1,7 +1,8 @@
-"""Prefect artifacts of a round: small tables, a chart and links, made from the store's files.
+"""Prefect artifacts of a round: its report, small tables, a sample of the curriculum, and a chart.
 
-The server drops events above 1.5 MB, so no artifact grows with the round. A model's text appears only in table cells,
-which the page shows as plain text.
+The server drops events above 1.5 MB, so no artifact grows with the round. A model's text is escaped, and pictures are
+encoded again: both come from the world. Pictures stand in Markdown, since the page of an image artifact prints the
+whole `data:` URL beside it.
 """
 
 from __future__ import annotations
@@ -9,27 +10,33 @@ from __future__ import annotations
 import json
 import re
 from base64 import b64encode
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from io import BytesIO
 from typing import Any
 
 from prefect import get_run_logger
-from prefect.artifacts import create_image_artifact, create_markdown_artifact, create_table_artifact
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from flows.round import Round
 from tasks.filter import curriculum
+from tasks.records import LabelledQuestion
 from tasks.reporting.text import CHART
-from tasks.store import Manifest, Store
+from tasks.retrieval.searchable_corpus import SearchableCorpus
+from tasks.settings.errors import UserError
+from tasks.store import Manifest, Store, StoreFault
 
 QUESTIONS_SHOWN = 12
 CELL_CHARACTERS = 240
+THUMBNAIL = 96
+"""Longest side of a picture in the curriculum, in pixels."""
 CHART_BYTES = 700_000
 """Largest PNG; base64 adds a third."""
 
 
 def publish_round(played: Round, store: Store) -> None:
     """Publish all artifacts of a round. One that fails is logged as a warning: the round itself is complete."""
-    for publish in (publish_stages, publish_scores, publish_curriculum, publish_chart, publish_report):
+    for publish in (publish_report, publish_scores, publish_stages, publish_curriculum, publish_chart):
         try:
             publish(played, store)
         except Exception as error:  # a page is no reason to fail after days of work
@@ -77,29 +84,53 @@ def _decision(played: Round) -> str:
 
 
 def publish_curriculum(played: Round, store: Store) -> None:
-    """A sample of the questions that trained the Solver, evenly spread."""
+    """A sample of the questions that trained the Solver, evenly spread, with their pictures and answers."""
     kept = curriculum(played.curriculum.read())
     sample = kept[:: max(1, len(kept) // QUESTIONS_SHOWN)][:QUESTIONS_SHOWN]
-    rows = [
-        {
-            "domain": cell(question.domain),
-            "question": cell(question.text),
-            "label": cell(question.label or ""),
-            "agreement": round(question.agreement, 2),
-            "picture": cell(question.key),
-        }
-        for question in sample
-    ]
-    create_table_artifact(
-        key=key(played, "curriculum"), table=rows, description=f"{len(rows)} of {len(kept)} questions"
+    corpus = played.corpus.open()
+    head = ["| picture | domain | question | label | agreement | answers |", "|---|---|---|---|---|---|"]
+    rows = [_row(question, _thumbnail(corpus, question.key)) for question in sample]
+    create_markdown_artifact(
+        key=key(played, "curriculum"),
+        markdown="\n".join([*head, *rows]),
+        description=f"{len(rows)} of the {len(kept)} questions that trained the Solver",
     )
+
+
+def _row(question: LabelledQuestion, picture: str) -> str:
+    """A row of the Markdown table."""
+    counts = Counter(answer or "no answer" for answer in question.answers).most_common()
+    answers = ", ".join(f"{cell(answer)} ({count})" for answer, count in counts)
+    texts = [question.domain, question.text, question.label or "", f"{question.agreement:.2f}", answers]
+    return f"| {picture} | {' | '.join(escaped(cell(text)) for text in texts)} |"
+
+
+def _thumbnail(corpus: SearchableCorpus, name: str) -> str:
+    """A picture of the corpus as a Markdown image; the reason where it cannot be shown."""
+    from PIL import Image
+
+    try:
+        (picture,) = corpus.pictures([name])
+        image, out = picture.image.convert("RGB"), BytesIO()
+    except (UserError, StoreFault, OSError, ValueError, Image.DecompressionBombError) as error:
+        return escaped(cell(f"not shown: {error}"))
+    image.thumbnail((THUMBNAIL, THUMBNAIL))
+    image.save(out, "JPEG", quality=80)
+    return f"![{escaped(cell(name))}]({_data_url('jpeg', out.getvalue())})"
 
 
 def publish_chart(played: Round, store: Store) -> None:
     """The report's chart as a data URL, since the server does not read the store."""
-    picture = smaller(played.report.file(CHART).read_bytes())
-    url = f"data:image/png;base64,{b64encode(picture).decode()}"
-    create_image_artifact(key=key(played, "chart"), image_url=url, description=f"{played.run}, round {played.number}")
+    url = _data_url("png", smaller(played.report.file(CHART).read_bytes()))
+    create_markdown_artifact(
+        key=key(played, "chart"),
+        markdown=f"![scores, labels and domains of round {played.number}]({url})",
+        description=f"{played.run}, round {played.number}: scores, labels and domains",
+    )
+
+
+def _data_url(kind: str, picture: bytes) -> str:
+    return f"data:image/{kind};base64,{b64encode(picture).decode()}"
 
 
 def smaller(png: bytes) -> bytes:
@@ -116,7 +147,11 @@ def smaller(png: bytes) -> bytes:
 
 def publish_report(played: Round, store: Store) -> None:
     """The summary, with links to the files."""
-    create_markdown_artifact(key=key(played, "report"), markdown="\n".join(_report(played)))
+    create_markdown_artifact(
+        key=key(played, "report"),
+        markdown="\n".join(_report(played)),
+        description=f"{played.run}, round {played.number}, {_decision(played)}",
+    )
 
 
 def _report(played: Round) -> Iterator[str]:
@@ -126,7 +161,8 @@ def _report(played: Round) -> Iterator[str]:
     folder = f"{played.report.uri}/{played.report.manifest.attempt}"
     yield from (f"- {_link(name, f'{folder}/{name}')}" for name in ("report.md", "curriculum.html"))
     command = f"active-zero curriculum {played.run} --round {played.number} --format html --out curriculum.html"
-    yield f"\nThe curriculum: `{played.curriculum.uri}`, or `{command}`"
+    yield f"\nThe curriculum's rows, for pandas or datasets: `{played.curriculum.rows_at}`"
+    yield f"\nAs a page with pictures: `{command}`"
 
 
 def _link(name: str, address: str) -> str:

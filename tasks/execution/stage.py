@@ -336,8 +336,8 @@ def _as_state(result: StageResult[R]) -> Any:
     from prefect.states import Completed
 
     if result.reused:
-        return Completed(name="Reused", message=result.artifact.uri, data=result.artifact)
-    return Completed(message=result.artifact.uri, data=result.artifact)
+        return Completed(name="Reused", message=result.artifact.rows_at, data=result.artifact)
+    return Completed(message=result.artifact.rows_at, data=result.artifact)
 
 
 def in_flow_run() -> bool:

@@ -76,14 +76,22 @@ class Artifact(Generic[R]):
     def counters(self) -> dict[str, int]:
         return self.manifest.counters
 
+    @property
+    def rows_at(self) -> str:
+        """The address of the rows, as pandas and datasets read it; the folder would not do, since it holds more."""
+        return ", ".join(f"{self.uri}/{file.path}" for file in self._parts)
+
+    @property
+    def _parts(self) -> list[StoredFile]:
+        return [file for file in self.manifest.files if file.name.startswith("part-")]
+
     def read(self) -> list[R]:
         """All rows. Raises `DamagedArtifact` or `StaleArtifact`."""
         return self.row_type.from_table(self.table())
 
     def table(self) -> pa.Table:
         """The rows as an Arrow table with the row class's schema; the bytes are checked against the manifest."""
-        parts = [file for file in self.manifest.files if file.name.startswith("part-")]
-        table = pa.concat_tables(_read(self._bytes(part)) for part in parts)
+        table = pa.concat_tables(_read(self._bytes(part)) for part in self._parts)
         if not table.schema.equals(self.row_type.arrow_schema()):
             raise StaleArtifact(
                 f"{self.uri} has other columns than {self.row_type.__name__} of this version: run its stage again."

@@ -52,13 +52,31 @@ def test_everything_is_registered(live_server: LiveServer) -> None:
 
 @pytest.mark.parametrize(
     "bad",
-    [{"rounds": 0}, {"force_from_stage": "11-dream"}, {"overrides": ["low"]}, {"run": "../x"}, {"round": 1}],
+    [
+        {"rounds": 0}, {"force_from_stage": "11-dream"}, {"overrides": ["low"]}, {"run": "../x"}, {"round": 1},
+        {"overrides": ["filter.lowx=1"]}, {"overrides": ["filter.low=much"]}, {"overrides": ["filter.low=-1"]},
+    ],
     ids=str,
-)
+)  # fmt: skip
 def test_a_bad_value_is_refused_before_there_is_a_run(live_server: LiveServer, bad: dict[str, object]) -> None:
     with pytest.raises(urllib.error.HTTPError, match="409"):
         live_server.start(**bad)
     assert live_server.call("POST", "/flow_runs/count", {}) == 0
+
+
+@pytest.mark.parametrize(
+    ("deployment", "field"),
+    [("self-play/iterate", "config"), ("corpus/corpus", "shards"), ("corpus/corpus", "out"),
+     ("benchmark/benchmark", "model"), ("benchmark/benchmark", "benchmark"), ("benchmark/benchmark", "config")],
+)  # fmt: skip
+def test_a_secret_is_refused_and_stored_nowhere(live_server: LiveServer, deployment: str, field: str) -> None:
+    values = {"shards": "a", "out": "b", "model": "c", "benchmark": "d"} if deployment != "self-play/iterate" else {}
+    with pytest.raises(urllib.error.HTTPError, match="409") as refused:
+        live_server.start(deployment, **{**values, field: "s3://key:hunter2@bucket/x"})
+    assert "an address without a password, token or signature" in refused.value.read().decode()
+    assert live_server.call("POST", "/flow_runs/count", {}) == 0
+    database = Path(live_server.environment["PREFECT_HOME"]) / "prefect.db"
+    assert not [file for file in database.parent.glob("prefect.db*") if b"hunter2" in file.read_bytes()]
 
 
 def test_the_form_starts_a_round_and_marks_a_wrong_value(live_server: LiveServer, page: Any) -> None:
@@ -66,11 +84,15 @@ def test_the_form_starts_a_round_and_marks_a_wrong_value(live_server: LiveServer
     page.get_by_role("button", name="Submit").wait_for()
     rounds, (run_name, config, *_) = page.locator("input[type=number]").first, page.locator("textarea").all()
     rounds.fill("0")
-    run_name.fill("form")
-    config.fill(str(live_server.config))
+    run_name.fill("form/1")
+    config.fill("s3://key:hunter2@bucket/tiny.yaml")
     page.get_by_role("button", name="Submit").click()
+    for words in ("0 is less than the minimum of 1", "a name of a-z, 0-9", "an address without a password"):
+        page.get_by_text(words).first.wait_for()
     shot(page, "1-form-refused")
     assert live_server.call("POST", "/flow_runs/count", {}) == 0
+    run_name.fill("form")
+    config.fill(str(live_server.config))
     rounds.fill("1")
     rounds.blur()
     page.wait_for_timeout(1500)  # the page reads a field's value a moment after it was typed
@@ -205,7 +227,7 @@ def test_iterate_at_the_terminal_uses_the_running_server(live_server: LiveServer
     environment = {**live_server.environment, "PREFECT_SERVER_API_PORT": str(live_server.port)}
     command = [sys.executable, "-m", "flows.cli", "iterate", "--run", "terminal", "--config", str(live_server.config)]
     subprocess.run(command, env=environment, check=True, capture_output=True, timeout=600)
-    (run,) = live_server.call("POST", "/flow_runs/filter", {"flow_runs": {"name": {"any_": ["terminal"]}}})
+    (run,) = live_server.call("POST", "/flow_runs/filter", {"flow_runs": {"name": {"any_": ["terminal, round 1"]}}})
     assert run["deployment_id"] is None
     assert run["state_type"] == "COMPLETED"
 
