@@ -137,7 +137,7 @@ def play(night: Night, minutes: float) -> None:
     deadline = time.monotonic() + 60 * minutes
     for number in count():
         night.random = Random(f"{night.seed}.{number}")
-        _wait(night, night.random.uniform(2, 20))
+        _wait(night, night.random.uniform(1, 12))
         if time.monotonic() > deadline:
             break
         deed = night.random.choice(DEEDS)
@@ -330,7 +330,7 @@ def let_the_store_refuse(night: Night) -> str:
 
     def refuse(share: float) -> str:
         night.line.refused = share
-        return f"the store accepts all requests; {night.line.faults} of {night.line.requests} refused so far"
+        return f"the store accepts all requests, {night.line.faults} refused so far"
 
     refuse(0.2)
     return night.bring_back(10, 40, lambda: refuse(0))
