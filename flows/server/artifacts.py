@@ -19,6 +19,7 @@ from prefect import get_run_logger
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from flows.round import Round
+from tasks.execution.stage import only_reuse
 from tasks.filter import curriculum
 from tasks.records import LabelledQuestion
 from tasks.reporting.text import CHART
@@ -47,7 +48,7 @@ def publish_stages(played: Round, store: Store) -> None:
     """Each stage's manifest in a table."""
     rows = [_stage(name, manifest) for name, manifest in store.stages(played.run, played.number) if manifest]
     uri = played.report.uri.rpartition("/")[0]
-    create_table_artifact(key=key(played, "stages"), table=rows, description=f"Stages below `{uri}`")
+    create_table_artifact(key=key(played, "stages"), table=rows, description=f"{len(rows)} stages, below `{uri}`")
 
 
 def _stage(name: str, manifest: Manifest) -> dict[str, Any]:
@@ -87,7 +88,8 @@ def publish_curriculum(played: Round, store: Store) -> None:
     """A sample of the questions that trained the Solver, evenly spread, with their pictures and answers."""
     kept = curriculum(played.curriculum.read())
     sample = kept[:: max(1, len(kept) // QUESTIONS_SHOWN)][:QUESTIONS_SHOWN]
-    corpus = played.corpus.open()
+    with only_reuse():  # the page lists no stage for it
+        corpus = played.corpus.open()
     head = ["| picture | domain | question | label | agreement | answers |", "|---|---|---|---|---|---|"]
     rows = [_row(question, _thumbnail(corpus, question.key)) for question in sample]
     create_markdown_artifact(

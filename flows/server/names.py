@@ -12,8 +12,8 @@ ITERATE = "iterate"
 
 
 def is_generated(name: str) -> bool:
-    """Whether a name looks like one that the server or its page makes up: two plain words such as `bald-monkey`."""
-    return re.fullmatch(r"[a-z]+-[a-z]+", name) is not None
+    """Whether a name looks like one that the server (`bald-monkey`) or its page (`chi5-sefalla`) makes up."""
+    return re.fullmatch(r"[a-z]+\d*-[a-z]+\d*", name) is not None
 
 
 def waiting_name(deployment: str, parameters: Mapping[str, JsonValue], schedule: str | None) -> str:

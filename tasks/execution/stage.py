@@ -64,13 +64,11 @@ class NotComplete(Exception):
 
 def if_complete(name: str, work: Callable[[], Artifact[R]]) -> Artifact[R] | None:
     """What `work` returns if all its stages are complete, as one task run `name`; None if one would have to run."""
-    token = _reuse_only.set(True)
     try:
-        artifact = work()
+        with only_reuse():
+            artifact = work()
     except NotComplete:
         return None
-    finally:
-        _reuse_only.reset(token)
     if in_flow_run():
         from prefect import task
 
@@ -80,8 +78,18 @@ def if_complete(name: str, work: Callable[[], Artifact[R]]) -> Artifact[R] | Non
     return artifact
 
 
+@contextmanager
+def only_reuse() -> Iterator[None]:
+    """Inside the block stages are reused without a task run each; `NotComplete` where one would have to run."""
+    token = _reuse_only.set(True)
+    try:
+        yield
+    finally:
+        _reuse_only.reset(token)
+
+
 def reusing() -> bool:
-    """Whether stages are only reused here, not run: inside `if_complete`."""
+    """Whether stages are only reused here, not run."""
     return _reuse_only.get()
 
 

@@ -83,16 +83,20 @@ def test_the_form_starts_a_round_and_marks_a_wrong_value(live_server: LiveServer
     page.goto(f"{live_server.address}/deployments/deployment/{live_server.deployment()['id']}/run")
     page.get_by_role("button", name="Submit").wait_for()
     rounds, (run_name, config, *_) = page.locator("input[type=number]").first, page.locator("textarea").all()
-    rounds.fill("0")
-    run_name.fill("form/1")
-    config.fill("s3://key:hunter2@bucket/tiny.yaml")
-    page.get_by_role("button", name="Submit").click()
-    for words in ("0 is less than the minimum of 1", "a name of a-z, 0-9", "an address without a password"):
+    refused = (
+        (rounds, "0", "1", "0 is less than the minimum of 1"),
+        (run_name, "form/1", "form", "a name of a-z, 0-9"),
+        (config, "s3://key:hunter2@bucket/tiny.yaml", str(live_server.config), "an address without a password"),
+    )
+    for field, wrong, right, words in refused:
+        field.fill(wrong)
+        field.blur()
+        page.wait_for_timeout(1500)
+        page.get_by_role("button", name="Submit").click()
         page.get_by_text(words).first.wait_for()
-    shot(page, "1-form-refused")
+        shot(page, f"1-form-refused-{right[:4].strip('/')}")
+        field.fill(right)
     assert live_server.call("POST", "/flow_runs/count", {}) == 0
-    run_name.fill("form")
-    config.fill(str(live_server.config))
     rounds.fill("1")
     rounds.blur()
     page.wait_for_timeout(1500)  # the page reads a field's value a moment after it was typed
