@@ -41,13 +41,13 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, LiveSer
     stop_ui(running["now"])
 
 
-def every_minute(live: LiveServer, **parameters: object) -> str:
+def repeating(live: LiveServer, seconds: int = 60) -> str:
     """A new schedule; its id."""
-    parameters = {"run": "scheduled", "config": str(live.config), **parameters}
-    body = {"schedule": {"interval": 60, "anchor_date": "2026-01-01T00:00:00Z"}, "active": True}
+    parameters = {"run": "scheduled", "config": str(live.config)}
+    body = {"schedule": {"interval": seconds, "anchor_date": "2026-01-01T00:00:00Z"}, "active": True}
     deployment = live.deployment()["id"]
     (made,) = live.call(
-        "POST", f"/deployments/{deployment}/schedules", [{**body, "parameters": parameters, "slug": "minutely"}]
+        "POST", f"/deployments/{deployment}/schedules", [{**body, "parameters": parameters, "slug": "often"}]
     )
     return str(made["id"])
 
@@ -73,7 +73,7 @@ def until_stage(live: LiveServer, run: str, stage: str, state: str, number: int 
 
 def settled_and_next_starts(live: LiveServer) -> None:
     """The claims of this file, after a deed: by a run of a new schedule, which is then ended."""
-    schedule = every_minute(live)
+    schedule = repeating(live)
     try:
         until(lambda: any(run["auto_scheduled"] for run in playing(live)), NEXT, lambda: str(live.runs()))
         until(lambda: _has_its_name(live), 30, lambda: str(playing(live)))  # a moment after it is Running
@@ -91,7 +91,7 @@ def settled_and_next_starts(live: LiveServer) -> None:
 
 
 def _has_its_name(live: LiveServer) -> bool:
-    return [re.fullmatch(r"scheduled, round \d+, minutely", run["name"]) is not None for run in playing(live)] == [True]
+    return [re.fullmatch(r"scheduled, round \d+, often", run["name"]) is not None for run in playing(live)] == [True]
 
 
 def waiting(live: LiveServer) -> list[str]:
@@ -206,24 +206,25 @@ def test_the_process_of_a_deleted_run_ends(home: dict[str, LiveServer]) -> None:
 
 def test_a_schedule_has_one_waiting_run_and_none_once_it_is_off(home: dict[str, LiveServer]) -> None:
     live = home["now"]
-    run = live.start(run="long", rounds=7, overrides=["patience=100"])
-    until_stage(live, run, "probe", "Completed")
-    schedule = every_minute(live)
-    until(lambda: any(item["state"]["name"] == "Skipped" for item in live.runs()), 240, lambda: str(waiting(live)))
-    assert len(waiting(live)) == 1
+    long = [live.start(run=f"long-{number}", rounds=7, overrides=["patience=100"]) for number in range(2)]
+    until_stage(live, long[0], "probe", "Completed")
+    schedule = repeating(live, seconds=15)
+    until(lambda: any(item["state"]["name"] == "Skipped" for item in live.runs()), 120, lambda: str(waiting(live)))
+    assert len([name for name in waiting(live) if name.endswith(", often")]) == 1
     switch_off(live, schedule)
-    until(lambda: not waiting(live), 30, lambda: str(waiting(live)))
+    until(lambda: not [name for name in waiting(live) if name.endswith(", often")], 30, lambda: str(waiting(live)))
     skipped = [item["state"]["message"] for item in live.runs() if item["state"]["name"] == "Skipped"]
     assert "skipped: its schedule is switched off" in skipped
     remove(live, schedule)
-    live.set_state(run, "CANCELLING")
-    assert live.wait(run)["type"] == "CANCELLED"
+    for run in long:
+        live.set_state(run, "CANCELLING" if live.state(run)["type"] == "RUNNING" else "CANCELLED")
+        assert live.wait(run)["type"] in ("CANCELLED", "COMPLETED")
     settled_and_next_starts(live)
 
 
 def test_missed_schedules_catch_up_once(home: dict[str, LiveServer]) -> None:
     live = home["now"]
-    schedule = every_minute(live)
+    schedule = repeating(live)
     until(lambda: len([item for item in live.runs() if item["state"]["name"] == "Scheduled"]) > 3, 60)
     stop_ui(live)
     time.sleep(200)  # three times pass
