@@ -73,7 +73,7 @@ def labelled_questions(store: Store, run: str, number: int | None) -> tuple[int,
 
     if number is None:
         number = _last_filtered(store, run)
-    store.stages(run, number)  # raises for a round that does not exist
+    store.check_round(run, number)
     place = round_place(store, run, number)
     artifact = place.find(filter_questions.name, LabelledQuestion)
     if artifact is None:

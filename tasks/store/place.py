@@ -75,12 +75,16 @@ class Store:
         names = self._folders(f"runs/{run}")
         return sorted(int(name.removeprefix("round-")) for name in names if re.fullmatch(r"round-\d+", name))
 
-    def stages(self, run: str, number: int) -> list[tuple[str, Manifest | None]]:
-        """A round's stages in order (`2-...` before `10-...`), with their manifests; None where not complete."""
+    def check_round(self, run: str, number: int) -> None:
+        """UserError for a round that the run does not have."""
         rounds = self.rounds(run)
         if number not in rounds:
             known = ", ".join(map(str, rounds)) or "none yet"
             raise UserError(f"Run {run!r} has no round {number}; it has: {known}.")
+
+    def stages(self, run: str, number: int) -> list[tuple[str, Manifest | None]]:
+        """A round's stages in order (`2-...` before `10-...`), with their manifests; None where not complete."""
+        self.check_round(run, number)
         place = Place.round(self, run, number)
         return [(name, place.manifest(name)) for name in sorted(self._folders(place.prefix), key=stage_order)]
 
