@@ -78,6 +78,7 @@ class Schedule(BaseModel):
 
     id: str
     active: bool
+    parameters: dict[str, JsonValue] = {}
 
 
 class Limit(BaseModel):
@@ -163,6 +164,11 @@ class Api:
     def add_labels(self, flow_run: str, labels: dict[str, JsonValue]) -> None:
         """Add labels to a flow run."""
         self._request(f"/flow_runs/{flow_run}/labels", labels, method="PATCH")
+
+    def switch_off(self, deployment: Deployment, schedule: Schedule, parameters: dict[str, JsonValue]) -> None:
+        """Switch a schedule off and replace its parameters; the server removes its future runs."""
+        path = f"/deployments/{deployment.id}/schedules/{schedule.id}"
+        self._request(path, {"active": False, "parameters": parameters}, method="PATCH")
 
     def set_active_slots(self, limit: Limit, slots: int) -> None:
         """Correct how many slots of a limit are taken."""

@@ -7,20 +7,41 @@ switched off has none. The running flow and `active-zero ui` call this every few
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
+
+from pydantic import JsonValue
 
 from flows.server.api import Api, Deployment, FlowRun, State
 from flows.server.names import is_generated, waiting_name
+from tasks.settings.addresses import SECRET
 
 
 def tidy_queue(api: Api) -> list[str]:
-    """Name the waiting runs, and cancel those that add nothing; one line for each cancelled run."""
+    """Name the waiting runs, and cancel those that add nothing; one line for each cancelled run or masked schedule."""
+    deployments = {deployment.id: deployment for deployment in api.deployments()}
+    without_secrets = list(_without_secrets(api, deployments.values()))
     scheduled = api.flow_runs(("SCHEDULED",))
-    deployments = {deployment.id: deployment for deployment in api.deployments()} if scheduled else {}
     _name(api, scheduled, deployments)
     active = {schedule.id for item in deployments.values() for schedule in item.schedules if schedule.active}
-    return [_cancelled(api, run, reason) for run, reason in _superfluous(scheduled, active)]
+    return [*without_secrets, *(_cancelled(api, run, reason) for run, reason in _superfluous(scheduled, active))]
+
+
+def _without_secrets(api: Api, deployments: Iterable[Deployment]) -> Iterator[str]:
+    """Switch off each schedule whose parameters hold a secret, and mask it: the server checks them in no schedule."""
+    for deployment in deployments:
+        for schedule in deployment.schedules:
+            masked = {name: _masked(value) for name, value in schedule.parameters.items()}
+            if masked != schedule.parameters:
+                api.switch_off(deployment, schedule, masked)
+                yield f"a schedule of {deployment.name} held a password, token or signature: masked, and switched off"
+
+
+def _masked(value: JsonValue) -> JsonValue:
+    if isinstance(value, list):
+        return [_masked(item) for item in value]
+    return "***" if isinstance(value, str) and re.search(SECRET, value) else value
 
 
 def _superfluous(scheduled: list[FlowRun], active: set[str]) -> Iterator[tuple[FlowRun, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,10 +19,12 @@ from flows.server.settle import OWNER, owner_labels, settle
 
 
 @pytest.fixture(scope="module")
-def api() -> Iterator[Api]:
-    """A server with the work pool and a deployment of one slot."""
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    """A server with its own database, the work pool, and a deployment of one slot."""
     url = local_url(free_port())
-    with temporary_server(url) as wait_until_ready:
+    with pytest.MonkeyPatch.context() as monkey, ExitStack() as stack:
+        monkey.setenv("PREFECT_HOME", str(tmp_path_factory.mktemp("prefect")))
+        wait_until_ready = stack.enter_context(temporary_server(url))
         wait_until_ready()
         request_api(url, "/work_pools/", {"name": POOL, "type": "process"})
         flow = request_api(url, "/flows/", {"name": "self-play"})
@@ -102,6 +105,20 @@ def test_a_slot_that_no_run_holds_is_freed(api: Api) -> None:
     api.set_active_slots(deployment.global_concurrency_limit, 1)
     assert settle(api, local=True) == ["iterate: 1 slots taken by 0 runs, corrected"]
     assert slots(api) == 0
+
+
+def test_a_schedule_with_a_secret_is_masked_and_switched_off(api: Api) -> None:
+    (deployment,) = api.deployments()
+    cron = {"schedule": {"cron": "0 2 * * *"}, "active": True}
+    values = {"config": "tiny.yaml", "overrides": ["corpus.source.shards=s3://key:hunter2@bucket/x"]}
+    path = f"/deployments/{deployment.id}/schedules"
+    request_api(api.url, path, [{**cron, "parameters": values}])
+    (line,) = tidy_queue(api)
+    assert line == "a schedule of iterate held a password, token or signature: masked, and switched off"
+    (schedule,) = request_api(api.url, path)
+    assert (schedule["active"], schedule["parameters"]) == (False, {"config": "tiny.yaml", "overrides": ["***"]})
+    assert tidy_queue(api) == []
+    request_api(api.url, f"{path}/{schedule['id']}", method="DELETE")
 
 
 @dataclass(frozen=True)
