@@ -24,8 +24,8 @@ def existing_store() -> Store:
 def check_writable(store: Store, advice: str) -> None:
     """UserError where a store on a local disk is not writable, or a store's bucket does not exist; leaves no file."""
     if not store.files.local:
-        bucket = store.root.partition("/")[0]
-        if bucket and not store.files.exists(bucket):
+        if not store.files.has_bucket():
+            bucket = store.root.partition("/")[0]
             raise UserError(f"There is no bucket {bucket} for the store {store.url}: make it, or {advice}.")
         return
     folder = next(path for path in (Path(store.root), *Path(store.root).parents) if path.exists())

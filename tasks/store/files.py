@@ -104,6 +104,15 @@ class Files:
             return listed.exists(path)
         return bool(self._request("reading the status of", path, lambda: self.fs.exists(path)))
 
+    def has_bucket(self) -> bool:
+        """Whether the store's bucket exists. `exists` would take a refused request for a missing bucket."""
+        bucket = self.root.partition("/")[0]
+        try:
+            self._request("listing", bucket, lambda: self.fs.ls(bucket, detail=False))
+        except FileNotFoundError:
+            return False
+        return True
+
     def listing(self, folder: str) -> tuple[list[Stat], list[str]]:
         """The files in a folder, and the names of its folders; both empty where the folder does not exist."""
         if listed := self._listed_once(folder):

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from flows.cli.main import USER, command
+from tasks.store import Store
 from tests.bench.s3_reading import copied_runs, counted
 from tests.fixtures.command_line import output_of
 from tests.fixtures.small_s3 import FaultyProxy, small_s3
@@ -40,8 +41,6 @@ def test_runs_sends_at_most_three_requests_a_run(line: FaultyProxy, capsys: pyte
 def test_runs_reads_a_round_that_has_changed_since_it_was_indexed(
     line: FaultyProxy, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from tasks.store import Store
-
     store = Store.from_environment()
     (rows,) = store.fs.glob(f"{store.root}/runs/run-03/round-002/9-promote/part-*.parquet")
     kept = store.files.read(rows)
@@ -71,3 +70,11 @@ def test_a_missing_bucket_is_told_before_anything_starts(
     for arguments in (["ui", "--port", "4999"], ["iterate"]):
         assert command(arguments) == USER
         assert "There is no bucket missing for the store s3://missing/store: make it" in capsys.readouterr().err
+
+
+def test_a_refused_request_is_not_taken_for_a_missing_bucket(line: FaultyProxy) -> None:
+    line.refused = 0.5
+    try:
+        assert all(Store.from_environment().files.has_bucket() for _ in range(10))
+    finally:
+        line.refused = 0.0
