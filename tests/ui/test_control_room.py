@@ -70,9 +70,9 @@ def test_a_bad_value_is_refused_before_there_is_a_run(live_server: LiveServer, b
      ("benchmark/benchmark", "model"), ("benchmark/benchmark", "benchmark"), ("benchmark/benchmark", "config")],
 )  # fmt: skip
 def test_a_secret_is_refused_and_stored_nowhere(live_server: LiveServer, deployment: str, field: str) -> None:
-    values = {"shards": "a", "out": "b", "model": "c", "benchmark": "d"} if deployment != "self-play/iterate" else {}
+    values = {"corpus/corpus": {"shards": "a", "out": "b"}, "benchmark/benchmark": {"model": "c", "benchmark": "d"}}
     with pytest.raises(urllib.error.HTTPError, match="409") as refused:
-        live_server.start(deployment, **{**values, field: "s3://key:hunter2@bucket/x"})
+        live_server.start(deployment, **{**values.get(deployment, {}), field: "s3://key:hunter2@bucket/x"})
     assert "an address without a password, token or signature" in refused.value.read().decode()
     assert live_server.call("POST", "/flow_runs/count", {}) == 0
     database = Path(live_server.environment["PREFECT_HOME"]) / "prefect.db"
