@@ -2,8 +2,8 @@
 
 The server's messages for patterns are raw regular expressions, and repeat the value. So each rule here is an `if` whose
 `then` has a sentence as its `const`: the message is then `'a name of a-z, ...' was expected`.
-An override is checked by its setting's name, type, sign and choices; what only a whole config can tell (a range's upper
-end, a setting of another kind, two settings that do not fit) is told when the run starts.
+An override is checked by its setting's name, type, range and choices; what only a whole config can tell (a setting of
+another kind, two settings that do not fit) and what is inside `{...}` and `[...]` is told when the run starts.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from flows.server.ranges import above, below
 from tasks.config import RunConfig
 from tasks.settings.addresses import SECRET
 from tasks.store.place import NAME
@@ -160,10 +161,25 @@ def _value(kind: Schema) -> Value:
 
 
 def _number(kind: Schema, whole: bool) -> Value:
-    """A number, whose sign is checked; the words give the whole range."""
+    """A number in its range. The range is checked where the number has no exponent and no underscore."""
     ranges = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}
     limits = [f"{words} {kind[key]}" for key, words in ranges.items() if key in kind]
-    positive = any(kind.get(key, -1) >= 0 for key in ("minimum", "exclusiveMinimum"))
-    sign = r"\+?" if positive else "[-+]?"
+    outside = "".join(f"(?!{pattern})" for pattern in _outside(kind))
     words = ", ".join(["a whole number" if whole else "a number", *limits])
-    return Value(words, f"{sign}({WHOLE if whole else NUMBER})")
+    return Value(words, f"{outside}{_sign(kind)}({WHOLE if whole else NUMBER})")
+
+
+def _outside(kind: Schema) -> Iterator[str]:
+    """Patterns of the numbers beyond each limit."""
+    for key, exclusive in (("minimum", False), ("exclusiveMinimum", True)):
+        if key in kind:
+            bound = kind[key]
+            yield rf"\+?{below(bound, exclusive)}" if bound >= 0 else f"-{above(-bound, exclusive)}"
+    for key, exclusive in (("maximum", False), ("exclusiveMaximum", True)):
+        if key in kind:
+            yield rf"\+?{above(kind[key], exclusive)}"
+
+
+def _sign(kind: Schema) -> str:
+    positive = any(kind.get(key, -1) >= 0 for key in ("minimum", "exclusiveMinimum"))
+    return r"\+?" if positive else "[-+]?"

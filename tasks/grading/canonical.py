@@ -32,7 +32,7 @@ from tasks.grading.notation import plain, unified
 from tasks.grading.quantities import read_constant, read_number, read_quantity
 from tasks.grading.symbolic import LONGEST
 from tasks.grading.units import read_unit
-from tasks.grading.words import ARTICLES, plain_word
+from tasks.grading.words import ARTICLES, ELEMENTS, plain_word
 
 LONGEST_WORDS = 1 << 16
 """Characters of a longer text that are read as words."""
@@ -46,8 +46,13 @@ _TRUTH_WORDS = {
 }
 _TRUTHS = {word: value for value, words in _TRUTH_WORDS.items() for word in words.split()}
 _LETTER = re.compile(r"(?:(?i:option|choice)\s+)?[(\[]?([A-Ja-j])[)\]]?[.:]?")
-_LETTER_WITH_TEXT = re.compile(r"(?:(?i:option|choice)\s+)?(?:\(([A-Ja-j])\)|([A-J])[.):])\s*(\S.*)|([A-J]) - (\S.*)")
-_TRUTH_WITH_TEXT = re.compile(r"(yes|no|true|false)\s*[,;:.-]\s+\S", re.IGNORECASE)
+_LETTER_WITH_TEXT = re.compile(
+    r"(?:(?i:option|choice)\s+)?(?:\(([A-Ja-j])\)|([A-J])[.):])(?!\s*[-+*/^=<>(|,)])\s*(\S.*)"
+    r"|([A-J]) - ((?=.*[^\W\d_]{2})\S.*)"
+)
+"""An option with its text. Before an operator or a bracket the letter is a factor or a term."""
+_TRUTH_WITH_TEXT = re.compile(r"(yes|no|true|false)\s*[,;:.-]\s+(?!(?:yes|no|true|false)\b)[^\W\d_]{2}", re.IGNORECASE)
+"""A statement in words after the truth word: `No. 5` is a number, and `True, False` are two answers."""
 _CLOCK = re.compile(
     r"(?:at\s+)?(\d{1,2})(?:[:.h](\d{2})(?::(\d{2}))?)?\s*(?:o'?\s?clock)?\s*(a\.?m\.?|p\.?m\.?)?(?:\s*o'?\s?clock)?",
     re.IGNORECASE,
@@ -67,7 +72,11 @@ _SPAN = re.compile(
 _INTERVAL = re.compile(r"(?:[a-zA-Z]\s*∈\s*)?([(\[])([^,;()\[\]]+)[,;]([^,;()\[\]]+)([)\]])")
 _INEQUALITY = re.compile(r"(?:([^<>≤≥=]+)(<=?|>=?|≤|≥))?([^<>≤≥=]+)(<=?|>=?|≤|≥)([^<>≤≥=]+)")
 _INFINITE = re.compile(r"([+-]?)\s*(?:∞|inf(?:inity|ty)?)", re.IGNORECASE)
-_NAME = r"∠?\s?[a-zA-Zα-ω](?:_?\w)?|∠?\s?[A-Z]{2,3}|[a-zA-Z]\([a-z]\)"
+_NAME = (
+    r"∠?\s?[a-zA-Zα-ω](?:_?\w)?|∠?\s?[A-Z]{2,3}|[a-zA-Z]'{0,3}\([^()=]{1,12}\)|m\s?∠\s?[A-Z]{1,3}|[A-Z]{2}:[A-Z]{2}"
+    r"|\\?(?:sin|cos|tan|log|ln)\s?\(?[a-zA-Zα-ω]\)?|[A-Z]_?\(?triangle [A-Z]{3}\)?|\(d[a-z]\)/\(d[a-z]\)|d[a-z]/d[a-z]"
+)
+"""What a value is called: `x`, `∠ABC`, `f(2)`, `P(A)`, `f'(x)`, `m∠A`, `AC:CB`, `tan θ`, `dy/dx`, a triangle's area."""
 _NAMED = re.compile(rf"(?:[a-zA-Z]\s*∈\s*)|(?:\([a-z](?:,\s?[a-z])+\)\s*=\s*)|({_NAME})\s*[=≈]\s*(?=[^=])")
 _NAMED_BEHIND = re.compile(rf"([^=]*[^=\s])\s*=\s*({_NAME})")
 _LABELLED = re.compile(r"([a-zA-Z][a-zA-Z ]{2,30}[a-zA-Z])\s*[=:]\s*(?=[-+$€£¥\d.√π\\])")
@@ -84,14 +93,22 @@ _WORD = re.compile(r"[^\W\d_]{2,}")
 _OPERATOR = re.compile(r"[\\^*+=√π∞<>≤≥≠/|±∪∩θ]|\d\s*[a-zA-Z(]|\)\s*\(|[a-zA-Z]\(|\w\s*-\s*\w")
 _ORDINAL = re.compile(r"\d(?:st|nd|rd|th)\b", re.IGNORECASE)
 _POSSESSIVE = re.compile(r"['’]s\b")
-_INITIALS = re.compile(r"\b[a-z](?:\.\s?[a-z]\b)+\.?")
+_INITIALS = re.compile(r"\b[a-zA-Z](?:\.\s?[a-zA-Z]\b)+\.?")
+_LETTER_OF_A_WORD = re.compile(r"\b[A-Z]-(?=[a-z]{2})")
 _COMPOUND_ORDINAL = re.compile(r"\b([2-9])0 (\d(?:st|nd|rd|th))\b")
 _GRID = re.compile(
     r"\d+\s?(?:x|by)\s?\d+(?: [a-z]{3,})?|\d+\s?\*\s?\d+ (?:matrix|grid|board|table|array|square)", re.IGNORECASE
 )
 _BY = re.compile(r"\s*(?:x|X|by|\*)\s*(?=\d)")
 _DECADE = re.compile(r"(?:the )?((?:1[5-9]|20)\d0)'?s")
-_JUNK = re.compile(r"[.,;:!?'\"()\[\]{}⦃⦄_\-\s…\\]+")
+_TOKEN = re.compile(
+    r"(?<![\w.)])[+-](?=[\d.a-zA-Z∞√π(])|\d+(?:\.\d+)?[^\W_]*|\.\d+|[^\W\d_]+(?:\d+)?(?:[+-](?![\w(]))?|'+(?=[\s(,]|$)(?<=\w')"
+    r"|[()\[\]{}⦃⦄]|[^\w\s.,;:!?'\"\-…\\]"
+)
+"""What carries meaning in a phrase: signs before and after, numbers with their point, words, brackets, symbols."""
+_BRACKETED = re.compile(r"[(\[{⦃]([^()\[\]{}⦃⦄]*)[)\]}⦄]")
+_TRAILING_ZEROS = re.compile(r"(?<=\d)(\.\d*?)0+(?!\w)")
+_COMMAND = re.compile(r"\\[a-zA-Z]+")
 _QUICK = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]{1,12})?|([A-J])|([a-z]{3,24})")
 _NOT_QUICK = frozenset({"noon", "midday", "midnight", "inf", "infinity", "infty", *_NOTHING, *_TRUTHS})
 _STATEMENT = re.compile(
@@ -275,7 +292,7 @@ def _named_value(name: str | None, rest: str, depth: int) -> Form | None:
     if "=" in rest or not rest.strip():
         return None
     value = read(rest.strip(), depth + 1)
-    return value if name is None or isinstance(value, Named) else Named(re.sub(r"[_\s]|\(.*", "", name), value)
+    return value if name is None or isinstance(value, Named) else Named(re.sub(r"[_\s\\]|\([a-z]\)$", "", name), value)
 
 
 def _read_chain(text: str) -> Form | None:
@@ -367,14 +384,39 @@ def _looks_symbolic(text: str) -> bool:
 
 
 def _read_words(text: str) -> Form:
-    """The text's words, normalized: lower case, singular, one spelling, without articles and punctuation."""
-    lower = _STATEMENT.sub("", _POSSESSIVE.sub("", text.casefold()))
-    lower = _INITIALS.sub(lambda initials: re.sub(r"[.\s]", "", initials[0]) + " ", lower)
-    words = _JUNK.sub(" ", lower).split()
-    kept = " ".join([plain_word(word) for word in words if word not in ARTICLES] or words)
-    return (
-        PlainText(_COMPOUND_ORDINAL.sub(r"\1\2", kept) or lower) if kept or lower.strip("{}[]()\"'$\\ ") else Nothing()
-    )
+    """The text's words, normalized: lower case, singular, one spelling, without articles and punctuation.
+
+    What carries meaning stays: signs, decimal points, digits, primes, brackets around anything but words, and the case
+    of a letter that stands alone. A text with a LaTeX command that no reader knows is compared exactly.
+    """
+    if _COMMAND.search(text) is not None:
+        return PlainText(re.sub(r"\s+", "", text))
+    plainer = _STATEMENT.sub("", _POSSESSIVE.sub("", _BRACKETED.sub(_without_prose_brackets, text)))
+    plainer = _LETTER_OF_A_WORD.sub(lambda letter: letter[0].lower(), plainer)
+    plainer = _INITIALS.sub(lambda initials: re.sub(r"[.\s]", "", initials[0]) + " ", plainer)
+    tokens = _TOKEN.findall(plainer)
+    kept = [_plain_token(token, first) for first, token in zip([True] + [False] * len(tokens), tokens, strict=False)]
+    words = " ".join([word for word in kept if word not in ARTICLES] or [token.casefold() for token in tokens])
+    if words:
+        return PlainText(_COMPOUND_ORDINAL.sub(r"\1\2", words))
+    return PlainText(text.casefold()) if text.strip("{}[]()\"'$\\ .,;:!?-_…") else Nothing()
+
+
+def _without_prose_brackets(match: re.Match[str]) -> str:
+    """Brackets around words alone are dropped; around digits or symbols they say what is meant."""
+    is_prose = len(match[1]) > 1 and not re.search(r"[\d∞]", match[1]) and re.search(r"[^\W\d_]{2}", match[1])
+    return f" {match[1]} " if is_prose else match[0]
+
+
+def _plain_token(token: str, first: bool) -> str:
+    """The comparison form of a token: an element and a letter alone keep their case, except an article at the start."""
+    if len(token) == 1 and token.isascii() and token.isalpha() and not (first and token == "A"):
+        return token
+    if token in ELEMENTS:
+        return token
+    if token[0].isdigit() and "." in token:
+        return _TRAILING_ZEROS.sub(r"\1", token).rstrip(".")
+    return plain_word(token.casefold())
 
 
 def _read_quick(text: str) -> Form | None:

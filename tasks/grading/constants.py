@@ -21,7 +21,7 @@ LARGEST_FACTORIAL = 30
 HIGHEST_POWER_OF_PI = 64
 DEEPEST = 40
 
-_TOKEN = re.compile(r"\s*(?:(\d+(?:\.\d+)?|\.\d+)|(π|pi\b)|(√|\\?sqrt)|([-+*/^()\[\]!]))")
+_TOKEN = re.compile(r"\s*(?:(\d+ \d+/[1-9]\d*(?![\d.])|\d+(?:\.\d+)?|\.\d+)|(π|pi\b)|(√|\\?sqrt)|([-+*/^()\[\]!]))")
 Basis = tuple[int, int]
 """The power of π, and the square-free number under the root."""
 ONE: Basis = (0, 1)
@@ -116,7 +116,8 @@ class _Parser:
             raise NotConstant
         self.position = token.end()
         if token[1]:
-            return {ONE: Fraction(token[1])} if Fraction(token[1]) else {}
+            number = sum(map(Fraction, token[1].split()), Fraction(0))  # `2 1/3` is a mixed number
+            return {ONE: number} if number else {}
         if token[2]:
             return {(1, 1): Fraction(1)}
         if token[3]:

@@ -1,4 +1,7 @@
-"""Read dates in words and in ISO 8601. `7/4/1776` stays text, because month and day may be in either order."""
+"""Read dates in words, in ISO 8601, and with slashes.
+
+`7/4/1776` is July 4, as in the United States, unless only the other order is a date: `25/12/2020`.
+"""
 
 import re
 
@@ -14,6 +17,8 @@ _PATTERNS = [
     re.compile(rf"(?:the\s+)?{_DAY}\s+(?:of\s+)?{_MONTH}(?:,?\s+(?P<year>\d{{4}}))?"),
     re.compile(rf"{_MONTH},?\s+(?P<year>\d{{4}})"),
     re.compile(r"(?P<year>\d{4})-(?P<number>\d{2})-(?P<day>\d{2})"),
+    re.compile(r"(?P<number>0?[1-9]|1[0-2])/(?P<day>\d{1,2})/(?P<year>\d{4})"),
+    re.compile(r"(?P<day>\d{1,2})/(?P<number>0?[1-9]|1[0-2])/(?P<year>\d{4})"),
 ]
 
 

@@ -4,6 +4,7 @@ The forms decide nearly every pair at the cost of a dictionary look-up. math-ver
 symbolic and no form decides (see `symbolic`). An undecided pair counts as not equal, and the reason says so.
 """
 
+import re
 from typing import NamedTuple
 
 from tasks.grading.canonical import canonical
@@ -38,8 +39,25 @@ def equal(a: str, b: str) -> Equality:
     by_form = _by_form(first, second)
     if by_form is not None:
         return by_form
-    outcome = algebra_outcome(latex(unified(a)), latex(unified(b)), frozenset((first, second)))
+    outcome = algebra_outcome(*_distinct_cases(latex(unified(a)), latex(unified(b))), frozenset((first, second)))
     return Equality(outcome == "equal", f"algebra: {outcome}")
+
+
+_LETTER = re.compile(r"\\[a-zA-Z]+|([a-zA-Z])")
+
+
+def _distinct_cases(a: str, b: str) -> tuple[str, str]:
+    """The expressions with another name for each capital letter whose small letter occurs too.
+
+    The parser of the algebra takes `V` and `v` for one symbol.
+    """
+    letters = {letter for text in (a, b) for letter in _LETTER.findall(text) if letter}
+    both = {letter for letter in letters if letter.isupper() and letter.lower() in letters}
+
+    def renamed(match: re.Match[str]) -> str:
+        return f"{match[1].lower()}_{{99}} " if match[1] in both else match[0]
+
+    return (_LETTER.sub(renamed, a), _LETTER.sub(renamed, b)) if both else (a, b)
 
 
 def equal_in_form(a: str, b: str) -> bool:

@@ -173,6 +173,8 @@ def _with_unit(value: Fraction, rest: str) -> Quantity | None:
     words = noun[1].lower().replace("-", " ").split()
     if not _NUMBER_LIST.isdisjoint(words) or words[0] in CARDINALS or words[0] in ORDINALS:
         return None
+    if len(noun[1]) <= 3 and not noun[1][1:].islower() and not noun[1].islower():
+        return Quantity(value, noun[1], value, False)  # a symbol: MeV is not meV
     kept = [plain_word(word) for word in words if word not in ARTICLES]
     return Quantity(value, " ".join(kept), value, False) if kept else None
 

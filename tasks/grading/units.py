@@ -139,8 +139,10 @@ def absolute(value: Number, dimension: str) -> tuple[Number, str]:
 
 
 def _unit(name: str) -> tuple[Fraction, str] | None:
-    """Look up a symbol by case (mW, MW), then a word in any case, singular or plural."""
+    """Look up a symbol by case (mW, MW), then a word in any usual case, singular or plural: `mG` is no `mg`."""
     lower = name.lower()
+    if name not in (lower, name.upper(), name.capitalize()):
+        return UNITS.get(name)
     return UNITS.get(name) or (UNITS.get(lower) or UNITS.get(singular(lower)) if len(lower) > 1 else None)
 
 

@@ -40,9 +40,16 @@ IRREGULAR = {
 _INVARIANT_WORDS = (
     "news series species glasses scissors trousers mathematics physics chess paris texas mars venus christmas always "
     "perhaps towards yes less plus minus times this his hers its ours is was has does lens gas bus canvas atlas "
-    "tennis axis basis analysis left asparagus campus cactus focus radius status virus bias pants jeans"
+    "tennis axis basis analysis left asparagus campus cactus focus radius status virus bias pants jeans williams jones "
+    "adams evans roberts phillips edwards collins stevens rogers andrews richards peters hughes harris james charles"
 )
 INVARIANT = frozenset(_INVARIANT_WORDS.split())
+
+ELEMENTS = frozenset(
+    "Li Ne Na Mg Al Si Cl Ar Ca Sc Ti Cr Mn Fe Co Ni Cu Zn Ga Ge Se Br Kr Rb Sr Zr Nb Mo Tc Ru Rh Pd Ag Cd Sn Sb Te Xe "
+    "Cs Ba La Ce Pr Nd Sm Eu Gd Tb Dy Er Tm Yb Lu Hf Ta Re Os Ir Pt Au Hg Tl Pb Bi Po Rn Fr Ra Ac Th Pa Np Pu".split()
+)
+"""Symbols of chemical elements with two letters that are no words: Co is not CO."""
 
 
 def singular(word: str) -> str:

@@ -6,6 +6,7 @@ Two rounds are played once; each test works on its own copy of their store.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import datasets
+import pandas as pd
 import pytest
 from prefect import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
@@ -146,13 +149,19 @@ def test_the_page_of_a_round_shows_its_results_and_links() -> None:
         of_round = ArtifactFilter(key=ArtifactFilterKey(like_="r-round-1-%"))
         artifacts = {str(artifact.key): artifact for artifact in client.read_artifacts(artifact_filter=of_round)}
     data = {key.removeprefix("r-round-1-"): str(artifact.data) for key, artifact in artifacts.items()}
-    tables = {name: json.loads(data[name]) for name in ("stages", "scores", "curriculum")}
+    tables = {name: json.loads(data[name]) for name in ("stages", "scores")}
     assert [row["stage"] for row in tables["stages"]] == list(FOLDERS)
     assert [row["figure"] for row in tables["scores"]] == ["mean of 2", "greedy"] * 2
     assert " to " in tables["scores"][0]["95 % interval"]
-    assert {row["question"] for row in tables["curriculum"]} == {"how many bars ?"}
-    assert data["chart"].startswith("data:image/png;base64,")
+    head, _, *questions = data["curriculum"].splitlines()
+    assert head == "| picture | domain | question | label | agreement | answers |"
+    assert all("](data:image/jpeg;base64," in line and "| how many bars ? |" in line for line in questions)
+    assert "](data:image/png;base64," in data["chart"]
     assert "report.md](file://" in data["report"]
+    (rows,) = re.findall(r"for pandas or datasets: `(.*)`", data["report"])
+    assert len(pd.read_parquet(rows)) >= len(questions) > 0
+    assert len(datasets.load_dataset("parquet", data_files=rows, split="train")) == len(pd.read_parquet(rows))
+    assert all(artifact.description for artifact in artifacts.values())
     assert all(len(text) < 1_000_000 for text in data.values())
 
 

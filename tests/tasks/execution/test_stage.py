@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 from uuid import uuid4
 
+import pyarrow.parquet as pq
 import pytest
 from pydantic import BaseModel, ConfigDict
 
@@ -245,7 +246,9 @@ def test_in_prefect_a_stage_ends_completed_and_then_reused(prefect_server: None,
     own_runs = FlowRunFilter(id=FlowRunFilterId(any_=[state.state_details.flow_run_id for state in final_states]))
     with get_client(sync_client=True) as client:
         runs = sorted(client.read_task_runs(flow_run_filter=own_runs), key=lambda run: run.start_time or run.created)
-    addresses = {name: f"{place.uri(name)}" for name in ("1-count", "2-double")}
+    found = {name: place.find(name, Number) for name in ("1-count", "2-double")}
+    addresses = {name: artifact.rows_at for name, artifact in found.items() if artifact}
+    assert [len(pq.read_table(address.removeprefix("file://"))) for address in addresses.values()] == [3, 3]
     states = [(run.name, run.state.name, run.state.message) for run in runs if run.state]
     assert states == [
         (f"round-001/{name}", state, uri) for state in ("Completed", "Reused") for name, uri in addresses.items()
