@@ -39,6 +39,9 @@ TOO_HARD, TOO_EASY, NO_MAJORITY, NO_ANSWER, OVER_QUOTA, NOT_TRUSTED = (
 )
 
 
+UNKNOWN = "pairs of answers not compared"
+
+
 @dataclass(frozen=True)
 class PseudoLabel:
     """The label of a question by majority vote."""
@@ -47,6 +50,8 @@ class PseudoLabel:
     agreement: float
     reason: str | None
     """Why the question is rejected; None if its agreement lies in the window."""
+    unknown: int = 0
+    """Pairs of answers that could not be compared."""
 
 
 def label_of(answers: Answers, config: FilterConfig) -> PseudoLabel:
@@ -55,8 +60,8 @@ def label_of(answers: Answers, config: FilterConfig) -> PseudoLabel:
     if not any(answer is not None for answer in answers):
         return PseudoLabel(None, 0.0, NO_ANSWER)
     if voted.label is None:
-        return PseudoLabel(None, voted.agreement, NO_MAJORITY)
-    return PseudoLabel(voted.label, voted.agreement, outside_window(voted.agreement, config))
+        return PseudoLabel(None, voted.agreement, NO_MAJORITY, voted.unknown)
+    return PseudoLabel(voted.label, voted.agreement, outside_window(voted.agreement, config), voted.unknown)
 
 
 def outside_window(agreement: float, config: FilterConfig) -> str | None:
@@ -81,6 +86,7 @@ def labelled_question(
         label=voted.label,
         agreement=voted.agreement,
         reason=voted.reason,
+        unknown=voted.unknown,
     )
 
 
@@ -97,6 +103,7 @@ def labelled_gold_item(item: BenchmarkItem, answers: Answers, config: FilterConf
         label=voted.label,
         agreement=voted.agreement,
         reason=gold.GOLD_ITEM,
+        unknown=voted.unknown,
         target=item.target,
     )
 
@@ -190,7 +197,7 @@ def open_gold_items(config: FilterConfig) -> BenchmarkConfig | None:
     return None if config.gold is None else open_benchmark(config.gold.source)
 
 
-@stage("filter", LabelledQuestion, version=2, gpu=True)
+@stage("filter", LabelledQuestion, version=3, gpu=True)
 def filter_questions(
     place: Place,
     config: FilterConfig,
@@ -220,4 +227,5 @@ def filter_questions(
         labelled = [check_leakage(check_trust(row, floor), before, config.leakage) for row in labelled]
         labelled = check_grounding(sampler, labelled, asked, config) if config.leakage.blind_answers else labelled
     rows = [*within_quota(labelled, config.max_share), *gold_rows]
-    return Output(rows, Counter(row.reason or "kept" for row in rows))
+    unknown = sum(row.unknown for row in rows)
+    return Output(rows, Counter(row.reason or "kept" for row in rows) | ({UNKNOWN: unknown} if unknown else {}))

@@ -25,7 +25,7 @@ from tasks.corpus import CorpusHandle
 from tasks.execution.progress import Progress, track
 from tasks.execution.stage import partial_results, stage, workspace
 from tasks.filter import curriculum
-from tasks.grading import equal
+from tasks.grading import NO_ANSWER, Equality, equal
 from tasks.labelling.early_stopping import reward_stop_rule
 from tasks.players.sampler import Role, Sampler, agreements_of
 from tasks.players.team import Team
@@ -138,20 +138,23 @@ class SolverReward:
 
     def __call__(self, rollouts: Sequence[Rollout]) -> list[Reward]:
         """One reward per rollout."""
-        correct = [self._is_correct(rollout, number) for number, rollout in enumerate(rollouts)]
+        compared = [self._compared(rollout, number) for number, rollout in enumerate(rollouts)]
+        correct = [result.equal for result in compared]
         boxed = [solver.well_formed(rollout.text) for rollout in rollouts]
         totals = solver_rewards(correct, boxed, self.config.preset)
         return [
-            Reward(float(total), {"accuracy": float(right), "format": float(box)})
-            for total, right, box in zip(totals, correct, boxed, strict=True)
+            Reward(
+                float(total), {"accuracy": float(one.equal), "format": float(box), "not compared": float(one.unknown)}
+            )
+            for total, one, box in zip(totals, compared, boxed, strict=True)
         ]
 
-    def _is_correct(self, rollout: Rollout, number: int) -> bool:
+    def _compared(self, rollout: Rollout, number: int) -> Equality:
         """Whether the answer equals the label; in the control arm `random`, a coin toss by the seed."""
         if self.config.solver == "random":
-            return seed_of(self.seed, rollout.example.id, rollout.text, number) % 2 == 0
+            return Equality(seed_of(self.seed, rollout.example.id, rollout.text, number) % 2 == 0, "coin toss")
         answer = solver.parse(rollout.text)
-        return not isinstance(answer, Reject) and equal(answer, self.labels[rollout.example.id]).equal
+        return NO_ANSWER if isinstance(answer, Reject) else equal(answer, self.labels[rollout.example.id])
 
 
 def reward_agreements(

@@ -8,13 +8,13 @@ from typing import NamedTuple
 
 from tasks.benchmarks.choices import option_letters
 from tasks.benchmarks.item import BenchmarkItem
-from tasks.grading import choose_option, equal, extract_answer
+from tasks.grading import choose_option, choose_options, equal, extract_answer
 
 YES_OR_NO = {"Y": "yes", "N": "no"}
 
 
 class Grade(NamedTuple):
-    """Whether an answer is right. `timed_out`: it counts as wrong because the grader ran out of time."""
+    """Whether an answer is right. `timed_out`: it counts as wrong because the grader could not compare it in time."""
 
     right: bool
     timed_out: bool = False
@@ -32,8 +32,8 @@ def read_answer(item: BenchmarkItem, text: str, finished: bool = True) -> str | 
     if item.answer_format == "yes or no":
         letter = choose_option(text, YES_OR_NO)
         return None if letter is None else YES_OR_NO[letter]
-    if item.answer_format == "letters" and (letters := option_letters(text if boxed is None else boxed)):
-        return letters
+    if item.answer_format == "letters":
+        return option_letters(text if boxed is None else boxed) or choose_options(text, dict(item.options)) or None
     return choose_option(text, dict(item.options))
 
 
@@ -47,7 +47,7 @@ def grade(item: BenchmarkItem, answer: str | None) -> Grade:
     comparisons = [equal(answer, target) for target in targets]
     right = any(comparison.equal for comparison in comparisons)
     right = right or any(within_tolerance(answer, target, item.tolerance) for target in targets)
-    return Grade(right, not right and any("time-out" in comparison.reason for comparison in comparisons))
+    return Grade(right, not right and any(comparison.unknown for comparison in comparisons))
 
 
 def within_tolerance(answer: str, target: str, tolerance: float) -> bool:

@@ -72,7 +72,7 @@ def parse_literal(text: str) -> object:
 def option_letters(text: str) -> str:
     """The sorted letters of a text that consists of option letters (`A, C`, `(a) and (c)`, `AC`); otherwise empty."""
     bare = re.sub(r"\\text\s*\{([^{}]*)\}", r"\1", text)
-    bare = re.sub(r"\b(?:and|options?|choices?|answers?)\b|[\s,;.:&/()\[\]{}$\"']", " ", bare, flags=re.IGNORECASE)
+    bare = re.sub(r"\b(?:and|options?|choices?|answers?)\b|[\s,;.:&/()\[\]{}$*\"']", " ", bare, flags=re.IGNORECASE)
     words = bare.split()
     if len(words) == 1 and words[0].isupper():
         words = list(words[0])

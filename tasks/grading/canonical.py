@@ -10,6 +10,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from functools import lru_cache
 
+from tasks.grading.clocks import read_ratio, read_time
 from tasks.grading.dates import read_date
 from tasks.grading.forms import (
     AnswerList,
@@ -23,8 +24,6 @@ from tasks.grading.forms import (
     NumberRange,
     PlainText,
     Quantity,
-    Ratio,
-    TimeOfDay,
     Truth,
     collection,
 )
@@ -32,7 +31,7 @@ from tasks.grading.notation import plain, unified
 from tasks.grading.quantities import read_constant, read_number, read_quantity
 from tasks.grading.symbolic import LONGEST
 from tasks.grading.units import read_unit
-from tasks.grading.words import ARTICLES, ELEMENTS, plain_word
+from tasks.grading.words import ARTICLES, ELEMENTS, ORDINALS, plain_word
 
 LONGEST_WORDS = 1 << 16
 """Characters of a longer text that are read as words."""
@@ -45,7 +44,8 @@ _TRUTH_WORDS = {
     False: "no false nope incorrect 否 不 错 错误 不对 不正确",
 }
 _TRUTHS = {word: value for value, words in _TRUTH_WORDS.items() for word in words.split()}
-_LETTER = re.compile(r"(?:(?i:option|choice)\s+)?[(\[]?([A-Ja-j])[)\]]?[.:]?")
+_LETTER = re.compile(r"(?:(?i:option|choice)\s+)?[(\[]?([A-Za-j])[)\]]?[.:]?")
+"""An option's letter. Small letters beyond j are variables."""
 _LETTER_WITH_TEXT = re.compile(
     r"(?:(?i:option|choice)\s+)?(?:\(([A-Ja-j])\)|([A-J])[.):])(?!\s*[-+*/^=<>(|,)])\s*(\S.*)"
     r"|([A-J]) - ((?=.*[^\W\d_]{2})\S.*)"
@@ -53,31 +53,28 @@ _LETTER_WITH_TEXT = re.compile(
 """An option with its text. Before an operator or a bracket the letter is a factor or a term."""
 _TRUTH_WITH_TEXT = re.compile(r"(yes|no|true|false)\s*[,;:.-]\s+(?!(?:yes|no|true|false)\b)[^\W\d_]{2}", re.IGNORECASE)
 """A statement in words after the truth word: `No. 5` is a number, and `True, False` are two answers."""
-_CLOCK = re.compile(
-    r"(?:at\s+)?(\d{1,2})(?:[:.h](\d{2})(?::(\d{2}))?)?\s*(?:o'?\s?clock)?\s*(a\.?m\.?|p\.?m\.?)?(?:\s*o'?\s?clock)?",
-    re.IGNORECASE,
-)
-_SPOKEN_CLOCK = re.compile(
-    r"(?:(?P<minutes>[\w ]+?)\s*(?:minutes?\s+)?(?P<side>past|after|to|before)\s+)?(?P<hour>\w+)(?:\s+o'?\s?clock)?"
-    r"(?:\s*(?P<half>a\.?m\.?|p\.?m\.?))?",
-    re.IGNORECASE,
-)
-_SAYS_A_TIME = re.compile(r"past|after|to|before|clock|[ap]\.?m", re.IGNORECASE)
-_DIGITAL_CLOCK = re.compile(r"([a-z]+) (fifteen|thirty|forty[ -]five)")
-_SPOKEN_MINUTES = {"half": Fraction(30), "quarter": Fraction(15), "a quarter": Fraction(15)}
-_RATIO = re.compile(r"[\d.]+(?:\s*(?::|\bto\b)\s*[\d.]+)+")
+_OUT_OF = re.compile(r"([\w.]+) out of ([\w.]+)", re.IGNORECASE)
 _SPAN = re.compile(
     r"(between\s+|from\s+)?([\d.,]+\s*(?:[^\W\d]+|[%°])?)\s*(?:-|\bto\b|\band\b|~)\s*([\d.,]+\s*\D*)", re.IGNORECASE
 )
-_INTERVAL = re.compile(r"(?:[a-zA-Z]\s*∈\s*)?([(\[])([^,;()\[\]]+)[,;]([^,;()\[\]]+)([)\]])")
+_MEMBER = re.compile(r"([a-zA-Z])\s*∈\s*")
 _INEQUALITY = re.compile(r"(?:([^<>≤≥=]+)(<=?|>=?|≤|≥))?([^<>≤≥=]+)(<=?|>=?|≤|≥)([^<>≤≥=]+)")
+_ALL_NUMBERS = re.compile(
+    r"(?:the set of )?(?:all|any|every)(?: of)?(?: the)? real(?:s| numbers?)|(?:the )?reals", re.IGNORECASE
+)
+_SET_BUILDER = re.compile(r"[{⦃]\s*([a-zA-Z])\s*(?:∈\s*\(-∞, ∞\)\s*,?)?\s*[|:]\s*(.+)[}⦄]")
+_VARIABLE = re.compile(r"[a-zA-Zα-ω]")
+_EXCEPT = re.compile(r"([a-zA-Zα-ω])\s*≠\s*([^<>≤≥=≠]+)")
+_BOTH = re.compile(r"\s+(?:and|∧|\\land)\s+")
+_MIRRORED = str.maketrans("<>≤≥", "><≥≤")
 _INFINITE = re.compile(r"([+-]?)\s*(?:∞|inf(?:inity|ty)?)", re.IGNORECASE)
 _NAME = (
-    r"∠?\s?[a-zA-Zα-ω](?:_?\w)?|∠?\s?[A-Z]{2,3}|[a-zA-Z]'{0,3}\([^()=]{1,12}\)|m\s?∠\s?[A-Z]{1,3}|[A-Z]{2}:[A-Z]{2}"
+    r"∠?\s?[a-zA-Zα-ω](?:_?(?:\w|\d\d))?|∠?\s?[A-Z]{2,3}|[a-zA-Z]'{0,3}\([^()=]{1,12}\)|m\s?∠\s?[A-Z]{1,3}|[A-Z]{2}:[A-Z]{2}"
     r"|\\?(?:sin|cos|tan|log|ln)\s?\(?[a-zA-Zα-ω]\)?|[A-Z]_?\(?triangle [A-Z]{3}\)?|\(d[a-z]\)/\(d[a-z]\)|d[a-z]/d[a-z]"
 )
 """What a value is called: `x`, `∠ABC`, `f(2)`, `P(A)`, `f'(x)`, `m∠A`, `AC:CB`, `tan θ`, `dy/dx`, a triangle's area."""
-_NAMED = re.compile(rf"(?:[a-zA-Z]\s*∈\s*)|(?:\([a-z](?:,\s?[a-z])+\)\s*=\s*)|({_NAME})\s*[=≈]\s*(?=[^=])")
+_NAMED_POINT = re.compile(r"\(([a-zα-ω](?:,\s?[a-zα-ω])+)\)\s*=\s*(?=\()")
+_NAMED = re.compile(rf"(?:[a-zA-Z]\s*∈\s*)|({_NAME})\s*[=≈]\s*(?=[^=])")
 _NAMED_BEHIND = re.compile(rf"([^=]*[^=\s])\s*=\s*({_NAME})")
 _LABELLED = re.compile(r"([a-zA-Z][a-zA-Z ]{2,30}[a-zA-Z])\s*[=:]\s*(?=[-+$€£¥\d.√π\\])")
 _RESTATED = re.compile(r"([\w.,]+)\s+\(([\w.,]+)\)")
@@ -91,6 +88,29 @@ _FUNCTION_NAMES = (
 _FUNCTIONS = frozenset(_FUNCTION_NAMES.split())
 _WORD = re.compile(r"[^\W\d_]{2,}")
 _OPERATOR = re.compile(r"[\\^*+=√π∞<>≤≥≠/|±∪∩θ]|\d\s*[a-zA-Z(]|\)\s*\(|[a-zA-Z]\(|\w\s*-\s*\w")
+_ROW = re.compile(r"\[([^\[\]]+)\]")
+_MATRIX = re.compile(r"\[\s*\[[^\[\]]+\](?:\s*,\s*\[[^\[\]]+\])*\s*\]")
+_NO_SOLUTION = re.compile(
+    r"(?:there (?:is|are) |(?:it )?has )?no solutions?|(?:the )?empty set|∅|⦃\s*⦄|\{\s*\}|无解|空集", re.IGNORECASE
+)
+_NUMBERED = re.compile(
+    r"(?:the\s+)?(?:(quadrant|chapter|act|stage|phase|quarter)\s+(\w+)|(\w+)\s+(quadrant|chapter|act|stage|phase|quarter))",
+    re.IGNORECASE,
+)
+_ROMAN = {
+    "I": 1,
+    "II": 2,
+    "III": 3,
+    "IV": 4,
+    "V": 5,
+    "VI": 6,
+    "VII": 7,
+    "VIII": 8,
+    "IX": 9,
+    "X": 10,
+    "XI": 11,
+    "XII": 12,
+}
 _ORDINAL = re.compile(r"\d(?:st|nd|rd|th)\b", re.IGNORECASE)
 _POSSESSIVE = re.compile(r"['’]s\b")
 _INITIALS = re.compile(r"\b[a-zA-Z](?:\.\s?[a-zA-Z]\b)+\.?")
@@ -108,8 +128,9 @@ _TOKEN = re.compile(
 """What carries meaning in a phrase: signs before and after, numbers with their point, words, brackets, symbols."""
 _BRACKETED = re.compile(r"[(\[{⦃]([^()\[\]{}⦃⦄]*)[)\]}⦄]")
 _TRAILING_ZEROS = re.compile(r"(?<=\d)(\.\d*?)0+(?!\w)")
+_GREEK = re.compile("[Α-Ωα-ω]")
 _COMMAND = re.compile(r"\\[a-zA-Z]+")
-_QUICK = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]{1,12})?|([A-J])|([a-z]{3,24})")
+_QUICK = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]{1,12})?|([A-Z])|([a-z]{3,24})")
 _NOT_QUICK = frozenset({"noon", "midday", "midnight", "inf", "infinity", "infty", *_NOTHING, *_TRUTHS})
 _STATEMENT = re.compile(
     r"^(?:it\s+is|it's|its|they\s+are|they're|there\s+(?:is|are)|this\s+is)\s+(?=\S)", re.IGNORECASE
@@ -144,6 +165,21 @@ def _read_nothing(text: str) -> Form | None:
     return Nothing() if text.lower() in _NOTHING or not text.strip("?-.$\"'`{} \t\n") else None
 
 
+def _read_no_solution(text: str) -> Form | None:
+    return PlainText("∅") if _NO_SOLUTION.fullmatch(text) else None
+
+
+def _read_numbered(text: str) -> Form | None:
+    """`Quadrant II`, `quadrant 2` and `the second quadrant`: the noun and its number."""
+    match = _NUMBERED.fullmatch(text)
+    if match is None:
+        return None
+    behind, ordinal = match[2], (match[3] or "").lower()
+    ordinal = ORDINALS.get(ordinal, ordinal)
+    number = _ROMAN.get(behind) or read_number(behind) if behind else read_number(ordinal.rstrip("stndrh"))
+    return None if number is None else PlainText(f"{(match[1] or match[4]).lower()} {number}")
+
+
 def _read_choice(text: str) -> Form | None:
     letter = _LETTER.fullmatch(text)
     if letter:
@@ -165,61 +201,11 @@ def _read_truth(text: str) -> Form | None:
     return Truth(_TRUTHS[lower])
 
 
-def _read_clock(text: str) -> Form | None:
-    if text.lower() in ("noon", "midday"):
-        return TimeOfDay(12 * 3600, True)
-    if text.lower() == "midnight":
-        return TimeOfDay(0, True)
-    match = _CLOCK.fullmatch(text)
-    if match is None:
-        return _read_spoken_clock(text)
-    spoken_time = match[4] is not None or "clock" in text.lower()
-    if not spoken_time and (match[2] is None or "." in text):
-        return None
-    return _time_of_day(int(match[1]), Fraction(int(match[2] or 0)), int(match[3] or 0), match[4])
-
-
-def _read_spoken_clock(text: str) -> Form | None:
-    digital = _DIGITAL_CLOCK.fullmatch(text.lower())
-    if digital is not None:
-        hour, minutes = read_number(digital[1]), read_number(digital[2])
-        return _time_of_day(int(hour), minutes, 0, None) if hour and minutes and hour in range(1, 13) else None
-    if not _SAYS_A_TIME.search(text):
-        return None
-    match = _SPOKEN_CLOCK.fullmatch(text)
-    if match is None or not (match["minutes"] or match["half"] or "clock" in text.lower()):
-        return None
-    hour = read_number(match["hour"])
-    spoken = (match["minutes"] or "zero").lower()
-    minutes = _SPOKEN_MINUTES.get(spoken) or read_number(spoken)
-    if hour is None or minutes is None or not 1 <= hour <= 12 or not 0 <= minutes < 60:
-        return None
-    if text[:1].isdigit() and match["side"] == "to" and not match["half"]:
-        return None  # `3 to 5` is a span
-    before = match["side"] is not None and match["side"].lower() in ("to", "before")
-    past = hour * 60 + (-minutes if before else minutes)
-    return _time_of_day(int(past // 60) or 12, past % 60, 0, match["half"])
-
-
-def _time_of_day(hour: int, minutes: Fraction, seconds: int, half: str | None) -> Form | None:
-    """The time of day; None if a part is out of range. `half`: am or pm."""
-    if hour > 23 or minutes >= 60 or seconds >= 60 or (half and not 1 <= hour <= 12):
-        return None
-    if half:
-        hour = hour % 12 + (12 if half[0] in "pP" else 0)
-    whole_day = half is None and (hour > 12 or hour == 0)
-    return TimeOfDay(int(hour * 3600 + minutes * 60 + seconds), half is not None or whole_day, whole_day)
-
-
-def _read_ratio(text: str) -> Form | None:
-    if not _RATIO.fullmatch(text) or (":" not in text):
-        return None
-    terms = [read_number(term.strip()) for term in text.split(":")]
-    if any(term is None for term in terms):
-        return None
-    numbers = [term for term in terms if term is not None]
-    first = next((number for number in numbers if number), Fraction(1))
-    return Ratio(tuple(number / first for number in numbers))
+def _read_part(text: str) -> Form | None:
+    """`4 out of 5` as 4/5."""
+    match = _OUT_OF.fullmatch(text)
+    part, whole = (read_number(match[1]), read_number(match[2])) if match else (None, None)
+    return Quantity(part / whole, "", part / whole) if part is not None and whole else None
 
 
 def _read_span(text: str) -> Form | None:
@@ -234,40 +220,80 @@ def _read_span(text: str) -> Form | None:
 
 
 def _read_interval(text: str) -> Form | None:
-    match = _INTERVAL.fullmatch(text)
-    if match is not None:
-        low, high = match[2].strip(), match[3].strip()
-        mixed = (match[1] == "[") != (match[4] == "]")
-        infinite = _INFINITE.fullmatch(low) or _INFINITE.fullmatch(high)
-        if mixed or infinite or "∈" in text:
-            return _interval(low, high, match[1] == "[", match[4] == "]")
-    return _read_inequality(text)
+    member = _MEMBER.match(text)
+    body = text[member.end() :] if member else text
+    if body[:1] in ("(", "[") and body[-1:] in (")", "]") and not _closes_early(body):
+        ends = _split_items(body[1:-1], and_too=False)
+        mixed = (body[0] == "[") != (body[-1] == "]")
+        if len(ends) == 2 and (mixed or member or any(_INFINITE.fullmatch(end) for end in ends)):
+            return _interval(ends[0], ends[1], body[0] == "[", body[-1] == "]", member[1] if member else "")
+    if _ALL_NUMBERS.fullmatch(text):
+        return NumberInterval(None, None, False, False)
+    builder = _SET_BUILDER.fullmatch(text)
+    return _read_condition(builder[2].strip()) if builder is not None else _read_condition(text)
 
 
-def _read_inequality(text: str) -> Form | None:
+def _read_condition(text: str) -> Form | None:
+    """The numbers that an inequality, two of them, or `x ≠ 2` allows."""
+    exception = _EXCEPT.fullmatch(text)
+    if exception is not None:
+        name, end = exception[1], exception[2].strip()
+        return collection((_interval("-∞", end, False, False, name), _interval(end, "∞", False, False, name)), "")
+    either = re.split(r"\s+or\s+", text)
+    if len(either) > 1:
+        parts = [_read_inequality(part) for part in either]
+        return collection(tuple(part for part in parts if part is not None), "") if all(parts) else None
+    both = [_read_inequality(part) for part in _BOTH.split(text)]
+    return both[0] if len(both) == 1 else _overlap(both)
+
+
+def _overlap(parts: list[NumberInterval | None]) -> NumberInterval | None:
+    """Where an interval bounded below and one bounded above overlap; None for any other parts."""
+    bounds = [part for part in parts if part is not None and (part.low is None) != (part.high is None)]
+    if len(bounds) != 2 or len(parts) != 2 or (bounds[0].low is None) == (bounds[1].low is None):
+        return None
+    if bounds[0].variable != bounds[1].variable:
+        return None
+    over, under = bounds if bounds[0].low is not None else bounds[::-1]
+    return NumberInterval(over.low, under.high, over.low_closed, under.high_closed, over.variable)
+
+
+def _read_inequality(text: str) -> NumberInterval | None:
+    """`x > 3`, `1 < x ≤ 4`, `4 ≥ x > 1`; None for anything else."""
     match = _INEQUALITY.fullmatch(text)
     if match is None:
         return None
     first, left_sign, middle, right_sign, last = (part.strip() if part else "" for part in match.groups())
     if first:
-        if not re.fullmatch(r"[a-zA-Z]", middle) or left_sign[0] not in "<≤" or right_sign[0] not in "<≤":
+        if left_sign[0] in ">≥" and right_sign[0] in ">≥":
+            first, last = last, first
+            left_sign, right_sign = right_sign.translate(_MIRRORED), left_sign.translate(_MIRRORED)
+        if not _VARIABLE.fullmatch(middle) or left_sign[0] not in "<≤" or right_sign[0] not in "<≤":
             return None
-        return _interval(first, last, left_sign != "<", right_sign != "<")
-    if re.fullmatch(r"[a-zA-Z]", last):
-        middle, last, right_sign = last, middle, right_sign.translate(str.maketrans("<>≤≥", "><≥≤"))
-    if not re.fullmatch(r"[a-zA-Z]", middle):
+        return _interval(first, last, left_sign != "<", right_sign != "<", middle)
+    if _VARIABLE.fullmatch(last):
+        middle, last, right_sign = last, middle, right_sign.translate(_MIRRORED)
+    if not _VARIABLE.fullmatch(middle):
         return None
     closed = right_sign not in ("<", ">")
-    return _interval("-∞", last, False, closed) if right_sign[0] in "<≤" else _interval(last, "∞", closed, False)
+    if right_sign[0] in "<≤":
+        return _interval("-∞", last, False, closed, middle)
+    return _interval(last, "∞", closed, False, middle)
 
 
-def _interval(low: str, high: str, low_closed: bool, high_closed: bool) -> NumberInterval:
+def _interval(low: str, high: str, low_closed: bool, high_closed: bool, variable: str = "") -> NumberInterval:
     ends = [None if _INFINITE.fullmatch(end) else read(end, DEEPEST) for end in (low, high)]
-    return NumberInterval(ends[0], ends[1], low_closed and ends[0] is not None, high_closed and ends[1] is not None)
+    closed = (low_closed and ends[0] is not None, high_closed and ends[1] is not None)
+    return NumberInterval(ends[0], ends[1], *closed, variable)
 
 
 def _read_named(text: str, depth: int) -> Form | None:
     """`x = 5`, `5 = x`, `∠ABC = 30°`, `perimeter: 20 cm`, `A(1, 2)`."""
+    point = _NAMED_POINT.match(text)
+    if point is not None:
+        return _named_point(
+            [name.strip() for name in point[1].split(",")], read(text[point.end() :].strip(), depth + 1)
+        )
     match = _NAMED.match(text)
     if match is not None:
         return _named_value(match[1], text[match.end() :], depth)
@@ -282,9 +308,16 @@ def _read_named(text: str, depth: int) -> Form | None:
     if restated is not None:
         first = read_quantity(restated[1])
         return first if first is not None and first == read_quantity(restated[2]) else None
-    point = _POINT.fullmatch(text)
-    form = _named_value(point[1], point[2], depth) if point is not None else None
+    labelled_point = _POINT.fullmatch(text)
+    form = _named_value(labelled_point[1], labelled_point[2], depth) if labelled_point is not None else None
     return form if isinstance(form, Named) and isinstance(form.value, AnswerList) else None
+
+
+def _named_point(names: list[str], values: Form) -> Form | None:
+    """`(x, y) = (1, 2)` as `x = 1, y = 2`."""
+    if not isinstance(values, AnswerList) or len(values.written) != len(names):
+        return None
+    return collection(tuple(Named(name, value) for name, value in zip(names, values.written, strict=True)), "")
 
 
 def _named_value(name: str | None, rest: str, depth: int) -> Form | None:
@@ -327,6 +360,9 @@ def _read_expression(text: str) -> Form:
 
 def _read_collection(text: str, depth: int) -> Form | None:
     """Several items; None if the text is none. A single item in brackets is the item itself, except in {} in a list."""
+    if _MATRIX.fullmatch(text):
+        rows = [[read(cell.strip(), depth + 2) for cell in row.split(",")] for row in _ROW.findall(text[1:-1])]
+        return collection(tuple(collection(tuple(row), "[]") for row in rows), "[]")
     body, brackets = _without_brackets(text)
     parts = _split_items(body, and_too=not brackets)
     if len(parts) < 2:
@@ -412,8 +448,10 @@ def _plain_token(token: str, first: bool) -> str:
     """The comparison form of a token: an element and a letter alone keep their case, except an article at the start."""
     if len(token) == 1 and token.isascii() and token.isalpha() and not (first and token == "A"):
         return token
-    if token in ELEMENTS:
+    if token in ELEMENTS or _GREEK.search(token):
         return token
+    if not first and len(token) > 1 and token in _ROMAN:
+        return str(_ROMAN[token])
     if token[0].isdigit() and "." in token:
         return _TRAILING_ZEROS.sub(r"\1", token).rstrip(".")
     return plain_word(token.casefold())
@@ -448,11 +486,14 @@ _READERS: tuple[Callable[[str], Form | None], ...] = (
     _read_decade,
     _read_grid,
     read_date,
+    _read_no_solution,
+    _read_part,
+    _read_numbered,
     read_quantity,
     _read_choice,
     _read_truth,
-    _read_clock,
-    _read_ratio,
+    read_time,
+    read_ratio,
     _read_span,
     _read_union,
     _read_interval,

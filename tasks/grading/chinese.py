@@ -7,6 +7,8 @@ _DIGITS = {digit: value for value, digit in enumerate("零一二三四五六七�
 _SCALES = {"十": 10, "百": 100, "千": 1000}
 _LARGE = {"万": 10**4, "亿": 10**8}
 _NUMERALS = "零一二三四五六七八九〇两十百千万亿"
+_FORMAL = str.maketrans("壹贰叁肆伍陆柒捌玖拾佰仟萬億兩貳參陸", "一二三四五六七八九十百千万亿两二三六")
+"""Numerals of cheques, and traditional ones."""
 _NUMBER = re.compile(rf"(负?)(?:(百)分之|([{_NUMERALS}]+)分之)?([{_NUMERALS}]+)(?:点([零一二三四五六七八九〇]+))?")
 
 
@@ -15,7 +17,7 @@ def leading_chinese(text: str) -> tuple[Fraction, str] | None:
 
     The caller must check the rest: 三角形 (triangle) begins with a numeral, but not with a number.
     """
-    match = _NUMBER.match(text)
+    match = _NUMBER.match(text.translate(_FORMAL))
     if match is None:
         return None
     value = Fraction(_whole(match[4]))

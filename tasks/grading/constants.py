@@ -1,6 +1,6 @@
 """Exact real constants: sums of rational multiples of powers of π and of square roots.
 
-`2√2`, `√8`, `4/√2`, `3π/4`, `(1 + √5)/2` and `0.1 + 0.2` each have one canonical value here, so short answers of
+`2√2`, `√8`, `4/√2`, `3π/4`, `(1 + √5)/2`, `⌊2.7⌋` and `0.1 + 0.2` each have one canonical value here, so answers of
 geometry and arithmetic need no algebra. Such sums are closed under +, - and *, and under division by a single term;
 exponents are whole or halves. Not read: logarithms, cube roots that are not whole, division by a sum.
 """
@@ -8,9 +8,10 @@ exponents are whole or halves. Not read: logarithms, cube roots that are not who
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
-from math import factorial, isqrt, pi, sqrt
+from math import ceil, comb, factorial, floor, isqrt, pi, sqrt
 
 MOST_TERMS = 8
 MOST_BITS = 4096
@@ -18,10 +19,13 @@ MOST_BITS = 4096
 LARGEST_RADICAND = 10**8
 """Larger radicands are not searched for square factors."""
 LARGEST_FACTORIAL = 30
+LARGEST_BINOMIAL = 100
 HIGHEST_POWER_OF_PI = 64
 DEEPEST = 40
 
-_TOKEN = re.compile(r"\s*(?:(\d+ \d+/[1-9]\d*(?![\d.])|\d+(?:\.\d+)?|\.\d+)|(π|pi\b)|(√|\\?sqrt)|([-+*/^()\[\]!]))")
+_TOKEN = re.compile(
+    r"\s*(?:(\d+ \d+/[1-9]\d*(?![\d.])|\d+(?:\.\d+)?|\.\d+)|(π|pi\b)|(√|\\?sqrt)|([-+*/^()\[\]!⌊⌋⌈⌉])|(binom))"
+)
 Basis = tuple[int, int]
 """The power of π, and the square-free number under the root."""
 ONE: Basis = (0, 1)
@@ -44,6 +48,9 @@ class Surd:
 
 Number = Fraction | Surd
 _Sum = dict[Basis, Fraction]
+
+
+_CLOSING = {"(": ")", "⌊": "⌋", "⌈": "⌉"}
 
 
 class NotConstant(Exception):
@@ -95,7 +102,7 @@ class _Parser:
             elif following == "/":
                 self._take()
                 value = _times(value, _inverse(self._power()))
-            elif following in ("(", "π", "√"):
+            elif following in ("(", "π", "√", "⌊", "⌈"):
                 value = _times(value, self._power())
             else:
                 return value
@@ -124,19 +131,21 @@ class _Parser:
             return self._root()
         if token[4] in ("+", "-"):
             return _scaled(self._power(), Fraction(-1 if token[4] == "-" else 1))
-        if token[4] != "(":
+        if token[5]:
+            return _binomial(self._atom(), self._atom())
+        if token[4] not in _CLOSING:
             raise NotConstant
-        return self._bracketed()
+        return self._bracketed(token[4])
 
-    def _bracketed(self) -> _Sum:
+    def _bracketed(self, opening: str) -> _Sum:
         self.depth += 1
         if self.depth > DEEPEST:
             raise NotConstant
         value = self.sum()
         self.depth -= 1
-        if self._take() != ")":
+        if self._take() != _CLOSING[opening]:
             raise NotConstant
-        return value
+        return value if opening == "(" else _whole(value, floor if opening == "⌊" else ceil)
 
     def _root(self) -> _Sum:
         index = Fraction(2)
@@ -254,6 +263,19 @@ def _factorial(a: _Sum) -> _Sum:
     if number.denominator != 1 or not 0 <= number <= LARGEST_FACTORIAL:
         raise NotConstant
     return {ONE: Fraction(factorial(int(number)))}
+
+
+def _binomial(a: _Sum, b: _Sum) -> _Sum:
+    n, k = _rational(a), _rational(b)
+    if n.denominator != 1 or k.denominator != 1 or not 0 <= k <= n <= LARGEST_BINOMIAL:
+        raise NotConstant
+    return {ONE: Fraction(comb(int(n), int(k)))}
+
+
+def _whole(a: _Sum, rounded: Callable[[Fraction], int]) -> _Sum:
+    """The floor or ceiling of a rational number."""
+    number = rounded(_rational(a))
+    return {ONE: Fraction(number)} if number else {}
 
 
 def _rational(a: _Sum) -> Fraction:

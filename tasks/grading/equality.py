@@ -1,7 +1,8 @@
 """Whether two answers are equal: by typed canonical forms, and by algebra where the forms do not decide.
 
 The forms decide nearly every pair at the cost of a dictionary look-up. math-verify is used only if one side is
-symbolic and no form decides (see `symbolic`). An undecided pair counts as not equal, and the reason says so.
+symbolic and no form decides (see `symbolic`). A pair that the algebra could not decide in its time is `unknown`: it is
+not equal, and callers count it.
 """
 
 import re
@@ -22,15 +23,22 @@ class Equality(NamedTuple):
     equal: bool
     reason: str
 
+    @property
+    def unknown(self) -> bool:
+        """Whether the algebra ran out of time or memory, so that nothing is known about the pair."""
+        return self.reason in _UNDECIDED
+
     def __bool__(self) -> bool:
         """The result itself: a plain tuple of two would always be true."""
         return self.equal
 
 
+_UNDECIDED = frozenset({"algebra: time-out", "algebra: busy time-out", "algebra: failed"})
 _SAME = Equality(True, "same form")
 _COMPATIBLE = Equality(True, "compatible")
 _DIFFERENT = Equality(False, "different")
-_NO_ANSWER = Equality(False, "no answer")
+_UNKNOWN = Equality(False, "algebra: time-out")
+NO_ANSWER = Equality(False, "no answer")
 
 
 def equal(a: str, b: str) -> Equality:
@@ -46,6 +54,9 @@ def equal(a: str, b: str) -> Equality:
 _LETTER = re.compile(r"\\[a-zA-Z]+|([a-zA-Z])")
 
 
+_CAPITAL = re.compile(r"\\(Gamma|Delta|Theta|Lambda|Xi|Pi|Sigma|Upsilon|Phi|Psi|Omega)(?![a-zA-Z])")
+
+
 def _distinct_cases(a: str, b: str) -> tuple[str, str]:
     """The expressions with another name for each capital letter whose small letter occurs too.
 
@@ -57,18 +68,24 @@ def _distinct_cases(a: str, b: str) -> tuple[str, str]:
     def renamed(match: re.Match[str]) -> str:
         return f"{match[1].lower()}_{{99}} " if match[1] in both else match[0]
 
-    return (_LETTER.sub(renamed, a), _LETTER.sub(renamed, b)) if both else (a, b)
+    if both:
+        a, b = _LETTER.sub(renamed, a), _LETTER.sub(renamed, b)
+    return _CAPITAL.sub(_small_with_index, a), _CAPITAL.sub(_small_with_index, b)
 
 
-def equal_in_form(a: str, b: str) -> bool:
-    """Whether two answers are equal by their canonical forms alone."""
-    return bool(_by_form(canonical(a), canonical(b)))
+def _small_with_index(capital: re.Match[str]) -> str:
+    return rf"\{capital[1].lower()}_{{98}} "
+
+
+def equal_in_form(a: str, b: str) -> Equality:
+    """Whether two answers are equal by their canonical forms alone; unknown where only algebra can decide."""
+    return _by_form(canonical(a), canonical(b)) or _UNKNOWN
 
 
 def _by_form(first: Form, second: Form) -> Equality | None:
     """The result by canonical forms; None if only algebra can decide."""
     if isinstance(first, Nothing) or isinstance(second, Nothing):
-        return _NO_ANSWER
+        return NO_ANSWER
     if first == second:
         return _SAME
     same = compatible(first, second)

@@ -7,7 +7,11 @@ _BARE = re.compile(r"\\boxed\s+([^\s{}$\\]+)")
 
 
 def extract_answer(text: str) -> str | None:
-    r"""The content of the last complete `\boxed{...}`, with nested braces; None without a box or if it is empty."""
+    r"""The content of the last `\boxed{...}`, with nested braces.
+
+    None without a box, if it is empty, or if a reply was cut off in a later one. A box in thoughts is no answer.
+    """
+    text = text.rpartition("</think>")[2].partition("<think>")[0]
     content = _last_box(text)
     if content is None:
         bare = _BARE.findall(text)
@@ -19,20 +23,20 @@ def extract_answer(text: str) -> str | None:
 
 
 def _last_box(text: str) -> str | None:
-    """Content of the box that closes last.
+    """Content of the box that closes last; None if another one opens behind it and never closes.
 
-    Of nested boxes this is the outer one; a box that never closes is ignored.
+    Of nested boxes this is the outer one.
     """
     opened: list[int | None] = []
-    content = None
+    content, end = None, 0
     for token in _TOKEN.finditer(text):
         if token[0] == "}":
             start = opened.pop() if opened else None
             if start is not None:
-                content = text[start : token.start()]
+                content, end = text[start : token.start()], token.end()
         elif token[0].endswith("{") and token[0] != r"\{":
             opened.append(token.end() if token[0].startswith("\\") else None)
-    return content
+    return None if any(start is not None and start > end for start in opened) else content
 
 
 def _whole_box(text: str) -> str | None:

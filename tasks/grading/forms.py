@@ -55,6 +55,8 @@ class Quantity:
     stated: Number | None = field(default=None, compare=False)
     bare: bool = field(default=True, compare=False)
     unit: str = field(default="", compare=False)
+    scaled: Number | None = field(default=None, compare=False)
+    """The number if the letter after it is no unit: `300K` is 300 kelvin or 300 000."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,8 @@ class TimeOfDay:
     seconds: int
     certain: bool
     whole_day: bool = field(default=False, compare=False)
+    ratio: Ratio | None = field(default=None, compare=False)
+    """What `12:16` is beside another ratio."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +100,13 @@ class NumberRange:
 
 @dataclass(frozen=True, slots=True)
 class NumberInterval:
-    """All numbers between two ends; None is infinity."""
+    """All numbers between two ends; None is infinity. `variable`: what lies between them, if the text says so."""
 
     low: Form | None
     high: Form | None
     low_closed: bool
     high_closed: bool
+    variable: str = ""
 
 
 Brackets = Literal["()", "[]", "{}", ""]
@@ -162,9 +167,11 @@ Form = (
 
 _SHORT_FOR = {
     frozenset({"angle", "celsius"}), frozenset({"angle", "fahrenheit"}), frozenset({"pound", "£"}),
-    frozenset({"pound", "mass"}), frozenset({"yuan", "¥"}),
+    frozenset({"pound", "mass"}), frozenset({"yuan", "¥"}), frozenset({"current*time", "celsius"}),
+    frozenset({"current^2*time^4/length^2*mass", "fahrenheit"}),
 }  # fmt: skip
-"""Units of which one may be written instead of the other: `30 degrees` for 30 °C, `5 pounds` for £5 or 5 lb."""
+"""Units of which one may be written instead of the other: `30 degrees` or `30 C` for 30 °C, `72 F` for 72 °F,
+`5 pounds` for £5 or 5 lb."""
 _POUND = Fraction(45359237, 100000)
 LEAST_PLACES, MOST_PLACES = 6, 12
 """A decimal with 6 to 12 places and at least 6 significant digits equals every number that rounds to it: 0.333333 is
@@ -186,6 +193,11 @@ def compatible(a: Form, b: Form) -> bool | None:
             return False
         case (Named(), Named()):
             return a.name == b.name and compatible(a.value, b.value)
+        case (Named(_, Expression() | Quantity()), Expression(relation=True)) | (
+            Expression(relation=True),
+            Named(_, Expression() | Quantity()),
+        ):
+            return None
         case (Named(_, value), other) | (other, Named(_, value)):
             return compatible(value, other)
         case (Choice(), Choice()):
@@ -197,6 +209,11 @@ def compatible(a: Form, b: Form) -> bool | None:
         case (TimeOfDay(), TimeOfDay()):
             dial = (a.seconds - b.seconds) % (MINUTES_OF_HALF_A_DAY * 60) == 0
             return a == b or (dial and not (a.certain and b.certain) and not (a.whole_day or b.whole_day))
+        case (TimeOfDay(ratio=Ratio() as ratio), Ratio() | Quantity() as other) | (
+            Ratio() | Quantity() as other,
+            TimeOfDay(ratio=Ratio() as ratio),
+        ):
+            return compatible(ratio, other)
         case (Ratio(terms), Quantity() as number) | (Quantity() as number, Ratio(terms)):
             return number.bare and len(terms) == 2 and terms[1] != 0 and terms[0] / terms[1] == number.value
         case (Ratio((one, *more)), NumberRange(Quantity() as low, Quantity() as high)) | (
@@ -228,6 +245,8 @@ def _may_be_equal(a: Expression, b: Expression) -> bool:
 def _compatible_quantities(a: Quantity, b: Quantity) -> bool:
     if a.dimension == b.dimension:
         return a.value == b.value or _one_rounds_to_the_other(a.value, b.value) or _same_as_stated(a, b)
+    if (a.scaled or b.scaled) and not (a.dimension and b.dimension):
+        return (a.scaled or a.value) == (b.scaled or b.value) or _same_as_stated(a, b)
     if a.bare or b.bare:
         return _same_as_stated(a, b) or _half_turns(a) == _half_turns(b) is not None
     if frozenset({a.unit, b.unit}) == {"pound", "mass"}:
@@ -280,13 +299,38 @@ def _times(a: Number, b: Fraction) -> Number:
 def _compatible_lists(a: AnswerList, b: AnswerList) -> bool | None:
     if a == b:
         return True
+    if b.brackets != "{}" and not _is_nested(b) and (one := _column(a, b.brackets or "()")) is not None:
+        return compatible(one, b)
+    if a.brackets != "{}" and not _is_nested(a) and (other := _column(b, a.brackets or "()")) is not None:
+        return compatible(a, other)
     if a.brackets and b.brackets and a.brackets != b.brackets:
         return False
     if len(a.items) != len(b.items):
         return None if any(isinstance(item, Expression) for item in a.items + b.items) else False
     if {"()", "[]"} & {a.brackets, b.brackets}:
-        return _all(compatible(x, y) for x, y in zip(a.written, b.written, strict=True))
+        return _all(compatible(x, y) for x, y in zip(_in_order(a), _in_order(b), strict=True))
     return _matched(list(a.items), list(b.items))
+
+
+def _in_order(answers: AnswerList) -> tuple[Form, ...]:
+    """The items as they stand in a tuple. Coordinates stand in the order of their names: `y = 2, x = 1` is (1, 2)."""
+    names = {item.name for item in answers.written if isinstance(item, Named)}
+    if answers.brackets or len(names) < len(answers.written):
+        return answers.written
+    return tuple(sorted(answers.written, key=lambda item: item.name if isinstance(item, Named) else ""))
+
+
+def _is_nested(answers: AnswerList) -> bool:
+    return any(isinstance(item, AnswerList) for item in answers.items)
+
+
+def _column(matrix: AnswerList, brackets: Brackets) -> AnswerList | None:
+    """A matrix of one column as the vector that it is; None for anything else. A row stays a matrix."""
+    rows = [item.items for item in matrix.written if isinstance(item, AnswerList) and len(item.items) == 1]
+    if len(rows) < len(matrix.written):
+        return None
+    vector = tuple(row[0] for row in rows)
+    return AnswerList(vector, brackets, vector)
 
 
 def _matched(left: list[Form], right: list[Form]) -> bool | None:
@@ -317,6 +361,8 @@ def _all(decisions: Iterator[bool | None]) -> bool | None:
 
 def _compatible_intervals(a: NumberInterval, b: NumberInterval) -> bool | None:
     if (a.low_closed, a.high_closed) != (b.low_closed, b.high_closed):
+        return False
+    if a.variable and b.variable and a.variable != b.variable:
         return False
     return _all(_compatible_ends(x, y) for x, y in ((a.low, b.low), (a.high, b.high)))
 

@@ -9,11 +9,13 @@ WRAPPINGS = 4
 
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "0123456789+-n")
 _SUPERSCRIPT_RUN = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ]+")
+_SUBSCRIPT_RUN = re.compile("[₀-₉]+")
 _VULGAR = re.compile(r"(?<=\d)\s*(?=[¼½¾⅐-⅞])")
 _CHARACTERS = str.maketrans({
     "−": "-", "‐": "-", "‑": "-", "‒": "-", "–": "-", "—": "-", "×": "*", "✕": "*", "·": "*", "⋅": "*", "∙": "*",
     "÷": "/", "⁄": "/", "∕": "/", "’": "'", "‘": "'", "`": "'", "“": '"', "”": '"', "º": "°", "˚": "°", "…": "...",
     "，": ",", "。": ".", "：": ":", "；": ";", "（": "(", "）": ")", "µ": "μ", "Ω": "Ω",
+    "٫": ".", "٬": ",", "∛": "√[3]", "∜": "√[4]", "‖": "|",
     "∶": ":", "⩽": "≤", "⩾": "≥", "、": ",", "′": "'", "″": '"', "⟨": "(", "⟩": ")",
 })  # fmt: skip
 _WRAPPERS = [
@@ -56,8 +58,13 @@ _COMMANDS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = 
         r" \1 ",
     ),
     (re.compile(r"\\(?:left|right|bigl?|bigr|Bigl?|Bigr|displaystyle|limits)(?![a-zA-Z])"), ""),
-    (re.compile(r"\\[dtc]frac(?![a-zA-Z])"), r"\\frac"),
-    (re.compile(r"\\frac\s*(\d)\s*(\d)"), r"\\frac{\1}{\2}"),
+    (re.compile(r"\\[dt]binom(?![a-zA-Z])"), r"\\binom"),
+    (re.compile(r"\\(?:lvert|lVert)\s*|\s*\\(?:rvert|rVert)(?![a-zA-Z])|\\(?:vert|Vert|mid)(?![a-zA-Z])"), "|"),
+    (re.compile(r"\\lfloor(?![a-zA-Z])\s*"), "⌊"),
+    (re.compile(r"\s*\\rfloor(?![a-zA-Z])"), "⌋"),
+    (re.compile(r"\\lceil(?![a-zA-Z])\s*"), "⌈"),
+    (re.compile(r"\s*\\rceil(?![a-zA-Z])"), "⌉"),
+    (re.compile(r"\\dot\s*\{?(\d)\}?"), r"\\overline{\1}"),
     (re.compile(r"\^\s*(?:\{\s*\\circ\s*\}|\\circ(?![a-zA-Z]))|\\degree(?![a-zA-Z])|\\circ(?![a-zA-Z])"), "°"),
     (re.compile(r"\\(?:quad|qquad|,|;|:|!| |thinspace)|~"), " "),
     (re.compile(r"\\(?:times|cdot|ast)(?![a-zA-Z])"), "*"),
@@ -78,7 +85,12 @@ _COMMANDS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = 
     (re.compile(r"\\triangle(?![a-zA-Z])"), "△"),
     (re.compile(r"\\parallel(?![a-zA-Z])"), "∥"),
     (re.compile(r"\\perp(?![a-zA-Z])"), "⊥"),
-    (re.compile(r"\\(?:overline|overrightarrow|vec|overset\{\\frown\})\s*\{\s*([A-Z]{1,2})\s*\}"), r"\1"),
+    (
+        re.compile(r"\\(?:overline|overrightarrow|vec|overset\{\\frown\})\s*\{\s*([A-Z]{1,2}|[a-z](?=\s*\}\s*=))\s*\}"),
+        r"\1",
+    ),
+    (re.compile(r"\\langle(?![a-zA-Z])\s*"), "("),
+    (re.compile(r"\s*\\rangle(?![a-zA-Z])"), ")"),
     (re.compile(r"\\mathbb\s*\{?\s*R\s*\}?|ℝ"), "(-∞, ∞)"),
     (re.compile(r"\\angle(?![a-zA-Z])"), "∠"),
     (re.compile(r"\\(?:to|rightarrow)(?![a-zA-Z])"), "→"),
@@ -87,6 +99,22 @@ _COMMANDS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = 
     (re.compile(r"\\\{"), "⦃"),
     (re.compile(r"\\\}"), "⦄"),
 ]
+_RECURRING = re.compile(r"(?<![\d.])(\d*\.\d*?)(?:(\d)\2\2+|(\d{2,}?)\3+)(?:\.{3}|\\[lcd]?dots)$")
+"""A decimal whose last digits repeat before the dots: `0.1666...`, `0.1212...`."""
+_FRACTION_NAME = re.compile(r"\\[dtc]frac(?![a-zA-Z])")
+_FIRST_ARGUMENT = re.compile(r"\\frac\s*(\\[a-zA-Z]+\s*|\d|(?<=\s)[a-zA-Z])(?=\s*[\w{\\])")
+_SECOND_ARGUMENT = re.compile(r"(\\frac\s*\{(?:[^{}]|\{[^{}]*\})*\})\s*(\\[a-zA-Z]+|\w)")
+"""LaTeX takes one token for an argument without braces: `\\frac\\pi2`, `\\frac1{x}`."""
+_CHOOSE = re.compile(r"\{\s*([^{}]+?)\s*\\choose\s*([^{}]+?)\s*\}")
+_FORMULA = re.compile(r"\\(?:text|mathrm)\s*\{\s*([A-Z][a-z]?|[A-Z][A-Za-z]*)\s*\}(?=\s*[\^_\\]|$)")
+"""Letters of a chemical formula in roman type."""
+_CHARGE = re.compile(r"\^\s*\{?(\d?[+-])\}?$")
+_MATRIX = re.compile(r"\\begin\{([bp])matrix\}(.*?)\\end\{\1matrix\}", re.DOTALL)
+_BINOMIAL = re.compile(r"\\binom\s*\{([^{}]*)\}\s*\{([^{}]*)\}")
+_INLINE_MATH = re.compile(r"\$([^$\s](?:[^$]*[^$\s])?)\$(?!\d)")
+"""Mathematics in a sentence. Two amounts are none: `$5 and $6`, `$5-$6`."""
+_INDEX = re.compile(r"(?<!log)(?:(?<=[A-Za-z])|(?<=[A-Za-z]\)))_(\d+)")
+"""A number below the line, which other writers put on the line: `x_1`, `H_2O`."""
 _SIMPLE_FRACTION = re.compile(r"(\d\s*)?\\frac\s*\{\s*(-?\d+(?:\.\d+)?)\s*\}\s*\{\s*(\d+(?:\.\d+)?)\s*\}")
 _FRACTION = re.compile(r"\\frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}")
 _SIMPLE_GROUP = re.compile(r"([\^_])\s*\{\s*(-?\w+)\s*\}")
@@ -97,6 +125,8 @@ _ABSOLUTE = re.compile(r"\babs\s*\(([^()]*)\)")
 _BEFORE_A_NAME = re.compile(r"([∠△])\s+")
 _SPACE = re.compile(r"\s+")
 _LATEX: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
+    (re.compile(r"√\[(\d+)\]\s*\(?(\w+)\)?"), r"\\sqrt[\1]{\2}"),
+    (re.compile(r"\\(?:dfrac|tfrac)"), r"\\frac"),
     (re.compile(r"\*\*"), "^"),
     (re.compile(r"\*"), r" \\cdot "),
     (re.compile(r"√\s*\(([^()]*)\)|(?<!\\)\bsqrt\s*\(([^()]*)\)"), lambda m: rf"\sqrt{{{m[1] or m[2]}}}"),
@@ -125,9 +155,15 @@ def unified(text: str) -> str:
         text = _INVISIBLE.sub("", text)
     if not text.isascii():
         text = _VULGAR.sub(" ", text)
+        text = _SUBSCRIPT_RUN.sub(lambda run: "_" + unicodedata.normalize("NFKC", run[0]), text)
         text = _SUPERSCRIPT_RUN.sub(lambda run: "^" + run[0].translate(_SUPERSCRIPTS), text)
         text = unicodedata.normalize("NFKC", text.translate(_CHARACTERS)).translate(_CHARACTERS)
         text = _OTHER_DIGIT.sub(lambda digit: str(unicodedata.decimal(digit[0], digit[0])), text)
+    if text.endswith(("...", "dots")):
+        text = _RECURRING.sub(lambda match: f"{match[1]}({match[2] or match[3]})", text)
+    if "frac" in text:
+        text = _FIRST_ARGUMENT.sub(lambda match: rf"\frac{{{match[1].strip()}}}", _FRACTION_NAME.sub(r"\\frac", text))
+        text = _SECOND_ARGUMENT.sub(r"\1{\2}", text)
     return _bare(text)
 
 
@@ -174,16 +210,24 @@ def plain(unified_text: str) -> str:
     """The text with plain signs for LaTeX commands: `\\dfrac{3}{4}` as 3/4, `30^\\circ` as 30°, `\\{1\\}` as ⦃1⦄."""
     text = unified_text
     if "\\" in text or "{" in text or "~" in text:
+        text = _CHOOSE.sub(r"\\binom{\1}{\2}", _MATRIX.sub(_rows, text))
+        if _FORMULA.match(text):
+            text = _CHARGE.sub(r"\1", _FORMULA.sub(r"\1", text))
         for pattern, replacement in _COMMANDS:
             text = pattern.sub(replacement, text)
         for _ in range(12):
             shorter = _SIMPLE_GROUP.sub(r"\1\2", _SIMPLE_FRACTION.sub(_simple_fraction, text))
             shorter = _GROUP.sub(lambda group: f"({group[1] or group[2] or ''})", shorter)
-            shorter = _DOUBLE.sub(r"\1", _FRACTION.sub(r"(\1)/(\2)", shorter))
+            shorter = _BINOMIAL.sub(r"binom(\1)(\2)", _FRACTION.sub(r"(\1)/(\2)", shorter))
+            shorter = _DOUBLE.sub(r"\1", shorter)
             if shorter == text:
                 break
             text = shorter
         text = _bare(text)
+    if "_" in text:
+        text = _INDEX.sub(r"\1", text)
+    if "$" in text:
+        text = _INLINE_MATH.sub(r"\1", text)
     if "ngle " in text:
         text = _ANGLE.sub("∠", text)
     if "abs" in text:
@@ -191,6 +235,12 @@ def plain(unified_text: str) -> str:
     if not text.isascii():
         text = _BEFORE_A_NAME.sub(r"\1", text).replace("△", "triangle ")
     return _SPACE.sub(" ", text.replace("**", "^").replace("$", " $ " if text.count("$") > 1 else "$")).strip()
+
+
+def _rows(matrix: re.Match[str]) -> str:
+    """A matrix as the list of its rows."""
+    rows = [row.split("&") for row in matrix[2].split(r"\\") if row.strip()]
+    return "[" + ", ".join(f"[{', '.join(cell.strip() for cell in row)}]" for row in rows) + "]"
 
 
 def _simple_fraction(match: re.Match[str]) -> str:

@@ -23,10 +23,10 @@ from tasks.grading.words import ARTICLES, plain_word
 LONGEST = 4000
 """Characters that are read, from the end of the text, where the conclusion is."""
 
-_LETTER = re.compile(r"(?<![A-Za-z0-9'_\\])([(\[{\"'*]{0,3})([A-Ja-j])([)\]}\"'*]{0,3})(?![A-Za-z0-9_]|'[a-z])")
+_LETTER = re.compile(r"(?<![A-Za-z0-9'_\\])([(\[{\"'*]{0,3})([A-Za-j])([)\]}\"'*]{0,3})(?![A-Za-z0-9_]|'[a-z])")
 _ALONE = re.compile(
     r"(?:(?:the\s+)?(?:final\s+|correct\s+)?answer\s*(?:is)?\s*:?\s*)?(?:(?:option|choice)\s+)?"
-    r"[(\[]?([A-Ja-j])(?:[)\]]?[.:)]?|[)\]])(?:\s+(.+))?",
+    r"[(\[]?([A-Z])(?:[)\]]?[.:)]?|[)\]])(?:\s+(.+))?",
     re.IGNORECASE | re.DOTALL,
 )
 _NAMES_A_LETTER = (
@@ -37,7 +37,7 @@ _CLAIM_BEFORE = re.compile(
     r"|\b(?:correct|right|best)\s+\w+[^.;,\n?]{0,25}?(?:\b(?:is|be)\b|[:=])\s*"
     r"|\b(?:choos(?:e|ing)|chose|pick(?:ed|ing)?|select(?:ed|ing)?|go(?:ing)?\s+with|went\s+with|conclude|opt\s+for)\s+"
     r"|\b(?:leav(?:es|ing)|left\s+with)\s+(?:us\s+with\s+)?(?:only\s+)?|\bwait,?\s+"
-    r"|(?:\bnot|n't)\s+(?:option\s+)?[(]?[A-J][)]?,?\s+but\s+(?:rather\s+)?"
+    r"|(?:\bnot|n't)\s+(?:option\s+)?[(]?[A-Z][)]?,?\s+but\s+(?:rather\s+)?"
     r"|\b(?:think|believe|guess)\s+(?:that\s+)?(?:it(?:'s|\s+is)\s+)?"
     r"|\banswer\s+|\b(?:therefore|thus|hence|so)[,:]?\s+(?:it(?:'s|\s+is)\s+|it\s+must\s+be\s+)?"
     r"|\b(?:it(?:'s|\s+is|\s+must\s+be)|that(?:'s|\s+is))\s+"
@@ -46,8 +46,8 @@ _CLAIM_BEFORE = re.compile(
     re.IGNORECASE,
 )
 _CLAIM_AFTER = re.compile(
-    r"^\s*(?:(?:is|seems|looks|appears|must\s+be|would\s+be)\s+(?:to\s+be\s+)?(?:clearly\s+|definitely\s+|the\s+)*"
-    r"(?:only\s+)?(?:correct|right|best|answer|most\s+likely)|(?:是|为)?(?:正确|对的|正确答案|答案))",
+    r"^\s*(?:(?:is|are|seems|looks|appears|must\s+be|would\s+be)\s+(?:to\s+be\s+)?(?:both\s+|all\s+|also\s+)?(?:clearly\s+|definitely\s+|the\s+)*"
+    r"(?:only\s+)?(?:correct|right|best|(?:an\s+)?answers?\b|most\s+likely)|(?:是|为)?(?:正确|对的|正确答案|答案))",
     re.IGNORECASE,
 )
 _DENIAL_BEFORE = re.compile(
@@ -75,7 +75,7 @@ _SENTENCES = re.compile(r"(?<=[.!?])(?=\s)|(?<=\n)")
 _MAY_NAME_AN_OPTION = re.compile(
     r"(?:^|[^\w\s]|[^\x00-\x7f]|\b(?:and|or|nor|but|not|never|is|be|was|are|as|than|with|between|either|neither|both|only|of|"
     r"over|except|unlike|out|that|it's|isn't|then|maybe|perhaps|probably|definitely|clearly|option|choice|letter|answer|"
-    r"eliminated?|exclud(?:e|ing)|reject(?:ed)?|so|thus|hence|therefore|[A-J]))\s*$",
+    r"eliminated?|exclud(?:e|ing)|reject(?:ed)?|so|thus|hence|therefore|[A-Z]))\s*$",
     re.IGNORECASE,
 )
 """Text that may precede an option's letter. A noun may not: `triangle A`, `vitamin C`."""
@@ -108,8 +108,7 @@ class _Mention:
 def choose_option(text: str, options: Mapping[str, str] | Sequence[str]) -> str | None:
     """The letter of the option that the text chooses; None if it is not certain. A sequence is lettered A, B, C ..."""
     lettered = _lettered(options)
-    prose = unicodedata.normalize("NFKC", _conclusion(text)[-LONGEST:])
-    prose = prose.replace("**", "").replace("。", ".").replace("’", "'").strip()
+    prose = _prose(text)
     boxed = extract_answer(prose)
     if boxed is not None:
         return _as_option(re.sub(r"\\(?:text|mathrm|textbf)\s*\{([^{}]*)\}", r"\1", boxed), lettered) or None
@@ -125,6 +124,22 @@ def choose_option(text: str, options: Mapping[str, str] | Sequence[str]) -> str 
         return open_letters.pop() if len(open_letters) == 1 else None
     denied = {mention.letter for mention in mentions}
     return _by_words(prose, {letter: option for letter, option in lettered.items() if letter not in denied})
+
+
+def choose_options(text: str, options: Mapping[str, str] | Sequence[str]) -> str:
+    """The sorted letters that a reply to a question with several right options chooses: "AC"; "" without any.
+
+    These are the letters that the text claims, or all that it mentions without a claim and without a denial.
+    """
+    prose = _prose(text)
+    named = [mention for mention in _mentions(prose, _lettered(options)) if not mention.denied]
+    return "".join(sorted({mention.letter for mention in named if mention.claimed} or {m.letter for m in named}))
+
+
+def _prose(text: str) -> str:
+    """The conclusion of a reply without typography."""
+    prose = unicodedata.normalize("NFKC", _conclusion(text)[-LONGEST:])
+    return prose.replace("**", "").replace("。", ".").replace("’", "'").strip()
 
 
 def _conclusion(text: str) -> str:
@@ -202,6 +217,7 @@ def _is_a_letter(match: re.Match[str], before: str, after: str, claimed: bool, l
     named = re.search(r"\b(?:option|choice|letter|answer)\s*(?:is\s+|:\s*)?$", before, re.IGNORECASE) is not None
     if enclosed or (named and not _ARTICLE_OR_PRONOUN.match(after)):
         return True
+    listed |= re.search(r"\bboth\s+$", before) is not None
     if match[2].islower():
         return (claimed or listed) and not (_A_WORD if match[2] == "a" else _ARTICLE_OR_PRONOUN).match(after)
     if not claimed and not _MAY_NAME_AN_OPTION.search(before):
@@ -219,7 +235,7 @@ def _spread_over_lists(mentions: list[_Mention], text: str) -> list[_Mention]:
     """Extend denials and claims over lists of letters.
 
     A denial before a list (`not A or B`) or after it (`A and C are wrong`) denies all its letters. A claim of a list
-    (`the answer is A or B`) claims all its letters.
+    (`the answer is A or B`, `A and C are correct`) claims all its letters.
     """
     result = list(mentions)
     for k in range(1, len(result)):
@@ -231,11 +247,16 @@ def _spread_over_lists(mentions: list[_Mention], text: str) -> list[_Mention]:
             result[k] = replace(second, denied=True)
         elif first.claimed and not first.denied and not second.denied:
             result[k] = replace(second, claimed=True)
+    claimed_behind = {mention.letter for mention in result if _CLAIM_AFTER.match(text[mention.end :][:60])}
     for k in range(len(result) - 1, 0, -1):
         first, second = result[k - 1], result[k]
         denied_after = second.denied and _DENIAL_BEFORE.search(_clause_before(text, second.start)) is None
-        if denied_after and _LIST.fullmatch(text[first.end : second.start]):
+        listed = _LIST.fullmatch(text[first.end : second.start]) is not None
+        if denied_after and listed:
             result[k - 1] = replace(first, denied=True)
+        elif listed and not first.denied and second.letter in claimed_behind:
+            result[k - 1] = replace(first, claimed=True)
+            claimed_behind.add(first.letter)
     return [replace(m, claimed=True) if _chosen_over(text, m) else m for m in result]
 
 
@@ -245,7 +266,7 @@ def _chosen_over(text: str, mention: _Mention) -> bool:
     return (
         re.search(r"(?:\bnot|n't|不是)\s[^.;]*\b(?:but|rather)\s+(?:rather\s+)?(?:option\s+)?$", before, re.IGNORECASE)
         is not None
-        or re.match(r"\s*,?\s*(?:rather\s+than|instead\s+of|(?:and\s+)?not)\s+(?:option\s+)?[(]?[A-J]\b", after)
+        or re.match(r"\s*,?\s*(?:rather\s+than|instead\s+of|(?:and\s+)?not)\s+(?:option\s+)?[(]?[A-Z]\b", after)
         is not None
     )
 

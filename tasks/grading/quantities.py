@@ -12,7 +12,7 @@ from tasks.grading.chinese import leading_chinese
 from tasks.grading.constants import Number, Surd, leading_constant
 from tasks.grading.forms import Quantity, half_turns
 from tasks.grading.units import UNITS, absolute, read_unit
-from tasks.grading.words import ARTICLES, CARDINALS, ORDINALS, leading_number, plain_word
+from tasks.grading.words import ARTICLES, CARDINALS, ORDINALS, PARTS, leading_number, plain_word
 
 LONGEST_EXPONENT = 3
 """Digits of the longest exponent that is computed."""
@@ -33,12 +33,22 @@ _SCIENTIFIC = re.compile(rf"({_SIGN})({_DIGITS})(?: ?(?:\*|x) ?10 ?\^ ?\(?([+-]?
 _POWER = re.compile(rf"({_SIGN})(\d+) ?\^ ?\(?(-?\d+)\)?(?![\d.])")
 _REPEATING = re.compile(rf"({_SIGN})(\d*)\.(\d*)(?:\\overline\s*\{{(\d+)\}}|\((\d+)\))")
 _PLAIN = re.compile(rf"({_SIGN})({_DIGITS})\.?(?!\d)")
-_SCALE = re.compile(r"\s*(thousand|million|billion|trillion|dozen)s?\b\s*|k\b", re.IGNORECASE)
-_SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12}
+_SCALE = re.compile(
+    r"\s*((?i:thousand|million|billion|trillion|dozen|lakh|crore))(?i:s?)\b\s*"
+    r"|(k|M|B|(?i:[bmt]n))(?=$|\s)|(K)(?=\s+[^\W\d_])"
+)
+_SCALE_OF_MONEY = re.compile(r"\s?(?i:([kmb]|[bmt]n|thousand|million|billion|trillion|lakh|crore))(?![^\W_])\s*")
+"""`M` is a million, and with a currency `m` too; elsewhere `m` is a metre, and `300K` may be a temperature."""
+_SCALES = {
+    "thousand": 10**3, "k": 10**3, "million": 10**6, "m": 10**6, "mn": 10**6, "billion": 10**9, "b": 10**9, "bn": 10**9,
+    "trillion": 10**12, "tn": 10**12, "dozen": 12, "lakh": 10**5, "crore": 10**7,
+}  # fmt: skip
+_AND_A_PART = re.compile(r"\s+and\s+(?:a|one)\s+(half|third|quarter)\b", re.IGNORECASE)
 _CURRENCY = re.compile(r"([+-]?)\s*((?:US)?\$|[€£¥₹]|(?:USD|EUR|GBP|JPY|CNY|INR)(?=[\s\d]))\s*([+-]?)\s*([\d.].*)")
 _ENDS_A_NUMBER = re.compile(r"\s*(?:[\^*/=<>≤≥+:!(√π|±∪,;&]|-\s*[\w(])")
 _NOUN = re.compile(r"(?:\s+|-)?([^\W\d_][^\W\d_'.-]*(?:[\s-]+[^\W\d_'.]+){0,2})\.?")
 _SEVERAL = re.compile(r"(\d+(?:\.\d+)?)\s*([^\W\d_]+|['\"°])\s*,?\s*(?:and\s+)?")
+_BASED = re.compile(rf"({_SIGN})\(?(\d[\dA-F]*)\)?_\(?(\d{{1,2}})\)?(?![\d.])")
 _MARKS = {"length": {"'": "ft", '"': "in"}, "angle": {"'": "arcminute", '"': "arcsecond"}}
 _ARTICLE = re.compile(r"^\s*(?:of\s+)?(?:an?|the)\s+(?=\S)", re.IGNORECASE)
 _COUNTERS = frozenset("个 只 条 张 本 人 块 辆 位 次 件".split())
@@ -102,7 +112,7 @@ def _measured(value: Number, unit: tuple[Fraction, str]) -> Quantity:
 
 def _amount(sign: str, symbol: str, inner: str, digits: str) -> Quantity | None:
     """`$5 million` and `$3.50 per kg`, read as if the currency stood after the number."""
-    number = _leading_digits(digits)
+    number = _leading_digits(digits, _SCALE_OF_MONEY)
     if number is None:
         return None
     unit = _unit(f"{'$' if symbol == 'US$' else symbol} {number[1]}".strip())
@@ -124,8 +134,8 @@ def _chinese(text: str) -> Quantity | None:
     return _measured(value, unit) if unit else _bare(value) if rest in _COUNTERS else None
 
 
-def _leading_digits(text: str) -> tuple[Fraction, str] | None:
-    """The number in digits at the beginning of a text, and the rest."""
+def _leading_digits(text: str, scales: re.Pattern[str] = _SCALE) -> tuple[Fraction, str] | None:
+    """The number in digits at the beginning of a text, times the word or letter of a scale, and the rest."""
     if not text[:1].isdigit() and text[:1] not in ("+", "-", ".", "("):
         return None
     for pattern, read_value in _NOTATIONS:
@@ -134,10 +144,13 @@ def _leading_digits(text: str) -> tuple[Fraction, str] | None:
             value = read_value(match)
             if value is None:
                 return None
-            scale = _SCALE.match(text, match.end())
-            if scale is None:
-                return value, text[match.end() :]
-            return value * _SCALES.get((scale[1] or "thousand").lower(), 1000), text[scale.end() :]
+            position = match.end()
+            if (part := _AND_A_PART.match(text, position)) is not None:
+                value, position = value + Fraction(1, PARTS[part[1].lower()]), part.end()
+            if (scale := scales.match(text, position)) is not None:
+                word = next(filter(None, scale.groups()))
+                value, position = value * _SCALES[word.lower()], scale.end()
+            return value, text[position:]
     return None
 
 
@@ -160,6 +173,8 @@ def _with_unit(value: Fraction, rest: str) -> Quantity | None:
     unit = _ARTICLE.sub("", rest.strip().rstrip("."))
     if unit in _COUNTERS:
         return _bare(value)
+    if rest == "K":
+        return Quantity(value, "kelvin", value, False, "kelvin", value * 1000)
     if rest[0] not in " -" and rest[:2].isalpha() and _unit(unit) is None and len(unit) < 3:
         return None  # `2xy` is algebra
     known = _unit(unit)
@@ -188,10 +203,10 @@ def _sum_of_units(text: str) -> Quantity | None:
     parts = _SEVERAL.findall(text)
     if len(parts) < 2 or _SEVERAL.sub("", text):
         return None
-    total, dimensions = Fraction(0), set()
+    total, dimensions = Fraction(0), set[str]()
     marks = _MARKS["angle" if "°" in text else "length"]
     for number, name in parts:
-        unit = read_unit(marks.get(name, name))
+        unit = read_unit("min" if name == "m" and dimensions == {"time"} else marks.get(name, name))  # `3h30m`
         if unit is None:
             return None
         total += Fraction(number) * unit[0]
@@ -219,6 +234,14 @@ def _mixed(match: re.Match[str]) -> Fraction | None:
 def _quotient(match: re.Match[str]) -> Fraction | None:
     under = _decimal(match[5])
     return _sign(match[1], match[2], match[4]) * _decimal(match[3]) / under if under else None
+
+
+def _based(match: re.Match[str]) -> Fraction | None:
+    """`1011_2`: a number in another base."""
+    try:
+        return Fraction(_sign(match[1]) * int(match[2], int(match[3])))
+    except ValueError:
+        return None
 
 
 def _scientific(match: re.Match[str]) -> Fraction | None:
@@ -253,6 +276,7 @@ def _integer_or_decimal(match: re.Match[str]) -> Fraction | None:
 
 
 _NOTATIONS = (
+    (_BASED, _based),
     (_REPEATING, _repeating),
     (_MIXED, _mixed),
     (_FRACTION, _quotient),

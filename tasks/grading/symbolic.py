@@ -52,7 +52,8 @@ CACHED_PAIRS = 1 << 14
 """Pairs whose outcome is cached."""
 WORKERS = 2
 
-_STACKED_POWERS = re.compile(r"\^\s*(?:\{[^{}]*\^|\([^()]*\^|-?\w+\s*\^)|\}\s*\^")
+_STACKED_POWERS = re.compile(r"\^\s*(?:\{[^{}]*\^|\([^()]*\^|-?\w+\s*\^)")
+_POWER_OF_A_GROUP = re.compile(r"\}\s*\^")
 _LONG_EXPONENT = re.compile(r"(?:\^|\*\*)\s*[{(]?\s*-?\s*\d{4,}")
 _UNBOUNDED = re.compile(r"!|\\(?:sum|prod|int|iint|oint|lim|binom)(?![a-zA-Z])|[∑∏∫]")
 
@@ -61,7 +62,18 @@ def too_costly(latex: str) -> bool:
     """Whether an expression may cost far more than its length suggests: powers of powers, factorials, sums."""
     if len(latex) > LONGEST or _STACKED_POWERS.search(latex) or _LONG_EXPONENT.search(latex):
         return True
+    if any(_has_power(latex, match.start()) for match in _POWER_OF_A_GROUP.finditer(latex)):
+        return True
     return _UNBOUNDED.search(latex) is not None or _nesting(latex) > DEEPEST
+
+
+def _has_power(latex: str, end: int) -> bool:
+    """Whether the group that closes at `end` is an exponent or has one inside."""
+    depth, start = 1, end
+    while depth and start:
+        start -= 1
+        depth += (latex[start] == "}") - (latex[start] == "{")
+    return "^" in latex[start:end] or latex[:start].rstrip().endswith("^")
 
 
 def _nesting(text: str) -> int:

@@ -64,12 +64,24 @@ def _write(line: str) -> None:
 def _equal(math_verify: Any, first: str, second: str) -> bool:
     """Whether math-verify finds the expressions equal, in either direction."""
     try:
-        a, b = _parsed(math_verify, first), _parsed(math_verify, second)
+        a, b = _with_imaginary_unit(_parsed(math_verify, first), _parsed(math_verify, second))
         return any(math_verify.verify(x, y, timeout_seconds=None) for x, y in ((a, b), (b, a)))
     except MemoryError:
         raise
     except Exception:  # an expression that math-verify cannot handle equals nothing
         return False
+
+
+def _with_imaginary_unit(*parsed: Any) -> list[Any]:
+    """The parsed answers, with the letter i as the imaginary unit if one of them is a complex number."""
+    if not any(getattr(part, "is_extended_real", None) is False for answer in parsed for part in answer):
+        return list(parsed)
+    return [[_complex(part) if hasattr(part, "free_symbols") else part for part in answer] for answer in parsed]
+
+
+def _complex(expression: Any) -> Any:
+    unit = sys.modules["sympy"].I
+    return expression.subs({symbol: unit for symbol in expression.free_symbols if symbol.name == "i"})
 
 
 def _parsed(math_verify: Any, latex: str) -> Any:

@@ -9,26 +9,21 @@ from tasks.grading.words import singular
 
 _TABLE: dict[str, dict[str, str]] = {
     "length": {
-        "m meter metre 米": "1", "cm centimeter centimetre 厘米": "1/100", "mm millimeter millimetre 毫米": "1/1000",
-        "dm decimeter decimetre 分米": "1/10", "km kilometer kilometre 千米 公里": "1000",
-        "nm nanometer nanometre": "1/1000000000", "μm um micrometer micrometre micron": "1/1000000",
-        "in inch": "254/10000", "ft foot feet": "3048/10000", "yd yard": "9144/10000", "mi mile": "1609344/1000",
+        "m meter metre 米": "1", "cm 厘米": "1/100", "mm 毫米": "1/1000", "dm 分米": "1/10", "km 千米 公里": "1000",
+        "um micron": "1/1000000", "in inch": "254/10000", "ft foot feet": "3048/10000", "yd yard": "9144/10000",
+        "mi mile": "1609344/1000", "Å angstrom": "1/10000000000",
     },
     "mass": {
-        "g gram gramme 克": "1", "kg kilogram kilo 千克 公斤": "1000", "mg milligram 毫克": "1/1000",
-        "μg ug microgram": "1/1000000", "t tonne 吨": "1000000", "lb lbs": "45359237/100000",
-        "oz ounce": "45359237/1600000",
+        "g gram gramme 克": "1", "kg kilo 千克 公斤": "1000", "mg 毫克": "1/1000", "ug": "1/1000000",
+        "t tonne 吨": "1000000", "lb lbs": "45359237/100000", "oz ounce": "45359237/1600000",
     },
     "pound": {"pound": "1"},
     "time": {
-        "s sec second 秒": "1", "ms millisecond": "1/1000", "μs us microsecond": "1/1000000", "ns": "1/1000000000",
-        "min minute mins 分钟": "60", "h hr hrs hour 小时": "3600", "day 天": "86400", "week wk 周": "604800",
+        "s sec second 秒": "1", "us": "1/1000000", "min minute mins 分钟": "60", "h hr hrs hour 小时": "3600",
+        "day 天": "86400", "week wk 周": "604800",
     },
     "months": {"month 个月": "1", "yr year 年": "12", "decade": "120", "century centuries": "1200"},
-    "length^3": {
-        "l L liter litre 升": "1/1000", "ml mL milliliter millilitre 毫升": "1/1000000", "cl centiliter": "1/100000",
-        "dl deciliter": "1/10000", "μL microliter": "1/1000000000", "cc": "1/1000000",
-    },
+    "length^3": {"l L liter litre 升": "1/1000", "ml 毫升": "1/1000000", "cc": "1/1000000"},
     "length^2": {"ha hectare": "10000"},
     "length/time": {"mph": "1609344/3600000", "kph kmh kmph": "1000/3600"},
     "angle": {"° deg degree 度": "1", "arcminute": "1/60", "arcsecond": "1/3600"},
@@ -43,28 +38,47 @@ _TABLE: dict[str, dict[str, str]] = {
     "¥": {"¥ yen jpy": "1"},
     "yuan": {"yuan cny rmb 元": "1"},
     "₹": {"₹ inr rupee": "1"},
-    "frequency": {"Hz hertz": "1", "kHz kilohertz": "1000", "MHz megahertz": "1000000", "GHz gigahertz": "1000000000"},
-    "length*mass/time^2": {"N newton": "1000", "kN kilonewton": "1000000", "mN": "1"},
+    "frequency": {"Hz hertz": "1"},
+    "length*mass/time^2": {"N newton": "1000"},
     "length^2*mass/time^2": {
-        "J joule": "1000", "kJ kilojoule": "1000000", "MJ megajoule": "1000000000", "Wh": "3600000",
-        "kWh": "3600000000", "cal calorie": "4184", "kcal": "4184000",
+        "J joule": "1000", "Wh": "3600000", "cal calorie": "4184",
+        "eV electronvolt": "1602176634/10000000000000000000000000",
     },
-    "length^2*mass/time^3": {
-        "W watt": "1000", "kW kilowatt": "1000000", "MW megawatt": "1000000000", "GW gigawatt": "1000000000000",
-        "mW milliwatt": "1",
-    },
-    "current": {"A amp ampere": "1", "mA milliamp": "1/1000", "μA": "1/1000000"},
-    "length^2*mass/current*time^3": {"V volt": "1000", "kV kilovolt": "1000000", "mV millivolt": "1"},
-    "length^2*mass/current^2*time^3": {"Ω ohm": "1000", "kΩ": "1000000", "MΩ": "1000000000"},
+    "length^2*mass/time^3": {"W watt": "1000"},
+    "current": {"A amp ampere": "1"},
+    "current*time": {"C coulomb": "1", "mAh": "36/10"},
+    "length^2*mass/current*time^3": {"V volt": "1000"},
+    "length^2*mass/current^2*time^3": {"Ω ohm": "1000"},
+    "current^2*time^4/length^2*mass": {"F farad": "1/1000"},
+    "length^2*mass/current^2*time^2": {"H henry": "1000"},
+    "mass/current*time^2": {"T tesla": "1000"},
+    "length^2*mass/current*time^2": {"Wb weber": "1000"},
     "mass/length*time^2": {
-        "Pa pascal": "1000", "hPa": "100000", "kPa kilopascal": "1000000", "MPa": "1000000000", "bar": "100000000",
-        "atm atmosphere": "101325000",
+        "Pa pascal": "1000", "bar": "100000000", "atm atmosphere": "101325000", "mmHg": "133322387415/1000000",
     },
-    "data": {"byte": "1", "KB": "1000", "MB": "1000000", "GB": "1000000000", "TB": "1000000000000"},
+    "amount": {"mol mole": "1"},
+    "amount/length^3": {"M": "1000", "mM": "1", "μM": "1/1000", "nM": "1/1000000"},
+    "data": {
+        "byte": "1", "KB kB": "1000", "MB": "1000000", "GB": "1000000000", "TB": "1000000000000", "bit": "1/8",
+        "KiB": "1024", "MiB": "1048576", "GiB": "1073741824",
+    },
     "pixel": {"px pixel": "1"},
 }  # fmt: skip
-"""Unit names and factors by dimension. The base unit of mass is the gram, so a newton is 1000 g m/s². A pound is money
-or mass, so it has a dimension of its own (see `forms`)."""
+"""Unit names and factors by dimension, without the prefixed ones except where they are written in more ways. The base
+unit of mass is the gram, so a newton is 1000 g m/s². A pound is money or mass, so it has a dimension of its own (see
+`forms`)."""
+
+_PREFIXED_NAMES = (
+    "meter metre gram gramme second liter litre hertz newton joule calorie watt amp ampere coulomb volt ohm farad "
+    "henry tesla weber pascal mole byte bit electronvolt"
+).split()
+_PREFIXED_SYMBOLS = "m g s l L Hz N J W Wh cal eV A C V Ω F H T Wb Pa mol".split()
+_PREFIXES = {
+    "pico p": -12, "nano n": -9, "micro μ": -6, "milli m": -3, "centi c": -2, "deci d": -1, "hecto h": 2, "kilo k": 3,
+    "mega M": 6, "giga G": 9, "tera T": 12,
+}  # fmt: skip
+_OTHER_WORDS = frozenset({"pm", "cd", "ds", "cs", "hs", "dA", "cA", "hA", "TV"})
+"""Prefix and symbol that are read as something else: `3 pm` is a time, and `2 TV` are no teravolts."""
 
 _ABSOLUTE = {
     "celsius": (Fraction(1), Fraction(27315, 100)),
@@ -72,12 +86,29 @@ _ABSOLUTE = {
 }
 """Factor and offset that convert a temperature to kelvin. Not used in compounds: °C/min is a difference."""
 
-UNITS = {
-    name: (Fraction(factor), dimension)
-    for dimension, group in _TABLE.items()
-    for names, factor in group.items()
-    for name in names.split()
-}
+
+def _with_prefixes(units: dict[str, tuple[Fraction, str]]) -> dict[str, tuple[Fraction, str]]:
+    """The units with the prefixed names (kilovolt) and symbols (kV) of those that take SI prefixes.
+
+    pint has these and more, but it reads any word as a unit: `cats` as hundredths of a technical atmosphere.
+    """
+    prefixed = {}
+    for prefix, power in _PREFIXES.items():
+        long, short = prefix.split()
+        names = [(long + name, name) for name in _PREFIXED_NAMES]
+        names += [(short + name, name) for name in _PREFIXED_SYMBOLS if short + name not in _OTHER_WORDS]
+        prefixed.update({name: (units[base][0] * Fraction(10) ** power, units[base][1]) for name, base in names})
+    return prefixed | units
+
+
+UNITS = _with_prefixes(
+    {
+        name: (Fraction(factor), dimension)
+        for dimension, group in _TABLE.items()
+        for names, factor in group.items()
+        for name in names.split()
+    }
+)
 _NAME = r"[^\W\d_]+|[°%$€£¥₹¢]"
 _FACTOR = re.compile(rf"(°[CFcf](?![a-z])|{_NAME})(?:\s*\^\s*\(?(-?[1-4])\)?|\s*([23])(?!\d))?")
 _POWER_WORDS = {"square": 2, "sq": 2, "squared": 2, "平方": 2, "cubic": 3, "cu": 3, "cubed": 3, "立方": 3}
@@ -105,7 +136,7 @@ def read_unit(text: str) -> tuple[Fraction, str] | None:
     factor, powers, sign, power_word = Fraction(1), dict[str, int](), 1, 1
     position = 0
     while position < len(text):
-        if text[position] in " .*·/":
+        if text[position] in " .*·/()":
             sign = -1 if text[position] == "/" else sign
             position += 1
             continue
@@ -127,6 +158,8 @@ def read_unit(text: str) -> tuple[Fraction, str] | None:
         factor *= unit[0] ** power
         for base, exponent in _bases(unit[1]):
             powers[base] = powers.get(base, 0) + exponent * power
+    if len(powers) > 1 and "celsius" in powers:
+        powers["kelvin"] = powers.pop("celsius") + powers.get("kelvin", 0)  # J/(g °C) is about a difference
     return factor, _dimension(powers)
 
 

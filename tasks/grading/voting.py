@@ -29,6 +29,8 @@ class Vote:
     groups: tuple[tuple[int, ...], ...]
     """Positions of equal answers, the largest group first. Answers that are None or empty are in no group."""
     tie: bool
+    unknown: int = 0
+    """Pairs of different answers that the grader could not compare in its time. They count as not equal."""
 
 
 def vote(answers: Sequence[str | None]) -> Vote:
@@ -39,13 +41,14 @@ def vote(answers: Sequence[str | None]) -> Vote:
             positions[canonical(answer)].append(position)
     positions = {form: where for form, where in positions.items() if not isinstance(form, Nothing)}
     texts = {form: _representative([answers[k] or "" for k in where]) for form, where in positions.items()}
-    groups = [sorted(k for form in group for k in positions[form]) for group in _groups(texts)]
+    neighbours, unknown = _neighbours(texts)
+    groups = [sorted(k for form in group for k in positions[form]) for group in _groups(neighbours)]
     if not groups:
         return Vote(None, 0.0, (), False)
     labels = {tuple(members): _representative([answers[k] or "" for k in members]) for members in groups}
     ranked = sorted(labels, key=lambda members: (-len(members), labels[members]))
     tie = len(ranked) > 1 and len(ranked[0]) == len(ranked[1])
-    return Vote(None if tie else labels[ranked[0]], len(ranked[0]) / len(answers), tuple(ranked), tie)
+    return Vote(None if tie else labels[ranked[0]], len(ranked[0]) / len(answers), tuple(ranked), tie, unknown)
 
 
 def _representative(texts: list[str]) -> str:
@@ -54,11 +57,10 @@ def _representative(texts: list[str]) -> str:
     return min(counts, key=lambda text: (-counts[text], len(text), text))
 
 
-def _groups(texts: dict[Form, str]) -> list[list[Form]]:
-    """The forms grouped by equality. `texts`: a text of each form."""
-    neighbours = _neighbours(texts)
+def _groups(neighbours: dict[Form, set[Form]]) -> list[list[Form]]:
+    """The forms grouped by equality. `neighbours`: the equal forms of each."""
     groups: list[list[Form]] = []
-    unseen = dict.fromkeys(texts)
+    unseen = dict.fromkeys(neighbours)
     while unseen:
         component = _component(next(iter(unseen)), neighbours)
         for form in component:
@@ -68,25 +70,22 @@ def _groups(texts: dict[Form, str]) -> list[list[Form]]:
     return groups
 
 
-def _neighbours(texts: dict[Form, str]) -> dict[Form, set[Form]]:
-    """The equal forms of each form.
+def _neighbours(texts: dict[Form, str]) -> tuple[dict[Form, set[Form]], int]:
+    """The equal forms of each form, and the number of pairs that could not be compared. `texts`: a text of each form.
 
     Pairs are compared in the order of their texts. So it does not depend on the order of the answers which pairs are
     compared by form only after `MOST_OVERRUNS` time-outs.
     """
     neighbours: dict[Form, set[Form]] = {form: set() for form in texts}
-    overruns = 0
+    overruns = unknown = 0
     for a, b in combinations(sorted(texts, key=lambda form: texts[form]), 2):
-        if overruns < MOST_OVERRUNS:
-            result = equal(texts[a], texts[b])
-            overruns += "time-out" in result.reason
-            same = result.equal
-        else:
-            same = equal_in_form(texts[a], texts[b])
-        if same:
+        result = (equal if overruns < MOST_OVERRUNS else equal_in_form)(texts[a], texts[b])
+        overruns += "time-out" in result.reason
+        unknown += result.unknown
+        if result.equal:
             neighbours[a].add(b)
             neighbours[b].add(a)
-    return neighbours
+    return neighbours, unknown
 
 
 def _component(start: Form, neighbours: dict[Form, set[Form]]) -> list[Form]:

@@ -17,13 +17,14 @@ _ORDINAL_WORDS = (
     "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth fifteenth "
     "sixteenth seventeenth eighteenth nineteenth twentieth"
 )
-_ORDINAL_SIGNS = "1st 2nd 3rd " + " ".join(f"{number}th" for number in range(4, 21))
-ORDINALS = dict(zip(_ORDINAL_WORDS.split(), _ORDINAL_SIGNS.split(), strict=True))
+ORDINAL_SIGNS = ["1st", "2nd", "3rd", *(f"{number}th" for number in range(4, 21))]
+ORDINALS = dict(zip(_ORDINAL_WORDS.split(), ORDINAL_SIGNS, strict=True))
 SPELLINGS = {
     "grey": "gray", "colour": "color", "colored": "color", "coloured": "color", "metre": "meter", "litre": "liter",
     "centre": "center", "theatre": "theater", "tyre": "tire", "aeroplane": "airplane", "plane": "airplane",
     "doughnut": "donut", "television": "tv", "tshirt": "t shirt", "okay": "ok", "jewellery": "jewelry",
-    "favourite": "favorite", "yoghurt": "yogurt", "mum": "mom", "sq": "square", "mon": "monday", "tue": "tuesday",
+    "favourite": "favorite",
+    "dne": "does not exist", "yoghurt": "yogurt", "mum": "mom", "sq": "square", "mon": "monday", "tue": "tuesday",
     "tues": "tuesday", "thu": "thursday", "thur": "thursday", "thurs": "thursday", "fri": "friday", "jan": "january",
     "feb": "february", "mar": "march", "apr": "april", "jun": "june", "jul": "july", "aug": "august",
     "sep": "september", "sept": "september", "oct": "october", "nov": "november", "dec": "december",
@@ -75,12 +76,16 @@ def plain_word(word: str) -> str:
 
 def leading_number(words: list[str]) -> tuple[Fraction, int] | None:
     """The number at the beginning of a list of lower-case words, and how many words it takes; None without one."""
+    if words[:2] in (["half", "a"], ["half", "an"]) and words[2:3] and words[2] in SCALES:
+        return Fraction(SCALES[words[2]], 2), 3
     sign = -1 if words[:1] in (["minus"], ["negative"]) else 1
     start = 1 if sign < 0 else 0
     whole = _cardinal(words, start)
     if whole is not None and words[whole[1] : whole[1] + 1] == ["point"]:
         return _decimal(words, *whole, sign)
     part = _fraction(words, *(whole or (0, start)))
+    if part is not None and words[part[1] : part[1] + 1] and words[part[1]] in SCALES:
+        return sign * part[0] * SCALES[words[part[1]]], part[1] + 1
     if part is not None:
         return sign * part[0], part[1]
     return None if whole is None else (Fraction(sign * whole[0]), whole[1])

@@ -83,6 +83,8 @@ class LabelledQuestion(Row):
     `too hard`, `too easy`, `no majority`, `no answer`, `over quota`, `label not trusted`; of the leakage checks
     `asked before`, `answer given away`, `not grounded`; or `gold item`.
     """
+    unknown: int = 0
+    """Pairs of answers that the grader could not compare in its time. They count as different answers."""
     target: str | None = None
     """The known answer of a gold item, whose key names no picture of the corpus."""
 

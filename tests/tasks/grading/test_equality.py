@@ -135,3 +135,12 @@ class TestAlgebra:
         for thread in threads:
             thread.join()
         assert outcomes == [True] * 8
+
+
+@pytest.mark.parametrize(("outcome", "unknown"), [
+    ("time-out", True), ("busy time-out", True), ("failed", True), ("different", False), ("refused", False),
+])  # fmt: skip
+def test_a_time_out_is_unknown_not_unequal(monkeypatch: pytest.MonkeyPatch, outcome: str, unknown: bool) -> None:
+    monkeypatch.setattr("tasks.grading.equality.algebra_outcome", lambda *pair: outcome)
+    result = equal("x+1", "x+2")
+    assert (result.equal, result.unknown) == (False, unknown)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+import re
+
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -67,3 +70,57 @@ def test_what_a_letter_or_a_word_swallowed_counts(one: str, other: str) -> None:
 def test_what_differs_in_writing_alone_is_equal(one: str, other: str) -> None:
     assert equal(one, other)
     assert equal(other, one)
+
+
+ATOMS = st.sampled_from(["x", "y", "w", "k", "2", "3", "5", "7", "12", "\\pi", "\\sqrt{3}"])
+
+
+FORMS = ["{} + {}", "{} - {}", "\\frac{{{}}}{{{}}}", "({}) \\cdot ({})"]
+STRUCTURES = ["({}, {}]", "f({}) = {}", "[{}, {})", "{} < x \\le {}", "\\{{{}, {}\\}}", "({}, {})"]
+CHANGES = {"+": "-", "-": "+", "(": "[", "[": "(", ")": "]", "]": ")", "2": "4", "3": "8", "5": "6", "7": "9"} | {
+    letter: letter.upper() for letter in "xywk"
+}
+
+
+def _filled(forms: list[str], part: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    return st.builds(lambda form, one, other: form.format(one, other), st.sampled_from(forms), part, part)
+
+
+@st.composite
+def _changes(draw: st.DrawFn, texts: st.SearchStrategy[str], kept: str = "") -> tuple[str, str]:
+    """A text, and the text with one sign, bracket, digit or letter changed, except letters of commands."""
+    text = draw(texts)
+    commands = [match.span() for match in re.finditer(r"\\[a-z]+", text)]
+    free = [
+        place
+        for place, letter in enumerate(text)
+        if letter in CHANGES and letter not in kept and not any(a <= place < b for a, b in commands)
+    ]
+    place = draw(st.sampled_from(free)) if free else None
+    return (text, "") if place is None else (text, text[:place] + CHANGES[text[place]] + text[place + 1 :])
+
+
+@given(_changes(_filled(STRUCTURES, ATOMS).filter(lambda text: "(x) =" not in text)))
+@settings(max_examples=300, deadline=None)
+def test_one_changed_character_of_a_structure_is_another_answer(texts: tuple[str, str]) -> None:
+    assert not equal(*texts)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@given(_changes(st.recursive(ATOMS, lambda part: _filled(FORMS, part), max_leaves=5), kept="()"))
+@settings(max_examples=300, deadline=None)
+def test_one_changed_character_of_an_expression_is_another_answer(texts: tuple[str, str]) -> None:
+    """Unless the two have the same value at random points: `x - x` equals `y - y`."""
+    if equal(*texts):
+        assert [_value(texts[0], seed) for seed in range(3)] == pytest.approx([_value(texts[1], s) for s in range(3)])
+
+
+def _value(text: str, seed: int) -> float:
+    """The value of an arithmetic expression where each letter is a random number."""
+    numbers = random.Random(seed)
+    names = {name: numbers.uniform(1, 2) for name in "xywkXYWK"}
+    plain = text.replace("\\pi", "(3.14159265358979)").replace("\\sqrt{3}", "(3**0.5)").replace("\\cdot", "*")
+    while "\\frac" in plain:
+        plain = re.sub(r"\\frac\{([^{}]*)\}\{([^{}]*)\}", r"((\1)/(\2))", plain)
+    return float(eval(plain, {"__builtins__": {}}, names))  # this test made the text

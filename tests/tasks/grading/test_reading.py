@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.grading import choose_option, extract_answer
+from tasks.grading import choose_option, choose_options, extract_answer
 
 COLOURS = ["red", "green", "blue", "yellow"]
 
@@ -21,14 +21,18 @@ COLOURS = ["red", "green", "blue", "yellow"]
         ("\\boxed{\\{1, 2\\}}", "\\{1, 2\\}"),
         ("\\boxed{\\text{no dogs}}", "\\text{no dogs}"),
         ("\\boxed 5", "5"),
-        ("\\boxed{1} and then \\boxed{2", "1"),
+        ("\\boxed{1} and then \\boxed{2", None),
+        ("\\boxed{\\boxed{3}", "3"),
+        ("<think>\\boxed{1}</think> It is 1.", None),
+        ("<think>\\boxed{1}</think> It is \\boxed{2}.", "2"),
+        ("<think> It may be \\boxed{1}", None),
         ("\\boxed{}", None),
         ("\\boxed{", None),
         ("the answer is 5", None),
         ("", None),
     ],
 )
-def test_the_answer_is_the_content_of_the_last_complete_box(text: str, answer: str | None) -> None:
+def test_the_answer_is_the_content_of_the_last_box(text: str, answer: str | None) -> None:
     assert extract_answer(text) == answer
 
 
@@ -78,3 +82,22 @@ def test_a_value_without_unit_chooses_if_one_option_fits() -> None:
 def test_any_text_chooses_an_option_or_none(text: str) -> None:
     assert choose_option(text, COLOURS) in ("A", "B", "C", "D", None)
     extract_answer(text)
+
+
+OPTIONS = dict(
+    zip("ABCDEFGHIJKLM", ["red", "green", "blue"] + [f"shape {number}" for number in range(10)], strict=True)
+)
+
+
+@pytest.mark.parametrize(("reply", "letters"), [
+    ("**A, C**", "AC"), ("both A and C are correct", "AC"), ("The answers are A and D.", "AD"), ("K and L", "KL"),
+    ("A and C are wrong, so B and D", "BD"), ("A, B and C are correct; D is not", "ABC"),
+    ("A is correct. C is also correct.", "AC"), ("I cannot tell", ""),
+])  # fmt: skip
+def test_several_letters_are_read_in_prose(reply: str, letters: str) -> None:
+    assert choose_options(reply, OPTIONS) == letters
+
+
+@pytest.mark.parametrize(("reply", "letter"), [("(L)", "L"), ("I think it is K", "K"), ("Option M is correct", "M")])
+def test_options_go_beyond_ten(reply: str, letter: str) -> None:
+    assert choose_option(reply, OPTIONS) == letter
