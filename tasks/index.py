@@ -181,6 +181,8 @@ def index_parts(
     by_name = {name: parts[name] for name in sorted(parts)}
     space = retrieval.clip.space
     config = choose(retrieval.index, _count_vectors(by_name.values()), space.dimensions)
+    if not isinstance(config, Exact) and _are_equal(vectors_of(tuple(by_name.values()))):
+        config = Exact()  # there are no axes to fit codes to
     settings = IndexSettings(index=config, masks=masks, blocklist=masks.blocked(), queries=retrieval.query_set())
     if isinstance(config, Exact):
         return build_index(place, settings, space.fingerprint, tuple(by_name.values()), None, clip=retrieval.clip)
@@ -434,6 +436,11 @@ def _split_captions(parts: Sequence[Artifact[Sample]]) -> TextSplit:
 
 def _present(captions: pa.ChunkedArray) -> list[str]:
     return [caption for caption in captions.to_pylist() if caption]
+
+
+def _are_equal(vectors: Vectors) -> bool:
+    sample = _evenly_sampled(vectors, _BLOCK)
+    return bool((sample == sample[:1]).all())
 
 
 def _evenly_sampled(vectors: Vectors, limit: int) -> NDArray[np.float16]:

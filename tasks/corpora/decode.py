@@ -39,6 +39,9 @@ headers may understate the size of the picture."""
 EXTENSIONS = frozenset({"jpg", "jpeg", "jpe", "jfif", "png", "webp", "gif", "bmp", "tif", "tiff", "ppm"})
 """Extensions of files that are tried as pictures. The bytes then decide the format."""
 
+WIDEST = 200
+"""Largest ratio of the longer to the shorter side that is decoded. Qwen's processor refuses more, and a CLIP that
+scales the shorter side to 224 pixels would make gigabytes of a line of one pixel."""
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*")
 _LARGE = 4_000_000
 """Pixels above which only one picture is decoded at a time."""
@@ -119,6 +122,8 @@ def decode_sample(encoded: EncodedSample, limits: Limits, transform: Transform |
             return _decoded_sample(_with(sample, **sums), opened, transform)
     except BadPicture as bad:
         return DecodedSample(_with(sample, **sums, reason=str(bad)))
+    except Exception as error:  # of the embedder's transform, too: one picture costs one row
+        return DecodedSample(_with(sample, **sums, reason=str(_broken(error))))
 
 
 def checksum_of(header: bytes, data: bytes | memoryview) -> int:
@@ -146,6 +151,8 @@ def open_picture(data: bytes, limits: Limits) -> Image.Image:
     except Exception as error:
         raise _broken(error) from None
     width, height = image.size
+    if max(width, height) > WIDEST * min(width, height):
+        raise BadPicture(f"too narrow: {width}x{height}")
     if width * height * _MEMORY_FACTOR.get(image.format or "", 1) > limits.max_pixels:
         raise BadPicture(f"too large: {image.format} of {width}x{height}, and max_pixels is {limits.max_pixels}")
     return image

@@ -11,8 +11,11 @@ from tasks.corpora.decode import EXTENSIONS
 def detect_source(address: str, like: CorpusSource | None = None, prefix: str = "") -> CorpusConfig:
     """A folder corpus for a local folder with image files and no tar; tar shards for any other address.
 
-    Limits and masks are those of `like`. `prefix` is put before the names of the shards.
+    A local address becomes absolute, so that the corpus is found from any folder. Limits and masks are those of
+    `like`. `prefix` is put before the names of the shards.
     """
+    if "://" not in address:
+        address = str(Path(address).expanduser().absolute())
     settings = {"prefix": prefix} | ({} if like is None else {"limits": like.limits, "masks": like.masks})
     if _has_loose_pictures(Path(address.removeprefix("file://")).expanduser()):
         return FolderCorpus.model_validate({"path": address} | settings)

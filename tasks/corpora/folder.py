@@ -13,13 +13,14 @@ from pydantic import Field
 
 from tasks.corpora.decode import EXTENSIONS, DecodedSample, EncodedSample, Limits, decode_samples
 from tasks.corpora.masks import Masks
-from tasks.corpora.metadata import read_json, sample_fields
+from tasks.corpora.metadata import SIDECARS, read_json, sample_fields
 from tasks.corpora.readback import missing_shard, verified
 from tasks.corpora.sample import ListedShard, Location, Sample, Shard
+from tasks.corpora.text import printable, some, text_of_bytes
 from tasks.records.picture import Picture
 from tasks.settings.addresses import Address
 from tasks.settings.base import Settings
-from tasks.settings.errors import UserError
+from tasks.settings.errors import UserError, first_line
 from tasks.settings.fingerprint import NotFingerprinted, digest, file_sha256
 
 if TYPE_CHECKING:
@@ -62,6 +63,18 @@ class FolderCorpus(Settings):
             raise UserError(f"no pictures in {self.path}: give a folder with {', '.join(sorted(EXTENSIONS))} files.")
         return sorted((_listed(self._name(folder), folder) for folder in folders), key=lambda listed: listed.name)
 
+    def left_out(self) -> list[str]:
+        """What lies in the folder and is not read, in words: other files, and folders behind links."""
+        everything = sorted(self._root.rglob("*"))
+        links = [str(path.relative_to(self._root)) for path in everything if path.is_symlink() and path.is_dir()]
+        others = [
+            str(path.relative_to(self._root))
+            for path in everything
+            if path.is_file() and not _is_picture(path) and path.suffix.lower().removeprefix(".") not in SIDECARS
+        ]
+        told = [f"{len(others)} files that are no pictures: {some(others)}"] if others else []
+        return told + ([f"{len(links)} links to folders: {some(links)}"] if links else [])
+
     def shard(self, name: str) -> FolderShard:
         """A reader of one folder's pictures."""
         return FolderShard(name, self._folder(name), self.limits)
@@ -92,6 +105,8 @@ class FolderCorpus(Settings):
 class FolderShard(AbstractContextManager["FolderShard"]):
     """The pictures of one folder, without those of its subfolders."""
 
+    metadata_rows = (0, 0)
+
     def __init__(self, name: str, folder: Path, limits: Limits) -> None:
         self.name = name
         self.limits = limits
@@ -106,7 +121,7 @@ class FolderShard(AbstractContextManager["FolderShard"]):
     def describe(self) -> Shard:
         """Name, size and version. The version covers the pictures' names and bytes and the metadata beside them."""
         files = _pictures(self._folder)
-        contents = {file.name: f"{file_sha256(file)} {_metadata(file)!r}" for file in files}
+        contents = {printable(file.name): f"{file_sha256(file)} {_metadata(file)!r}" for file in files}
         size = sum(file.stat().st_size for file in files)
         return Shard(name=self.name, bytes=size, version=f"sha256:{digest(contents)}")
 
@@ -115,10 +130,17 @@ class FolderShard(AbstractContextManager["FolderShard"]):
         return decode_samples(map(self._encoded, _pictures(self._folder)), self.limits, transform)
 
     def _encoded(self, file: Path) -> EncodedSample:
-        size = file.stat().st_size
-        place = {"key": f"{self.name}/{file.name}", "shard": self.name, "member": file.name, "offset": 0, "size": size}
-        sample = Sample(**_metadata(file) | place)
-        return EncodedSample(sample, file.read_bytes() if size <= self.limits.max_bytes else None)
+        """The row of a file; a row with a reason where its name or its metadata cannot be used."""
+        name = printable(file.name)
+        place = {"key": f"{self.name}/{name}", "shard": self.name, "member": name, "offset": 0}
+        if name != file.name:
+            return EncodedSample(Sample(**place, reason="bad name: it has characters that cannot be printed"))
+        try:
+            size = file.stat().st_size
+            sample = Sample(**_metadata(file) | place, size=size)
+            return EncodedSample(sample, file.read_bytes() if size <= self.limits.max_bytes else None)
+        except Exception as error:
+            return EncodedSample(Sample(**place, reason=f"broken: {first_line(error)[:120]}"))
 
 
 def _is_picture(file: Path) -> bool:
@@ -134,7 +156,7 @@ def _metadata(file: Path) -> dict[str, object]:
     facts, caption = file.with_suffix(".json"), file.with_suffix(".txt")
     fields = sample_fields(read_json(facts.read_bytes())) if facts.is_file() else {}
     if caption.is_file():
-        fields["caption"] = caption.read_text("utf-8", "replace").strip()
+        fields["caption"] = text_of_bytes(caption.read_bytes())
     return fields
 
 
@@ -144,6 +166,6 @@ def _listed(name: str, folder: Path) -> ListedShard:
     stamp, size = hashlib.sha256(), 0
     for file in files:
         status = file.stat()
-        stamp.update(f"{file.name} {status.st_size} {status.st_mtime_ns} {status.st_ino}\n".encode())
+        stamp.update(f"{printable(file.name)} {status.st_size} {status.st_mtime_ns} {status.st_ino}\n".encode())
         size += status.st_size
     return ListedShard(name=name, bytes=size, stamp=f"seen:{stamp.hexdigest()}")

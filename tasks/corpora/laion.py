@@ -7,9 +7,12 @@ found. No URL in the metadata is ever fetched.
 
 from __future__ import annotations
 
+import glob
 import secrets
 import tempfile
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
@@ -26,14 +29,24 @@ from tasks.corpora.decode import (
     has_picture_signature,
 )
 from tasks.corpora.masks import Masks
-from tasks.corpora.metadata import DamagedMetadata, Facts, download_failure, read_json, read_parquet, sample_fields
+from tasks.corpora.metadata import (
+    SIDECARS,
+    DamagedMetadata,
+    Facts,
+    ShardMetadata,
+    download_failure,
+    read_json,
+    read_parquet,
+    sample_fields,
+)
 from tasks.corpora.readback import from_disk, from_store, missing_shard
 from tasks.corpora.sample import ListedShard, Location, Sample, Shard
 from tasks.corpora.tar import DamagedShard, Member, members
+from tasks.corpora.text import printable, some, text_of_bytes
 from tasks.records.picture import Picture
 from tasks.settings.addresses import Address
 from tasks.settings.base import Settings
-from tasks.settings.errors import UserError
+from tasks.settings.errors import UserError, first_line
 from tasks.settings.fingerprint import NotFingerprinted, digest, file_sha256
 from tasks.store.faults import with_retries
 from tasks.store.files import open_filesystem
@@ -42,6 +55,8 @@ if TYPE_CHECKING:
     from tasks.corpora.decode import Transform
     from tasks.corpora.protocol import Render
 
+MOST_SIDECAR_BYTES = 256 << 20
+"""Most bytes of captions and metadata that are kept for pictures that do not lie beside them."""
 TAR, PARQUET, STATS = ".tar", ".parquet", "_stats.json"
 _STAMP_FIELDS = (("ETag",), ("etag",), ("md5Hash",), ("mtime", "ino", "created"), ("created",))
 """Fields of fsspec's file information that change with a file, by file system; the first complete group is used."""
@@ -87,6 +102,17 @@ class LaionCorpus(Settings):
                 )
         return [self._listed(path, files) for path in tars]
 
+    def left_out(self) -> list[str]:
+        """What lies beside the shards and is not read, in words. Empty for a glob, which names what is wanted."""
+        fs, root = open_filesystem(self.shards)
+        if root.endswith(TAR):
+            return []
+        other = [info for info in fs.ls(root, detail=True) if not _is_read(info)]
+        folders = [_name(info) for info in other if info["type"] == "directory"]
+        files = [_name(info) for info in other if info["type"] != "directory"]
+        told = [f"{len(files)} files that are no .tar shards: {some(files)}"] if files else []
+        return told + ([f"{len(folders)} folders below it: {some(folders)}"] if folders else [])
+
     def shard(self, name: str) -> TarShard:
         """A reader of one shard. Files are fetched at their first use."""
         fs, _ = open_filesystem(self.shards)
@@ -108,17 +134,25 @@ class LaionCorpus(Settings):
         stem = path.removesuffix(TAR)
         beside = [files[other] for other in (path, stem + PARQUET, stem + STATS) if other in files]
         name = f"{self.prefix}{_stem(path)}"
-        return ListedShard(name=name, bytes=files[path]["size"], stamp=" ".join(map(_stamp, beside)))
+        size = files[path]["size"]
+        if size is None:  # a web server's listing has none
+            size = open_filesystem(self.shards)[0].size(path) or 0
+        return ListedShard(name=name, bytes=size, stamp=" ".join(map(_stamp, beside)))
 
     def _files(self) -> dict[str, Mapping[str, Any]]:
-        """Every file of the shards: fsspec's file information by path, from one listing."""
+        """The shards and the files beside them: fsspec's file information by path, from one listing."""
         fs, root = open_filesystem(self.shards)
         fs.invalidate_cache()
         try:
-            if root.endswith(TAR):
-                files = list(fs.glob(f"{root.removesuffix(TAR).rstrip('*')}*", detail=True).values())
-            else:
+            if not root.endswith(TAR):
                 files = fs.ls(root, detail=True)
+            elif fs.exists(root):  # a name may hold brackets, which a pattern would read
+                stem = root.removesuffix(TAR)
+                files = [fs.info(path) for path in (root, stem + PARQUET, stem + STATS) if fs.exists(path)]
+            else:
+                tars = fs.glob(_pattern(fs, root), detail=True)
+                beside = fs.glob(f"{_pattern(fs, root).removesuffix(TAR).rstrip('*')}*", detail=True)
+                files = [*tars.values(), *(info for path, info in beside.items() if not path.endswith(TAR))]
         except (FileNotFoundError, NotADirectoryError):
             return {}
         return {str(info["name"]): info for info in files if info["type"] == "file"}
@@ -132,6 +166,16 @@ class LaionCorpus(Settings):
             return f"there is no folder {self.shards}: give a folder of .tar shards, or of pictures."
         if fs.isdir(root) and not fs.ls(root):
             return f"the folder {self.shards} is empty: give a folder of .tar shards, or of pictures."
+        names = [_name(info) for info in fs.ls(root, detail=True)]
+        if any(name.rpartition(".")[2].lower() in EXTENSIONS for name in names):
+            return (
+                f"{self.shards} holds loose pictures, which are read from a local folder only:"
+                " copy them here, or pack them into .tar shards."
+            )
+        if inside := [name for name in names if fs.glob(f"{root.rstrip('/')}/{name}/*{TAR}")]:
+            return f"the shards are in folders of {self.shards}: build from one ({some(inside)}) and add the others."
+        if packed := [name for name in names if name.lower().endswith((".tar.gz", ".tgz", ".tar.bz2", ".tar.zst"))]:
+            return f"{self.shards} holds compressed tars ({some(packed)}): decompress them first."
         kinds = ", ".join(sorted(EXTENSIONS))
         return f"{self.shards} holds neither .tar shards, as img2dataset writes them, nor pictures ({kinds})."
 
@@ -155,6 +199,9 @@ class TarShard:
         self.limits = limits
         self._fs, self._path = fs, path
         self._copies: tempfile.TemporaryDirectory[str] | None = None
+        self.pictures = 0
+        self.metadata_rows = (0, 0)
+        """Rows of the metadata that joined a picture, and all of them; known when the shard was read."""
 
     def __enter__(self) -> Self:
         return self
@@ -178,24 +225,66 @@ class TarShard:
         return decode_samples(self._encoded(), self.limits, transform)
 
     def _encoded(self) -> Iterator[EncodedSample]:
+        """The rows of the shard; whatever reading it raises becomes its row."""
+        try:
+            yield from self._rows()
+        except (UserError, OSError):
+            raise  # of the store, not of the shard
+        except Exception as error:
+            yield self._quarantined(f"damaged shard: {type(error).__name__}: {first_line(error)[:120]}")
+
+    def _rows(self) -> Iterator[EncodedSample]:
         if self._unfinished:
             yield self._quarantined("unfinished: img2dataset writes _stats.json last, and there is none")
+        metadata, unrated = ShardMetadata(), False
         try:
-            facts = read_parquet(self._parquet) if self._parquet else {}
+            metadata = ShardMetadata(read_parquet(self._parquet) if self._parquet else None)
+            unrated = metadata.rates_safety
         except DamagedMetadata as damage:
-            facts = {}
+            unrated = damage.rates_safety
             yield self._quarantined(f"damaged metadata: {damage}")
+        try:
+            yield from self._joined(metadata, unrated)
+        except DamagedShard as damage:
+            yield self._quarantined(f"damaged shard: {damage}")
+        if metadata.joined or self.pictures:
+            mismatch = metadata.mismatch()
+            if mismatch:
+                yield self._quarantined(f"damaged metadata: {mismatch}")
+        self.metadata_rows = (len(metadata.joined), len(metadata.rows))
+        for key, facts in metadata.left.items():
+            yield EncodedSample(_absent(self.name, printable(key), facts))
+
+    def _joined(self, metadata: ShardMetadata, unrated: bool) -> Iterator[EncodedSample]:
+        """The pictures with their metadata."""
+        strays = self._strays()
         seen: set[str] = set()
         with self._tar.open("rb") as stream:
-            try:
-                for key, group in _groups(members(stream, self.limits.max_bytes)):
-                    yield from _rows(self.name, key, group, facts.get(key, {}), key in seen)
-                    seen.add(key)
-            except DamagedShard as damage:
-                yield self._quarantined(f"damaged shard: {damage}")
-        for key in facts:
-            if key not in seen:
-                yield EncodedSample(_absent(self.name, key, facts[key]))
+            for key, group in _groups(members(stream, self.limits.max_bytes)):
+                if key in strays and _is_sidecar_group(group):
+                    continue
+                facts = metadata.take(key)
+                known = {"unrated": unrated and facts is None}
+                for row in _rows_of(self.name, key, [*group, *strays.get(key, [])], facts or {}, known, key in seen):
+                    self.pictures += row.data is not None
+                    yield row
+                seen.add(key)
+
+    def _strays(self) -> dict[str, list[Member]]:
+        """Captions and metadata that do not lie beside their picture, by key, from one pass over the headers."""
+        strays: dict[str, list[Member]] = defaultdict(list)
+        with_picture: set[str] = set()
+        size = 0
+        with self._tar.open("rb") as stream, suppress(DamagedShard):  # the damage is told by the next pass
+            for key, group in _groups(members(stream, MOST_SIDECAR_BYTES, _is_sidecar)):
+                if not _is_sidecar_group(group):
+                    with_picture.add(key)
+                    continue
+                size += sum(member.size for member in group)
+                if size > MOST_SIDECAR_BYTES:
+                    return {}
+                strays[key] += group
+        return {key: group for key, group in strays.items() if key in with_picture}
 
     def _quarantined(self, reason: str) -> EncodedSample:
         """A row with a reason for the whole shard."""
@@ -225,15 +314,30 @@ class TarShard:
         return local
 
 
-def _rows(shard: str, key: str, group: list[Member], facts: Facts, repeated: bool) -> Iterator[EncodedSample]:
+def _rows_of(
+    shard: str, key: str, group: list[Member], facts: Facts, known: dict[str, bool], repeated: bool
+) -> list[EncodedSample]:
+    """The rows of one key; a row with a reason where its metadata or names raise anything."""
+    try:
+        return list(_rows(shard, key, group, facts, known, repeated))
+    except Exception as error:
+        sample = Sample(key=f"{shard}/{printable(key)}", shard=shard, reason=f"broken: {first_line(error)[:120]}")
+        return [EncodedSample(sample)]
+
+
+def _rows(
+    shard: str, key: str, group: list[Member], facts: Facts, known: dict[str, bool], repeated: bool
+) -> Iterator[EncodedSample]:
     """A row for each picture of one key. The first picture has the key; the others get the reason `duplicate key`."""
-    known = sample_fields(_metadata(group) | dict(facts)) | {"key": f"{shard}/{key}", "shard": shard}
+    fields = (
+        sample_fields(_metadata(group) | dict(facts)) | {"key": f"{shard}/{printable(key)}", "shard": shard} | known
+    )
     pictures = _pictures(group)
     if not pictures:
         kinds = ", ".join(sorted({_kind(member) for member in group}))
-        yield EncodedSample(Sample(**known, reason=f"broken: no picture, only {kinds}"))
+        yield EncodedSample(Sample(**fields, reason=f"broken: no picture, only {kinds}"))
     for number, member in enumerate(pictures):
-        sample = Sample(**known, member=member.name, offset=member.offset, size=member.size)
+        sample = Sample(**fields, member=printable(member.name), offset=member.offset, size=member.size)
         reason = _objection(member, repeated or bool(number))
         yield EncodedSample(
             sample.model_copy(update={"reason": reason}) if reason else sample, member.data, member.header
@@ -261,7 +365,7 @@ def _metadata(group: Iterable[Member]) -> dict[str, Any]:
         if _extension(member) == "json" and member.data:
             facts = {**read_json(member.data), **facts}
         elif _extension(member) == "txt" and member.data and not has_picture_signature(member.data):
-            facts["caption"] = member.data.decode("utf-8", "replace")
+            facts["caption"] = text_of_bytes(member.data)
     return facts
 
 
@@ -269,6 +373,14 @@ def _absent(shard: str, key: str, facts: Facts) -> Sample:
     """The row of a picture that only the metadata lists, normally because its download failed."""
     reason = f"failed: {download_failure(facts) or 'not in the shard'}"
     return Sample(**sample_fields(facts), key=f"{shard}/{key}", shard=shard, reason=reason)
+
+
+def _is_sidecar(name: str) -> bool:
+    return name.rpartition(".")[2].lower() in SIDECARS
+
+
+def _is_sidecar_group(group: Iterable[Member]) -> bool:
+    return all(_is_sidecar(member.name) for member in group)
 
 
 def _groups(stream: Iterator[Member]) -> Iterator[tuple[str, list[Member]]]:
@@ -290,7 +402,7 @@ def _groups(stream: Iterator[Member]) -> Iterator[tuple[str, list[Member]]]:
 
 def _sample_key(member: Member) -> str:
     """The key by webdataset's rule: the path up to the first dot of the file name."""
-    folder, _, name = member.name.rpartition("/")
+    folder, _, name = member.name.removeprefix("./").rpartition("/")
     stem = name.partition(".")[0]
     return f"{folder}/{stem}" if folder else stem
 
@@ -300,7 +412,7 @@ def _extension(member: Member) -> str:
 
 
 def _kind(member: Member) -> str:
-    return (_extension(member) or "no extension") if member.regular else "a link or device"
+    return (printable(_extension(member)) or "no extension") if member.regular else "a link, a device or a sparse file"
 
 
 def _is_local(fs: Any) -> bool:
@@ -311,6 +423,21 @@ def _is_local(fs: Any) -> bool:
 
 def _stem(path: str) -> str:
     return PurePosixPath(path).name.removesuffix(TAR)
+
+
+def _name(info: Mapping[str, Any]) -> str:
+    return PurePosixPath(str(info["name"])).name
+
+
+def _is_read(info: Mapping[str, Any]) -> bool:
+    """Whether a listed entry is a shard, or one of the files that img2dataset writes beside it."""
+    return info["type"] == "file" and _name(info).endswith((TAR, PARQUET, ".json"))
+
+
+def _pattern(fs: Any, root: str) -> str:
+    """The glob, with its folder taken literally if there is one of that name: `laion[v2]/0*.tar`."""
+    folder, _, name = root.rpartition("/")
+    return f"{glob.escape(folder)}/{name}" if folder and fs.exists(folder) else root
 
 
 def _stamp(info: Mapping[str, Any]) -> str:

@@ -33,7 +33,8 @@ class Masks(Settings):
     """Rules that exclude decoded pictures from the index. A rule does not apply to a picture without its value."""
 
     max_unsafe: Share | None = 0.5
-    """Largest `punsafe` (LAION's probability of being not safe for work)."""
+    """Largest `punsafe` (LAION's probability of being not safe for work). Where a shard's metadata rates its pictures,
+    a picture without a row there is excluded too."""
     max_watermark: Share | None = 0.8
     """Largest `pwatermark`."""
     min_similarity: float | None = Field(default=None, ge=-1, le=1)
@@ -124,7 +125,11 @@ def _rules(rows: pa.Table, masks: Masks, blocked: Blocklist) -> list[tuple[Hits,
         ),
     ]
     if masks.max_unsafe is not None:
+        unrated = rows["unrated"].to_numpy()
         rules.append((unsafe > masks.max_unsafe, lambda row: f"unsafe: {unsafe[row]:.3g}"))
+        rules.append(
+            (unrated & np.isnan(unsafe), lambda row: "unsafe: not rated, while other pictures of its shard are")
+        )
     if masks.max_watermark is not None:
         rules.append((watermark > masks.max_watermark, lambda row: f"watermark: {watermark[row]:.3g}"))
     if masks.min_similarity is not None:

@@ -9,11 +9,16 @@ from __future__ import annotations
 
 import json
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from tasks.corpora.text import text_of
 from tasks.settings.errors import first_line
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 ALIASES: Mapping[str, tuple[str, ...]] = {
     "key": ("key", "__key__"),
@@ -47,24 +52,103 @@ _ORIENTATIONS = {
 """EXIF orientations by the words of exifread, which img2dataset uses."""
 
 
+SIDECARS = frozenset({"json", "txt"})
+"""Extensions of the files beside a picture that are read."""
+HARDLY_ANY = 0.1
+"""Metadata of which a smaller share joins a picture belongs to another shard."""
+
+
 class DamagedMetadata(Exception):
     """The metadata of a shard cannot be used. The message says why."""
+
+    def __init__(self, why: str, rates_safety: bool = True) -> None:
+        super().__init__(why)
+        self.rates_safety = rates_safety
+        """Whether it may have said how safe the pictures are."""
+
+
+class ShardMetadata:
+    """The rows of a shard's Parquet file, which join the pictures on their keys.
+
+    Tools rewrite keys: `000000007` becomes the number 7, or bytes, and a tar of a folder has the folder before each
+    name. So a key that is not found as it is joins by its own last part, and by value where that is a number.
+    """
+
+    def __init__(self, rows: Mapping[str, Facts] | None = None) -> None:
+        self.rows = rows or {}
+        self.joined: set[str] = set()
+        """Keys of the rows that have been found."""
+        self._by_value = _unique_values(self.rows)
+
+    def take(self, key: str) -> Facts | None:
+        """The facts about the picture with this key; None without a row, or if another picture has taken it."""
+        if key in self.rows:
+            self.joined.add(key)
+            return self.rows[key]
+        found = self._by_value.get(_value_of(key))
+        if found is None or found in self.joined:
+            return None
+        self.joined.add(found)
+        return self.rows[found]
+
+    @property
+    def left(self) -> dict[str, Facts]:
+        """The rows that no picture took."""
+        return {key: facts for key, facts in self.rows.items() if key not in self.joined}
+
+    @property
+    def rates_safety(self) -> bool:
+        """Whether any row says how safe its picture is."""
+        return any("punsafe" in facts for facts in self.rows.values())
+
+    def mismatch(self) -> str | None:
+        """Why these rows are not those of the shard's pictures; None if they are. Asked when all were taken."""
+        expected = [key for key, facts in self.rows.items() if download_failure(facts) is None]
+        joined = len(self.joined.intersection(expected))
+        return None if joined >= HARDLY_ANY * len(expected) else f"{joined} of {len(expected)} rows join a picture"
+
+
+def _unique_values(rows: Mapping[str, Facts]) -> dict[str, str]:
+    """The key of each value that only one key has."""
+    keys: dict[str, list[str]] = defaultdict(list)
+    for key in rows:
+        keys[_value_of(key)].append(key)
+    return {value: same[0] for value, same in keys.items() if len(same) == 1}
+
+
+def _value_of(key: str) -> str:
+    own = key.rpartition("/")[2]
+    return own.lstrip("0") or "0" if own.isascii() and own.isdigit() else own
 
 
 def read_parquet(path: Path) -> dict[str, Facts]:
     """Facts in a shard's Parquet file by sample key; rows without a key are skipped. DamagedMetadata if unusable."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         names = {name.lower(): name for name in pq.read_schema(path).names}
         columns = [names[alias] for aliases in ALIASES.values() for alias in aliases if alias in names]
-        rows = pq.read_table(path, columns=columns).to_pylist()
-    except (pa.ArrowException, OSError) as error:
+        table = pq.read_table(path, columns=columns)
+        values = {name: _values(table[name]) for name in columns}
+    except Exception as error:  # a damaged file makes the reader raise anything
         raise DamagedMetadata(first_line(error)[:120]) from None
     if not names.keys() & set(ALIASES["key"]):
-        raise DamagedMetadata("no column `key` to join on")
-    return {str(facts["key"]): facts for facts in map(facts_of, rows) if "key" in facts}
+        raise DamagedMetadata("no column `key` to join on", bool(names.keys() & set(ALIASES["punsafe"])))
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*values.values(), strict=True)]
+    keyed = ((text_of(facts.get("key")), facts) for facts in map(facts_of, rows))
+    return {key: facts for key, facts in keyed if key is not None}
+
+
+def _values(column: pa.ChunkedArray) -> list[Any]:
+    """A column's values. Texts that are not valid UTF-8, which Arrow refuses to convert, get U+FFFD."""
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type) or pa.types.is_string_view(column.type):
+        encoded = column.cast(pa.large_binary()).to_pylist()
+        return [None if value is None else value.decode("utf-8", "replace") for value in encoded]
+    return list(column.to_pylist())
 
 
 def facts_of(values: Mapping[str, Any]) -> Facts:
@@ -86,9 +170,9 @@ def read_json(data: bytes) -> Facts:
 def sample_fields(facts: Facts) -> dict[str, Any]:
     """The fields of a `Sample` that come from metadata."""
     readers: Mapping[str, Callable[[Any], Any]] = {
-        "caption": _text,
-        "url": _text,
-        "uid": _text,
+        "caption": text_of,
+        "url": text_of,
+        "uid": text_of,
         "similarity": _number,
         "punsafe": _unsafe,
         "pwatermark": _number,
@@ -100,23 +184,22 @@ def sample_fields(facts: Facts) -> dict[str, Any]:
 
 def download_failure(facts: Facts) -> str | None:
     """Why a picture was not downloaded, in img2dataset's words. None if it was downloaded."""
-    if facts.get("status") in (None, "success"):
-        return None
-    return str(facts.get("error") or facts["status"])
+    status = text_of(facts.get("status"))
+    return None if status in (None, "success") else text_of(facts.get("error")) or status
 
 
 def _first(values: Mapping[str, Any], names: Iterable[str]) -> Any:
-    return next((values[name] for name in names if values.get(name) is not None), None)
+    return next((values[name] for name in names if not _is_missing(values.get(name))), None)
 
 
-def _text(value: Any) -> str:
-    return str(value).strip()
+def _is_missing(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def _number(value: Any) -> float | None:
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return number if math.isfinite(number) else None
 

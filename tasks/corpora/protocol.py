@@ -56,6 +56,9 @@ class Corpus(CorpusSource, Protocol):
     def listing(self) -> list[ListedShard]:
         """All shards by name, from a listing alone: no shard is read. UserError if there is none."""
 
+    def left_out(self) -> list[str]:
+        """What lies at the address and is not read, in words; empty if that is nothing."""
+
     def shard(self, name: str) -> ShardReader:
         """A reader of one listed shard. Fetches nothing yet."""
 
@@ -74,6 +77,9 @@ class ShardReader(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
+
+    metadata_rows: tuple[int, int]
+    """Rows of the shard's own metadata that joined a picture, and all of them. Known when the shard was read."""
 
     def describe(self) -> Shard:
         """Name, size and version of the shard. The version depends on the contents alone, wherever they lie."""

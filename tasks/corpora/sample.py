@@ -66,6 +66,8 @@ class Sample(Row):
     punsafe: float | None = None
     pwatermark: float | None = None
     """Probabilities of unsafe content and of a watermark, from the data set's metadata."""
+    unrated: bool = False
+    """The shard's metadata rates safety, but has no row for this picture."""
     phash: int | None = None
     """64-bit perceptual hash, signed. Similar pictures have hashes that differ in few bits."""
     group: str | None = None

@@ -7,14 +7,18 @@ mark, so a truncated shard looks like a small shard. Nothing is ever extracted, 
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import IO
 
 BLOCK = 512
+_MOST_PADDING = 64 << 10
+"""Zeros after the end mark that are padding: tar fills a record of 10 KB, tape drives up to 64 KB."""
 _MAX_EXTENDED_HEADER = 1 << 20
 _EXTENDED_HEADERS = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE)
 _REGULAR = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE)
+_COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
+"""First bytes of gzip, bzip2, xz and zstd."""
 _WITHOUT_DATA = (
     tarfile.LNKTYPE,
     tarfile.SYMTYPE,
@@ -40,14 +44,15 @@ class Member:
     header: bytes
     """The header block before the data."""
     data: bytes | None
-    """None if the file is larger than the limit, or if the entry is a link or a device."""
+    """None if the file is larger than the limit, or if the entry is a link, a device or a sparse file."""
     regular: bool = True
 
 
-def members(stream: IO[bytes], max_bytes: int) -> Iterator[Member]:
-    """The entries of a tar in order. Files of at most `max_bytes` are read whole; larger files are skipped.
+def members(stream: IO[bytes], max_bytes: int, wanted: Callable[[str], bool] = lambda name: True) -> Iterator[Member]:
+    """The entries of a tar in order. Wanted files of at most `max_bytes` are read whole; others are skipped.
 
-    DamagedShard, after all entries before the damage, if the archive is damaged or ends without its end mark.
+    DamagedShard, after all entries before the damage, if the archive is damaged, ends without its end mark, or goes on
+    behind it.
     """
     reader = _Reader(stream)
     override: dict[str, str] = {}
@@ -59,21 +64,36 @@ def members(stream: IO[bytes], max_bytes: int) -> Iterator[Member]:
             continue
         if info.type in _REGULAR:
             offset = reader.position
-            data = reader.padded(size) if size <= max_bytes else None
+            name = override.get("path", info.name)
+            data = reader.padded(size) if size <= max_bytes and wanted(name) else None
             if data is None:
                 reader.skip(size)
-            yield Member(override.get("path", info.name), offset, size, block, data)
+            yield Member(name, offset, size, block, data)
         else:
             reader.skip(size if info.type not in _WITHOUT_DATA else 0)
-            if info.type in _WITHOUT_DATA and not info.isdir():
+            if not info.isdir():
                 yield Member(override.get("path", info.name), reader.position, 0, block, None, regular=False)
         override = {}
+    _check_end(reader)
+
+
+def _check_end(reader: _Reader) -> None:
+    """Padding alone may follow the end mark: not a second tar, nor the zeros of a download that never came."""
+    end = reader.position
+    while piece := reader.stream.read(1 << 20):
+        if piece.strip(b"\0"):
+            raise DamagedShard(f"goes on after its end mark at byte {end}: are these two tars joined?")
+        reader.position += len(piece)
+    if reader.position - end > _MOST_PADDING:
+        raise DamagedShard(f"only zeros from byte {end} to {reader.position}: an incomplete download")
 
 
 def _header(block: bytes, position: int) -> tarfile.TarInfo:
     try:
         info = tarfile.TarInfo.frombuf(block, "utf-8", "replace")
     except tarfile.HeaderError as error:
+        if position == 0 and block.startswith(_COMPRESSED):
+            raise DamagedShard("compressed: decompress it first") from None
         raise DamagedShard(f"damaged at byte {position}: {error}") from None
     if info.size < 0:
         raise DamagedShard(f"damaged at byte {position}: a member of {info.size} bytes")

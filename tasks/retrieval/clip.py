@@ -222,6 +222,10 @@ def _opened(config: Clip) -> Embedder:
     except (OSError, ValueError, RuntimeError) as error:
         raise UserError(f"embedding model {config.model} cannot be loaded: {first_line(error)}") from error
     model.eval()
+    if not all(bool(tensor.isfinite().all()) for tensor in model.state_dict().values() if tensor.is_floating_point()):
+        raise UserError(
+            f"embedding model {config.model} has weights that are no numbers (NaN or infinite): save it again."
+        )
     lower = _keeps_case(tokenizer) and _is_siglip(name)
     settings = dict(model.visual.preprocess_cfg)
     parts = {"weights": _weights_digest(model), "preprocess": settings, "texts": _text_settings(tokenizer, lower)}

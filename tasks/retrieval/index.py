@@ -27,6 +27,8 @@ MAX_CANDIDATES = 4096
 """Most candidates compared to find k distinct pictures."""
 MIN_SERVED_SHARE = 1 / 20
 """Below this share of served vectors all of them are compared, also in a code index: codes would find too few."""
+FEWEST_CODED = 39
+"""Fewest vectors that are coded. FAISS trains no quantizer on fewer, and comparing them all costs nothing."""
 GIB = 1 << 30
 
 
@@ -104,7 +106,9 @@ Chosen = Annotated[Exact | Scan | IVF, Field(discriminator="kind")]
 
 
 def choose(config: IndexConfig, vectors: int, dimensions: int) -> Exact | Scan | IVF:
-    """The kind of index for so many vectors."""
+    """The kind of index for so many vectors: exact where they are too few to train codes on."""
+    if vectors < FEWEST_CODED:
+        return config if isinstance(config, Exact) else Exact()
     return config.chosen(vectors, dimensions) if isinstance(config, Auto) else config
 
 

@@ -20,7 +20,7 @@ from tests.fixtures.shards import write_parquet
         ({"Caption": None, "text": "t"}, {"caption": "t"}),
         ({"PUNSAFE": 0.25, "pWatermark": "0.5"}, {"punsafe": 0.25, "pwatermark": 0.5}),
         ({"NSFW": "UNSURE"}, {"punsafe": 0.5}),
-        ({"NSFW": "nonsense", "similarity": float("nan")}, {"punsafe": None, "similarity": None}),
+        ({"NSFW": "nonsense", "similarity": float("nan")}, {"punsafe": None}),
         ({"clip_l14_similarity_score": 0.2, "uid": "ab"}, {"similarity": 0.2, "uid": "ab"}),
         ({"hash": -7}, {"uid": "-7"}),
         ({"other": 1}, {}),
