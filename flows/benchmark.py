@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,6 +18,7 @@ from tasks.evaluate import add_judgements, score_items
 from tasks.players.team import Team
 from tasks.records import Score
 from tasks.reporting.facts import replies_of
+from tasks.roles import solver
 from tasks.settings.base import Frozen
 from tasks.settings.errors import UserError
 from tasks.settings.seeds import seed_of
@@ -62,12 +64,14 @@ class BenchmarkResult(BenchmarkFigures):
     own_metric_mean: dict[str, float]
     """The same metric, averaged over the samples."""
     by_category: dict[str, BenchmarkFigures]
+    left_out: dict[str, int]
+    """Rows of the benchmark that cannot be asked, by reason."""
 
 
 @flow(name="evaluate", persist_result=False)
 def score_model(config: RunConfig, model: str, benchmark: str, store: str) -> list[Score]:
     """Answer each item greedily and with `evaluate.samples` samples. `model` as in `team_named`; `store` is a URL."""
-    items = open_benchmark(benchmark).items()[: config.evaluate.items]
+    items = open_benchmark(benchmark).read().items[: config.evaluate.items]
     with team_named(model, config, Store(store)).open(seed_of(config.seed, "evaluate")) as sampler:
         rows = score_items(sampler, benchmark, items, config.evaluate.samples)
     return add_judgements(rows, items, config.evaluate.judge)
@@ -86,6 +90,16 @@ def team_named(model: str, config: RunConfig, store: Store) -> Team:
     return team_of(config, store, run, number)
 
 
+def as_asked(config: RunConfig, benchmark: str, count: int) -> list[str]:
+    """The first items of a benchmark as the Solver is asked them, each with its right answer."""
+    template = config.prompts.solver
+    return [
+        f"--- {item.id} ({item.picture.image.width} x {item.picture.image.height} pixels), right: {item.target}\n"
+        + solver.prompt(template, item.question, item.kind).user
+        for item in open_benchmark(benchmark).read().items[:count]
+    ]
+
+
 def benchmark_result(model: str, name: str, scores: Sequence[Score]) -> BenchmarkResult:
     """All figures of a model on the benchmark of that name."""
     benchmark: Benchmark = open_benchmark(name)
@@ -94,6 +108,7 @@ def benchmark_result(model: str, name: str, scores: Sequence[Score]) -> Benchmar
         model=model,
         benchmark=name,
         samples=len(scores[0].samples),
+        left_out=dict(Counter(row.kind for row in benchmark.read().rejected)),
         own_metric=metric_figures(benchmark.metric, scores),
         own_metric_mean=metric_means(benchmark.metric, scores),
         by_category={

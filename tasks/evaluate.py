@@ -88,11 +88,14 @@ def evaluate_solver(
     which narrows the paired interval.
     """
     rows: list[Score] = []
+    left_out: dict[str, int] = {}
     with team.open(seed_of(seed, "evaluate")) as sampler:
         for name, benchmark in zip(config.benchmarks, benchmarks, strict=True):
-            items = benchmark.items()[: config.items]
+            read = benchmark.read()
+            items = read.items[: config.items]
+            left_out |= Counter(f"{name}: {row.kind}" for row in read.rejected)
             rows += add_judgements(score_items(sampler, name, items, config.samples), items, config.judge)
-    return Output(rows, counts(rows))
+    return Output(rows, counts(rows) | left_out)
 
 
 def counts(rows: Sequence[Score]) -> dict[str, int]:

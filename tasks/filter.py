@@ -217,7 +217,7 @@ def filter_questions(
     asked = [asked_question(question, picture) for question, picture in zip(parsed, pictures, strict=True)]
     before = frozenset().union(*(leakage.trained_questions(past.read()) for past in trained_on))
     seed = seed_of(seed, "filter")
-    items = gold_items.items() if gold_items and config.gold else []
+    items = gold_items.read().items if gold_items and config.gold else []
     drawn = gold.draw(items, config.gold.share, len(asked), seed) if config.gold else []
     with team.open(seed) as sampler:
         answers, gold_answers = answer_with_gold_items(sampler, asked, drawn, config, seed)

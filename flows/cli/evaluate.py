@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.cli.console import print_json, print_line, print_table
+from flows.cli.console import print_json, print_line, print_note, print_table
 from flows.cli.options import DEFAULT_CONFIG, BenchmarkName, Config, Json, Overrides, Verbose, examples
 from flows.cli.session import Session, session_of
 
@@ -23,6 +23,7 @@ app = typer.Typer()
     epilog=examples(
         "active-zero evaluate infra/models/vlm --benchmark world:heldout",
         "active-zero evaluate run:default@2 --benchmark MathVista_MINI.tsv --json",
+        "active-zero evaluate infra/models/vlm --benchmark mathvista --show 3",
     )
 )
 def evaluate(
@@ -31,10 +32,13 @@ def evaluate(
     benchmark: BenchmarkName,
     config: Config = DEFAULT_CONFIG,
     overrides: Overrides = None,
+    show: Annotated[int, typer.Option(metavar="N", help="First print N questions as the model is asked them.")] = 0,
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
     """Score a model: greedy, the mean of k samples at temperature 1, and their majority, with 95 % intervals."""
+    if show:
+        _print_questions(config, overrides or [], benchmark, show)
     result = _score(session_of(context), model, benchmark, config, overrides or [])
     if json:
         print_json(result.model_dump())
@@ -42,6 +46,15 @@ def evaluate(
     print_table(result_records(result), COLUMNS, "No items.")
     for line in notes(result):
         print_line(line)
+
+
+def _print_questions(config: str, overrides: Sequence[str], benchmark: str, count: int) -> None:
+    """On standard error, so that standard output stays the result."""
+    from flows.benchmark import as_asked
+    from tasks.config import load_config
+
+    for text in as_asked(load_config(config, overrides), benchmark, count):
+        print_note(text)
 
 
 def _score(session: Session, model: str, benchmark: str, config: str, overrides: Sequence[str]) -> BenchmarkResult:
@@ -52,7 +65,7 @@ def _score(session: Session, model: str, benchmark: str, config: str, overrides:
     from tasks.store import Store
 
     settings, store = load_config(config, overrides), Store.from_environment()
-    open_benchmark(benchmark).items()
+    open_benchmark(benchmark).read()
     with working(session, "evaluate"):
         from flows.benchmark import benchmark_result, score_model, team_named
 
@@ -80,6 +93,7 @@ def notes(result: BenchmarkResult) -> list[str]:
     ]
     if result.judged is not None:
         lines.append(f"the judge finds {result.judged:.1f} of the greedy answers right ({result.undecided} undecided)")
+    lines += [f"{count} rows are left out: {reason}" for reason, count in result.left_out.items()]
     if result.clusters < result.items:
         lines.append(f"intervals over {result.clusters} groups of items that belong together")
     return [*lines, f"mean: of {result.samples} samples at temperature 1; {result.timeouts} grader time-outs"]

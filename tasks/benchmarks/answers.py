@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-import re
 from typing import NamedTuple
 
 from tasks.benchmarks.choices import option_letters
 from tasks.benchmarks.item import BenchmarkItem
-from tasks.grading import choose_option, choose_options, equal, extract_answer
+from tasks.grading import choose_option, choose_options, equal, extract_answer, value_of
 
 YES_OR_NO = {"Y": "yes", "N": "no"}
 
@@ -44,6 +43,8 @@ def grade(item: BenchmarkItem, answer: str | None) -> Grade:
     if item.answer_format in ("letter", "letters"):
         return Grade(answer == item.target)
     targets = (item.target, *item.alternatives)
+    if item.decimals is not None:
+        return Grade(rounds_to(answer, item.target, item.decimals))
     comparisons = [equal(answer, target) for target in targets]
     right = any(comparison.equal for comparison in comparisons)
     right = right or any(within_tolerance(answer, target, item.tolerance) for target in targets)
@@ -51,17 +52,19 @@ def grade(item: BenchmarkItem, answer: str | None) -> Grade:
 
 
 def within_tolerance(answer: str, target: str, tolerance: float) -> bool:
-    """Whether both are plain numbers that differ by at most the tolerance. Always False for a tolerance of 0."""
+    """Whether both are numbers that differ by at most the tolerance. Always False for a tolerance of 0."""
     if not tolerance:
         return False
-    first, second = parse_number(answer), parse_number(target)
+    first, second = value_of(answer), value_of(target)
     return first is not None and second is not None and abs(first - second) <= tolerance + 1e-12
 
 
-def parse_number(text: str) -> float | None:
-    """The value of a decimal number or a fraction, either of them perhaps times π; None for any other text."""
-    plain = text.strip().strip("$").replace(",", "").replace("\\pi", "π").replace(" ", "")
-    match = re.fullmatch(r"([-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d{1,3})?)(?:/(\d+\.?\d*))?(π)?", plain, re.IGNORECASE)
-    if match is None or (match[2] is not None and not float(match[2])):
-        return None
-    return float(match[1]) / float(match[2] or 1) * (math.pi if match[3] else 1)
+def rounds_to(answer: str, target: str, decimals: int) -> bool:
+    """Whether an answer is the target after rounding; of 0 decimals, after cutting them off.
+
+    Source: `normalize_extracted_answer` of MathVista's `calculate_score.py`.
+    """
+    first, second = value_of(answer), value_of(target)
+    if first is None or second is None or not math.isfinite(first):
+        return False
+    return round(first, decimals) == round(second, decimals) if decimals else int(first) == int(second)

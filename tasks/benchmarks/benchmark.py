@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, Self
 
-from tasks.benchmarks.item import BenchmarkItem
+from tasks.benchmarks.item import BenchmarkRows
 from tasks.benchmarks.metrics import Metric
 
 
@@ -35,6 +35,9 @@ class Benchmark(Protocol):
         """The authors' own metric, reported beside plain accuracy."""
         ...
 
-    def items(self) -> list[BenchmarkItem]:
-        """All items, with unique ids, in the same order at each call. UserError if a file cannot be read."""
+    def read(self) -> BenchmarkRows:
+        """All items, in the same order at each call, and the rows that cannot be asked.
+
+        UserError if a file cannot be read, or if too many rows cannot be asked.
+        """
         ...

@@ -8,27 +8,31 @@ from collections.abc import Mapping, Sequence
 from string import ascii_uppercase
 
 Options = dict[str, str]
-"""Option texts by letter, from `A` without a gap."""
+"""Option texts by letter."""
 
 _MARK = re.compile(r"(?:^|(?<=[\s,;:（(]))[(（]?([A-Z])\s*[.:、．：)）]\s*|(?:^|(?<=[\s,;]))\(([a-z])\)\s*")
 """`A.`, `A:`, `(A)`, `(a)` after white space or punctuation."""
 
 
+def cell_text(value: object) -> str:
+    """A cell as text: empty for None and NaN; whole numbers without `.0`, and 0 as `0`."""
+    if value is None or value != value:
+        return ""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value).strip()
+
+
 def by_letter(texts: Sequence[object]) -> Options:
-    """Options lettered in their order; none if there are fewer than two."""
-    return (
-        {letter: str(text).strip() for letter, text in zip(ascii_uppercase, texts, strict=False)} if texts[1:] else {}
-    )
+    """Options lettered in their order; none if there are fewer than two. An empty one keeps its letter from others."""
+    lettered = {letter: cell_text(text) for letter, text in zip(ascii_uppercase, texts, strict=False)}
+    options = {letter: text for letter, text in lettered.items() if text}
+    return options if len(options) > 1 else {}
 
 
 def options_in_columns(row: Mapping[str, object]) -> Options:
-    """Options in the columns `A`, `B`, ..., up to the first empty one."""
-    texts: list[str] = []
-    for letter in ascii_uppercase:
-        if not (text := str(row.get(letter) or "").strip()):
-            break
-        texts.append(text)
-    return by_letter(texts)
+    """Options in the columns `A`, `B`, ...; an empty column in the middle is no option, and the others keep theirs."""
+    return by_letter([row.get(letter) for letter in ascii_uppercase])
 
 
 def options_in_cell(cell: object) -> Options:

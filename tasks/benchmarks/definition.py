@@ -48,6 +48,10 @@ class Definition(Settings):
     """Attributes that the metric reads, with their columns."""
     id_pattern: str = ""
     """A regular expression on the id; its named groups are further columns."""
+    splits: Columns = ()
+    """Names of the scored split's files in a data set's folder, with `*`. Files of other splits are not read."""
+    leave_out: dict[str, Columns] = Field(default={})
+    """Column to values. Rows with such a value are not scored."""
     keep_rows: dict[str, Columns] = Field(default={})
     """Column to accepted values. Rows with another value are left out; rows without the column are kept."""
     answer_format: AnswerFormat | None = None
@@ -55,7 +59,15 @@ class Definition(Settings):
     tolerance: float = 0.0
     """Greatest difference from the target at which a number is right."""
     instructions: dict[str, str] = Field(default={})
-    """Text appended to the question, by the row's column `answer_type`."""
+    """Text appended to the question, by the row's `answer_type` and `precision` (`float 2`), or `answer_type` alone."""
+    unit: Columns = ()
+    """The unit in which the answer is asked."""
+    decimals: Columns = ()
+    """Decimal places to which the authors round an answer before they compare it."""
+    lists_answers: bool = False
+    """Whether a list as the answer holds several right answers; otherwise it is one answer."""
+    max_rejected: float = 0.1
+    """The file is refused if more than this share of its rows cannot be asked. Rows without a picture do not count."""
     metric: Metric = "accuracy"
     """The authors' own metric, reported beside the plain accuracy that the paper reports for all twelve."""
 

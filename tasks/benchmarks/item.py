@@ -30,9 +30,34 @@ class BenchmarkItem:
     """Letters and texts. A text is empty where only the picture shows the options."""
     alternatives: tuple[str, ...] = ()
     """Further right answers."""
+    decimals: int | None = None
+    """Decimal places to which MathVista's authors round an answer before they compare it; of 0, they cut them off."""
     tolerance: float = 0.0
     """Greatest difference from the target at which a number is right."""
     cluster: str | None = None
     """Name shared by items that are no independent evidence (same seed question, problem or figure)."""
     attributes: tuple[str, ...] = ()
     """`name=value` pairs that the benchmark's own metric reads."""
+
+
+@dataclass(frozen=True)
+class RejectedRow:
+    """A row that cannot be asked."""
+
+    id: str
+    reason: str
+    """`no picture`, `no question`, `no answer`, `bad picture: ...`, `no such option: ...`."""
+
+    @property
+    def kind(self) -> str:
+        """The reason without its details."""
+        return self.reason.partition(":")[0]
+
+
+@dataclass(frozen=True)
+class BenchmarkRows:
+    """What a benchmark's rows gave."""
+
+    items: list[BenchmarkItem]
+    """With unique ids, in the order of the rows."""
+    rejected: list[RejectedRow]

@@ -92,13 +92,14 @@ def hallusionbench(rows: Sequence[GradedRow]) -> dict[str, float]:
     """aAcc: right questions. fAcc: figures with all their questions right. qAcc: questions right on all their figures.
 
     Groups are named by category and subcategory, as in the authors' code. VLMEvalKit leaves out the category, and so
-    joins OCR sets of the same number.
+    joins OCR sets of the same number. VLMEvalKit's leaderboard ranks by the mean of the three.
     """
-    return {
+    figures = {
         "aAcc": _points([right for _, right in rows]),
         "fAcc": _points([all(rights) for rights in _by_attribute(rows, "figure").values()]),
         "qAcc": _points([all(rights) for rights in _by_attribute(rows, "question").values()]),
     }
+    return figures | {"mean of aAcc, fAcc and qAcc": float(np.mean(list(figures.values())))}
 
 
 def mathverse(rows: Sequence[GradedRow]) -> dict[str, float]:

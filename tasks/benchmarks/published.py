@@ -19,6 +19,15 @@ def _set_columns(column: str) -> tuple[str, ...]:
     return tuple(f"category+{kind}+set_id+{column}" for kind in ("l2-category", "subcategory"))
 
 
+_HINT = "Please answer the question requiring {} and provide the final {}, e.g., {}, at the end."
+_MATHVISTA_HINTS = {
+    "integer": _HINT.format("an integer answer", "value", "1, 2, 3"),
+    "float 1": _HINT.format("a floating-point number with one decimal place", "value", "1.2, 1.3, 1.4"),
+    "float 2": _HINT.format("a floating-point number with two decimal places", "value", "1.23, 1.34, 1.45"),
+    "list": _HINT.format("a Python list as an answer", "list", "[1, 2, 3], [1.2, 1.3, 1.4]"),
+}
+"""What MathVista's authors ask for, by the type and precision of the answer (`create_query.py`)."""
+
 _DEFINITIONS = (
     Definition(
         name="mathverse",
@@ -29,6 +38,8 @@ _DEFINITIONS = (
             ("MathVerse_MINI.tsv",),
             _MATHVERSE_FILES,
         ),
+        question=("question", "query_wo", "question_for_eval"),
+        splits=("testmini", "testmini_*"),
         category=("metadata.subfield", "subfield", "metadata.subject"),
         cluster=("problem_index",),
         attributes={"version": ("problem_version", "metadata.problem_version", "file")},
@@ -38,6 +49,7 @@ _DEFINITIONS = (
         name="mathvision",
         repo="MathLLMs/MathVision",
         split="test",
+        splits=("test",),
         files=(("MathVision.tsv",), ("MathVision_MINI.tsv",)),
         images=("decoded_image", "image"),
         category=("category", "subject"),
@@ -51,6 +63,10 @@ _DEFINITIONS = (
         images=("decoded_image", "image"),
         answer_letter=("answer_option",),
         category=("task", "metadata.task"),
+        splits=("testmini",),
+        unit=("unit",),
+        decimals=("precision",),
+        instructions=_MATHVISTA_HINTS,
     ),
     Definition(
         name="we-math",
@@ -58,6 +74,7 @@ _DEFINITIONS = (
         split="testmini",
         files=(("WeMath.tsv",),),
         id=("index", "ID+key"),
+        splits=("testmini",),
         images=("image", "image_path"),
         category=("key",),
         cluster=("ID",),
@@ -70,6 +87,7 @@ _DEFINITIONS = (
         split="sample_variant1 ... sample_variant10",
         files=(("DynaMath.tsv",),),
         id=("index", "file+id"),
+        splits=("sample_variant*",),
         images=("decoded_image", "image"),
         category=("subject",),
         cluster=("qid", "id"),
@@ -85,6 +103,7 @@ _DEFINITIONS = (
         files=(("LogicVista.tsv",),),
         category=("skill", "broad_capability"),
         answer_format="letters",
+        splits=("test",),
     ),
     Definition(
         name="mmmu",
@@ -94,7 +113,9 @@ _DEFINITIONS = (
         images=("image", "image_*"),
         category=("category", "subject", "subfield"),
         id_pattern=r"^[a-z]+_(?P<subject>.+)_\d+$",
+        splits=("validation",),
         keep_rows={"split": ("validation", "val")},
+        lists_answers=True,
     ),
     Definition(
         name="mmmu-pro",
@@ -106,12 +127,15 @@ _DEFINITIONS = (
         images=("image", "image_*"),
         category=("category", "subject"),
         attributes={"setting": ("file",)},
+        splits=("test",),
+        leave_out={"file": ("standard (4 options)",)},
         metric="mmmu-pro",
     ),
     Definition(
         name="mmstar",
         repo="Lin-Chen/MMStar",
         split="val",
+        splits=("val",),
         files=(("MMStar.tsv",),),
         category=("category",),
     ),
@@ -119,6 +143,7 @@ _DEFINITIONS = (
         name="realworldqa",
         repo="xai-org/RealworldQA",
         split="test",
+        splits=("test",),
         files=(("RealWorldQA.tsv",),),
         images=("image",),
     ),
@@ -133,6 +158,7 @@ _DEFINITIONS = (
         name="hallusionbench",
         repo="lmms-lab/HallusionBench",
         split="image",
+        splits=("image",),
         files=(("HallusionBench.tsv",),),
         id=("index", "category+subcategory+set_id+figure_id+question_id"),
         category=("category",),

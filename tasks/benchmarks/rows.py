@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,9 +33,14 @@ SUFFIXES = (".tsv", ".parquet", ".arrow")
 TableRow = Mapping[str, Any]
 
 
-def read_rows(path: Path) -> list[TableRow]:
-    """All rows of a file or folder. UserError if there is no such file or folder, or no row in it."""
-    rows = [row for file in table_files(path) for row in _rows_of_file(file)]
+def read_rows(path: Path, splits: Sequence[str] = ()) -> list[TableRow]:
+    """All rows of a file, or of a folder's files; of a folder with other splits, too, only those of `splits`.
+
+    UserError if there is no such file or folder, or no row in it.
+    """
+    files = table_files(path)
+    scored = [file for file in files if any(fnmatch(_raw_split(file), split) for split in splits)]
+    rows = [row for file in scored or files for row in _rows_of_file(file)]
     if not rows:
         raise UserError(f"benchmark {path} has no rows.")
     return rows
@@ -58,11 +64,16 @@ def _rows_of_file(file: Path) -> Iterator[TableRow]:
 
 def split_name(file: Path) -> str:
     """The split that a file belongs to; the name of its folder where the split's name is generic (`test`)."""
+    split = _raw_split(file)
+    names = (split, file.parent.name, file.parent.parent.name)
+    return next((name for name in names if name not in GENERIC_NAMES), split)
+
+
+def _raw_split(file: Path) -> str:
     state, split = file.parent / "state.json", re.sub(r"-\d{5}-of-\d{5}$", "", file.stem)
     if file.suffix == ".arrow" and state.is_file():
         split = str(json.loads(state.read_text()).get("_split") or "data")
-    names = (split, file.parent.name, file.parent.parent.name)
-    return next((name for name in names if name not in GENERIC_NAMES), split)
+    return split
 
 
 def _read_tsv(file: Path) -> Iterator[dict[str, Any]]:

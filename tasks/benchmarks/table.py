@@ -18,13 +18,13 @@ from typing import Literal, Self
 from pydantic import Field
 
 from tasks.benchmarks.definition import GENERIC, Definition
-from tasks.benchmarks.item import BenchmarkItem
+from tasks.benchmarks.item import BenchmarkItem, BenchmarkRows, RejectedRow
 from tasks.benchmarks.metrics import Metric
 from tasks.benchmarks.published import PUBLISHED
-from tasks.benchmarks.reader import ItemReader
+from tasks.benchmarks.reader import NO_PICTURE, ItemReader
 from tasks.benchmarks.rows import read_rows
 from tasks.settings.base import Settings
-from tasks.settings.errors import UserError
+from tasks.settings.errors import UserError, some
 
 FOLDER_VARIABLE = "ACTIVE_ZERO_BENCHMARKS"
 
@@ -63,28 +63,38 @@ class TableBenchmark(Settings):
         """The metric of the definition."""
         return self.definition.metric
 
-    def items(self) -> list[BenchmarkItem]:
-        """All rows with a picture. UserError, naming the column or row, if a file does not fit the definition.
+    def read(self) -> BenchmarkRows:
+        """The items of all rows, and the rows that cannot be asked. UserError if a file does not fit the definition.
 
         Rows without a picture are left out, as in VLMEvalKit (HallusionBench has 178 such rows).
         """
-        items = [item for path in self.paths for item in self._items(path)]
+        parts = [self._read(path) for path in self.paths]
+        items = [item for part in parts for item in part.items]
         if repeated := [id for id, count in Counter(item.id for item in items).items() if count > 1]:
             raise UserError(
                 f"benchmark {self.paths[0]} has {len(repeated)} ids more than once, such as {repeated[0]}: ids must be "
                 "unique."
             )
-        return items
+        return BenchmarkRows(items, [rejected for part in parts for rejected in part.rejected])
 
-    def _items(self, path: Path) -> list[BenchmarkItem]:
+    def _read(self, path: Path) -> BenchmarkRows:
         reader = ItemReader(self.definition, path)
-        rows = [row for row in read_rows(path) if reader.keeps(row)]
-        items = [item for number, row in enumerate(rows) if (item := reader.item(row, number)) is not None]
+        rows = [row for row in read_rows(path, self.definition.splits) if reader.keeps(row)]
+        read = [reader.item(row, number) for number, row in enumerate(rows)]
+        items = [row for row in read if isinstance(row, BenchmarkItem)]
+        rejected = [row for row in read if isinstance(row, RejectedRow)]
+        strange = [row for row in rejected if row.reason != NO_PICTURE]
+        if len(strange) > self.definition.max_rejected * len(rows):
+            raise UserError(
+                f"benchmark {path}: {len(strange)} of {len(rows)} rows cannot be asked, more than a share of"
+                f" {self.definition.max_rejected:g}: index {strange[0].id}: {strange[0].reason}."
+            )
         if not items:
             raise UserError(f"benchmark {path} has no rows with a picture.")
-        if dropped := len(rows) - len(items):
-            log.info("%s: %d of %d rows have no picture and are left out", path.name, dropped, len(rows))
-        return items
+        for kind, count in Counter(row.kind for row in rejected).items():
+            names = some([row.id for row in rejected if row.kind == kind])
+            log.warning("%s: %d of %d rows are left out: %s: index %s", path.name, count, len(rows), kind, names)
+        return BenchmarkRows(items, rejected)
 
 
 def _published_paths(definition: Definition) -> tuple[Path, ...]:

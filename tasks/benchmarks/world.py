@@ -8,7 +8,7 @@ from typing import Literal, Self
 
 from pydantic import Field
 
-from tasks.benchmarks.item import BenchmarkItem
+from tasks.benchmarks.item import BenchmarkItem, BenchmarkRows
 from tasks.benchmarks.metrics import Metric
 from tasks.records.picture import Picture
 from tasks.settings.base import Settings
@@ -45,9 +45,9 @@ class WorldBenchmark(Settings):
         """Plain accuracy only."""
         return "accuracy"
 
-    def items(self) -> list[BenchmarkItem]:
+    def read(self) -> BenchmarkRows:
         """All items. The first n are the same for every `count`."""
-        return [_item(item) for item in heldout.items(self.split, self.count)]
+        return BenchmarkRows([_item(item) for item in heldout.items(self.split, self.count)], [])
 
 
 def _item(item: heldout.HeldOutItem) -> BenchmarkItem:

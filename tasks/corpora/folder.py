@@ -16,11 +16,11 @@ from tasks.corpora.masks import Masks
 from tasks.corpora.metadata import SIDECARS, read_json, sample_fields
 from tasks.corpora.readback import missing_shard, verified
 from tasks.corpora.sample import ListedShard, Location, Sample, Shard
-from tasks.corpora.text import printable, some, text_of_bytes
+from tasks.corpora.text import text_of_bytes
 from tasks.records.picture import Picture
 from tasks.settings.addresses import Address
 from tasks.settings.base import Settings
-from tasks.settings.errors import UserError, first_line
+from tasks.settings.errors import UserError, first_line, printable, some
 from tasks.settings.fingerprint import NotFingerprinted, digest, file_sha256
 
 if TYPE_CHECKING:

@@ -42,11 +42,11 @@ from tasks.corpora.metadata import (
 from tasks.corpora.readback import from_disk, from_store, missing_shard
 from tasks.corpora.sample import ListedShard, Location, Sample, Shard
 from tasks.corpora.tar import DamagedShard, Member, members
-from tasks.corpora.text import printable, some, text_of_bytes
+from tasks.corpora.text import text_of_bytes
 from tasks.records.picture import Picture
 from tasks.settings.addresses import Address
 from tasks.settings.base import Settings
-from tasks.settings.errors import UserError, first_line
+from tasks.settings.errors import UserError, first_line, printable, some
 from tasks.settings.fingerprint import NotFingerprinted, digest, file_sha256
 from tasks.store.faults import with_retries
 from tasks.store.files import open_filesystem

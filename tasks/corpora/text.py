@@ -1,10 +1,9 @@
-"""Text from untrusted bytes and values: valid Unicode, without what a terminal would act on."""
+"""Text from untrusted bytes and values, as valid Unicode."""
 
 from __future__ import annotations
 
 import codecs
 import math
-from collections.abc import Iterable
 from typing import Any
 
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -31,26 +30,5 @@ def text_of(value: Any) -> str | None:
     return None
 
 
-def printable(name: str) -> str:
-    """A member's or file's name with control and invalid characters written out: `\\x1b[31m` for an escape."""
-    if name.isprintable():
-        return name
-    return "".join(letter if letter.isprintable() else _written(letter) for letter in name)
-
-
-def some(names: Iterable[str], most: int = 3) -> str:
-    """The first names of a list: `a.png, b.png, c.png and 7 more`."""
-    listed = sorted(map(printable, names))
-    more = f" and {len(listed) - most} more" if len(listed) > most else ""
-    return ", ".join(listed[:most]) + more
-
-
 def _valid(text: str) -> str:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
-def _written(letter: str) -> str:
-    code = ord(letter)
-    if 0xDC80 <= code <= 0xDCFF:  # a byte that is not UTF-8, as `os.fsdecode` keeps it
-        code -= 0xDC00
-    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"

@@ -4,7 +4,7 @@
 equal, and the result says so.
 """
 
-from tasks.grading.equality import NO_ANSWER, Equality, equal
+from tasks.grading.equality import NO_ANSWER, Equality, equal, value_of
 from tasks.grading.extraction import extract_answer
 from tasks.grading.options import choose_option, choose_options
 from tasks.grading.reading import explain
@@ -19,5 +19,6 @@ __all__ = [
     "equal",
     "explain",
     "extract_answer",
+    "value_of",
     "vote",
 ]

@@ -6,10 +6,11 @@ not equal, and callers count it.
 """
 
 import re
+from fractions import Fraction
 from typing import NamedTuple
 
 from tasks.grading.canonical import canonical
-from tasks.grading.forms import Form, Nothing, compatible
+from tasks.grading.forms import Form, Named, Nothing, Quantity, compatible
 from tasks.grading.notation import latex, unified
 from tasks.grading.symbolic import algebra_outcome
 
@@ -75,6 +76,18 @@ def _distinct_cases(a: str, b: str) -> tuple[str, str]:
 
 def _small_with_index(capital: re.Match[str]) -> str:
     return rf"\{capital[1].lower()}_{{98}} "
+
+
+def value_of(text: str) -> float | None:
+    """The number that an answer states, in whatever notation (`2/3`, `\\frac{2}{3}`, `0.5π`); None for anything else.
+
+    A unit is left out: the value of `3 cm` is 3.
+    """
+    form = canonical(text)
+    form = form.value if isinstance(form, Named) else form
+    if not isinstance(form, Quantity) or form.stated is None:
+        return None
+    return float(form.stated if isinstance(form.stated, Fraction) else form.stated.approximately())
 
 
 def equal_in_form(a: str, b: str) -> Equality:

@@ -19,7 +19,7 @@ from tests.fixtures.benchmark_layouts import TSV, write_tsv
 @pytest.fixture
 def micro(tmp_path: Path) -> Path:
     """Items of the micro world as VLMEvalKit would file them; half of them as multiple choice."""
-    items = WorldBenchmark(split="heldout", count=16).items()
+    items = WorldBenchmark(split="heldout", count=16).read().items
     rows = [
         {
             "index": number, "image": base64.b64encode(item.picture.data).decode(), "question": item.question,

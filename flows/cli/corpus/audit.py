@@ -47,7 +47,7 @@ def audit(
     from tasks.benchmarks import contamination, open_benchmark
     from tasks.corpus import corpus_place, open_corpus
 
-    items = open_benchmark(benchmark).items()
+    items = open_benchmark(benchmark).read().items
     scores = None if run is None else _scores(run, number, benchmark)
     corpus = open_corpus(corpus_place(uri))
     with working(session_of(context), "corpus-audit"):

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import base64
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tasks.benchmarks import PUBLISHED, BenchmarkItem, TableBenchmark, WorldBenchmark, open_benchmark
+from tasks.benchmarks.answers import grade
+from tasks.benchmarks.item import BenchmarkRows
 from tasks.settings.errors import UserError
 from tasks.settings.fingerprint import digest
 from tasks.world import oracle
@@ -19,7 +23,7 @@ ROW: dict[str, Any] = {"index": "0", "image": RED, "question": "Which colour?", 
 
 
 def items_of(path: Path) -> list[BenchmarkItem]:
-    return open_benchmark(str(path)).items()
+    return open_benchmark(str(path)).read().items
 
 
 def single_item(tmp_path: Path, **change: Any) -> BenchmarkItem:
@@ -32,11 +36,11 @@ def published(name: str, layout: str, folder: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("ACTIVE_ZERO_BENCHMARKS", str(folder))
     file, rows = (TSV if layout == "tsv" else PARQUET)[name]
     (write_tsv if layout == "tsv" else write_parquet)(folder / name / file, rows)
-    return open_benchmark(name).items()
+    return open_benchmark(name).read().items
 
 
 def test_world_items_have_the_oracles_answer_and_their_picture() -> None:
-    items = WorldBenchmark(split="heldout", count=48).items()
+    items = WorldBenchmark(split="heldout", count=48).read().items
     for item, made in zip(items, world_items("heldout", 48), strict=True):
         assert oracle.answer(made.scene.url, item.question) == item.target
         assert item.picture.data == made.scene.png()
@@ -49,8 +53,8 @@ def test_heldout_is_large_even_and_shares_nothing_with_validation() -> None:
     assert isinstance(validation, WorldBenchmark)
     assert heldout.count >= 600
     assert heldout.count % 48 == 0
-    pictures = {item.picture.data for item in validation.model_copy(update={"count": 96}).items()}
-    assert not pictures & {item.picture.data for item in heldout.model_copy(update={"count": 96}).items()}
+    pictures = {item.picture.data for item in validation.model_copy(update={"count": 96}).read().items}
+    assert not pictures & {item.picture.data for item in heldout.model_copy(update={"count": 96}).read().items}
 
 
 def test_a_choice_carries_its_options_and_answers_by_letter(tmp_path: Path) -> None:
@@ -82,11 +86,6 @@ def test_rows_may_share_the_picture_of_another(tmp_path: Path) -> None:
     assert first.id != second.id
 
 
-def test_rows_without_a_picture_are_left_out(tmp_path: Path) -> None:
-    (item,) = items_of(write_tsv(tmp_path / "a.tsv", [{**ROW, "index": "1", "image": ""}, ROW]))
-    assert item.id == "0"
-
-
 def test_several_pictures_are_joined_in_their_order(tmp_path: Path) -> None:
     picture = single_item(tmp_path, image=str([RED, BLUE])).picture.image
     assert picture.width > 16
@@ -111,24 +110,106 @@ def test_marks_in_an_open_question_make_no_letter_answer(tmp_path: Path) -> None
     assert (item.target, item.answer_format) == ("4", "open")
 
 
+def rows_of(tmp_path: Path, *rows: dict[str, Any]) -> BenchmarkRows:
+    """What a file gives that has these rows and twenty good ones."""
+    good = [{**ROW, "index": f"good {number}"} for number in range(20)]
+    return open_benchmark(str(write_tsv(tmp_path / "a.tsv", [*good, *rows]))).read()
+
+
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("change", "reason"),
     [
-        ({"image": "not base64!" * 20}, "index 0 has no picture"),
-        ({"image": "99"}, "index 0 has no picture"),
-        ({"image": "[" + RED}, "index 0 has no picture"),
-        (
-            {"image": base64.b64encode(b"no picture" * 20).decode()},
-            "index 0 has no picture, but .* bytes of no picture",
-        ),
-        ({"answer": "D"}, "none of its options"),
-        ({"answer": ""}, "has no answer"),
-        ({"question": ""}, "has no question"),
+        ({"image": ""}, "no picture"),
+        ({"image": "not base64!" * 20}, "bad picture: .* neither base64"),
+        ({"image": "99"}, "bad picture: "),
+        ({"image": "[" + RED}, "bad picture: .* a list that does not end"),
+        ({"image": base64.b64encode(b"no picture" * 20).decode()}, "bad picture: .* bytes of no picture"),
+        ({"answer": "D"}, "no such option: the answer is 'D', the options are A, B"),
+        ({"answer": "B", "B": "", "C": "green"}, "no such option"),
+        ({"answer": ""}, "no answer"),
+        ({"question": ""}, "no question"),
     ],
 )
-def test_a_bad_row_is_named(tmp_path: Path, change: dict[str, str], message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        single_item(tmp_path, **change)
+def test_a_strange_row_costs_one_row(tmp_path: Path, change: dict[str, str], reason: str) -> None:
+    read = rows_of(tmp_path, {**ROW, **change})
+    assert len(read.items) == 20
+    ((id, told),) = [(row.id, row.reason) for row in read.rejected]
+    assert id == "0" and re.search(reason, told)
+
+
+def test_a_file_of_strange_rows_is_refused(tmp_path: Path) -> None:
+    strange = [{**ROW, "index": str(number), "answer": "D"} for number in range(3)]
+    with pytest.raises(UserError, match=r"3 of 23 rows cannot be asked, .* index 0: no such option"):
+        rows_of(tmp_path, *strange)
+
+
+def test_an_empty_option_in_the_middle_and_the_option_0_keep_the_letters(tmp_path: Path) -> None:
+    (*_, item) = rows_of(tmp_path, {**ROW, "A": "0", "B": "", "C": "NA", "D": "None", "answer": "D"}).items
+    assert item.options == (("A", "0"), ("C", "NA"), ("D", "None"))
+    assert item.target == "D"
+
+
+def test_a_parquet_number_0_is_an_option(tmp_path: Path) -> None:
+    row = {"index": 1, "image": {"bytes": png("red")}, "question": "?", "answer": "A", "A": 0.0, "B": 1.0, "C": None}
+    (item,) = items_of(write_parquet(tmp_path / "a.parquet", [row]))
+    assert item.options == (("A", "0"), ("B", "1"))
+
+
+def test_mathverses_questions_in_the_picture_are_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACTIVE_ZERO_BENCHMARKS", str(tmp_path))
+    file, rows = TSV["mathverse"]
+    asked = "According to the question shown in the image, please directly answer it with an option letter."
+    only = [{**row, "question": "", "query_wo": asked} for row in rows if row["problem_version"] == "Vision Only"]
+    write_tsv(tmp_path / file, [row for row in rows if row["problem_version"] != "Vision Only"] + only)
+    item = open_benchmark("mathverse").read().items[-1]
+    assert item.question.splitlines()[0] == asked
+    assert (item.target, item.answer_format) == ("B", "letter")
+
+
+@pytest.mark.parametrize(
+    ("kind", "precision", "target", "right", "wrong"),
+    [
+        ("integer", "", "8", ["8", "8.7", "\\frac{17}{2}"], ["9", "7.9", "eight point"]),
+        ("float", "1.0", "1.2", ["1.2", "1.23", "1.16 m"], ["1.3", "12"]),
+        ("float", "2.0", "0.67", ["\\frac{2}{3}", "0.667"], ["0.6", "0.7"]),
+        ("list", "", "[2007, 2008]", ["[2007, 2008]", "2007, 2008"], ["2007", "[2008, 2007]"]),
+    ],
+)
+def test_mathvista_is_asked_and_scored_as_by_its_authors(
+    tmp_path: Path, kind: str, precision: str, target: str, right: list[str], wrong: list[str]
+) -> None:
+    row = {**ROW, "A": "", "B": "", "question": "How much?", "answer": target, "answer_type": kind, "unit": "m"}
+    (item,) = items_of(write_tsv(tmp_path / "MathVista_MINI.tsv", [{**row, "precision": precision}]))
+    assert item.question.startswith("How much? (Unit: m)\nPlease answer the question requiring ")
+    assert [grade(item, answer).right for answer in right] == [True] * len(right)
+    assert [grade(item, answer).right for answer in wrong] == [False] * len(wrong)
+
+
+def test_dynamath_takes_a_fraction_in_any_notation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    item = published("dynamath", "tsv", tmp_path, monkeypatch)[0]
+    third = replace(item, target="0.667")
+    assert [grade(third, answer).right for answer in ("2/3", "\\frac{2}{3}", "0.6667", "3/2")] == [
+        True,
+        True,
+        True,
+        False,
+    ]
+
+
+def test_of_a_snapshot_with_several_splits_the_scored_one_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACTIVE_ZERO_BENCHMARKS", str(tmp_path))
+    _, rows = PARQUET["mmmu"]
+    for split in ("dev", "validation", "test"):
+        renamed = [{**row, "id": str(row["id"]).replace("validation", split)} for row in rows]
+        write_parquet(tmp_path / "mmmu" / "Art_Theory" / f"{split}-00000-of-00001.parquet", renamed)
+    assert {item.id.split("_")[0] for item in open_benchmark("mmmu").read().items} == {"validation"}
+    _, rows = PARQUET["mmmu-pro"]
+    for folder in ("vision", "standard (10 options)", "standard (4 options)"):
+        write_parquet(tmp_path / "mmmu-pro" / folder / "test-00000-of-00001.parquet", rows)
+    settings = {item.attributes[0] for item in open_benchmark("mmmu-pro").read().items}
+    assert settings == {"setting=vision", "setting=standard (10 options)"}
 
 
 def test_a_file_that_is_no_benchmark_is_refused(tmp_path: Path) -> None:
@@ -154,7 +235,7 @@ def test_a_file_that_is_no_benchmark_is_refused(tmp_path: Path) -> None:
     [
         (b'0\t"x\ty\tz\n', "cannot be read"),
         (b"0\tx\xff\ty\tz\n", "cannot be read"),
-        (b"0\tx\x00\ty\tz\n", "index 0 has no picture"),
+        (b"0\tx\x00\ty\tz\n", "cannot be asked"),
         (b"", "has no rows"),
     ],
 )
@@ -317,7 +398,7 @@ def test_files_of_one_benchmark_may_share_a_folder(tmp_path: Path, monkeypatch: 
     file, rows = TSV["mmmu-pro"]
     write_tsv(tmp_path / file, rows)
     write_tsv(tmp_path / "MMMU_Pro_V.tsv", [{**rows[0], "question": ""}])
-    items = open_benchmark("mmmu-pro").items()
+    items = open_benchmark("mmmu-pro").read().items
     assert [item.attributes for item in items] == [("setting=MMMU_Pro_10c",), ("setting=MMMU_Pro_V",)]
 
 
@@ -335,7 +416,7 @@ def test_what_datasets_saved_to_disk_is_read(nested: bool, tmp_path: Path, monke
     else:
         for name, part in parts.items():
             part.save_to_disk(tmp_path / "dynamath" / name)
-    items = open_benchmark("dynamath").items()
+    items = open_benchmark("dynamath").read().items
     assert [item.id for item in items] == ["sample_variant1/1", "sample_variant2/1"]
     assert {item.cluster for item in items} == {"1"}
     assert items[0].picture.image.getpixel((0, 0)) == (255, 0, 0)

@@ -10,7 +10,7 @@ from tasks.filter import curriculum, labelled_gold_item
 from tasks.labelling import gold
 
 CONFIG = FilterConfig(answers=10, low=0.3, high=0.8)
-ITEMS = open_benchmark("world:gold").items()[:40]
+ITEMS = open_benchmark("world:gold").read().items[:40]
 
 
 def labelled(right: int, total: int) -> list[gold.LabelledQuestion]:
