@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from prefect import flow
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
+from flows.server.local_runs import run_flow
 from tasks.config import RunConfig
 from tasks.corpora import CorpusConfig
 from tasks.corpora.detect import detect_source
@@ -73,7 +74,12 @@ def build_from(shards: str, uri: str, settings: RunConfig) -> None:
     source = detect_source(shards, settings.corpus.source)
     source.check()
     build_flow = build.with_options(task_runner=runner(settings.runner))
-    build_flow(uri, source, settings.retrieval, settings.corpus.at_once)
+    run_flow(build_flow, Artifact, uri, source, settings.retrieval, settings.corpus.at_once)
+
+
+def add_from(source: CorpusConfig, uri: str, settings: RunConfig) -> None:
+    """Run `add`; of the settings, only those count that say where the work runs."""
+    run_flow(add.with_options(task_runner=runner(settings.runner)), Artifact, uri, source, settings.corpus.at_once)
 
 
 @flow(name="corpus-add", persist_result=False)

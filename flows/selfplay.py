@@ -72,7 +72,7 @@ def _play(order: RoundsToPlay) -> State[list[Round]]:
     if order.force_from_stage is not None:
         withdraw(store, run, order.force_from_stage, str(flow_run.id), order.wait)
     history = read_history(store, run)
-    before, reason = rounds_before_retry(history), None
+    before, reason = min(order.rounds, rounds_before_retry(history)), None  # another run may have played on meanwhile
     give_name(playing_name(run, history.next_round - before, order.rounds))
     while len(played) < order.rounds - before and reason is None:
         number = read_history(store, run).next_round

@@ -17,6 +17,7 @@ from tasks.benchmarks.judge import JudgeConfig
 from tasks.benchmarks.statistics import Criterion
 from tasks.corpora import CorpusConfig
 from tasks.engines import EngineConfig
+from tasks.engines.pictures import OWN_LIMITS, PictureBudget
 from tasks.engines.request import Sampling
 from tasks.retrieval.searchable_corpus import RetrievalConfig
 from tasks.rewards import Preset
@@ -275,6 +276,8 @@ class RunConfig(Settings):
     the Hugging Face hub, `owner/model` or `owner/model@revision`."""
     seed: int = Field(7, ge=0)
     """Seed of all sampling."""
+    pictures: PictureBudget = OWN_LIMITS
+    """Size of pictures as the model sees them, in every engine and trainer."""
     engine: EngineConfig
     """Inference engine of the frozen team and the benchmarks."""
     train: TrainConfig

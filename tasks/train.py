@@ -239,6 +239,7 @@ def train_role(
             reward,
             out,
             seed,
+            team.pictures,
             on_step=lambda step: _report_step(progress, step),
             checkpoints=StoredCheckpoints(partial) if partial else None,
         )

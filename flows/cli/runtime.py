@@ -71,10 +71,14 @@ def working(session: Session, command: str, preload: str = "prefect") -> Iterato
     ):
         import_module(preload)
         wait_until_ready()
+        from flows.server.local_runs import server_is_gone, watching_the_server
+
         try:
-            yield
+            with watching_the_server():
+                yield
         finally:
-            _drain()
+            if not server_is_gone():
+                _drain()
 
 
 def _drain() -> None:

@@ -10,6 +10,7 @@ caches repacked, once they make up a fifth of the batch.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -24,6 +25,8 @@ from tasks.engines.sampling import draw, uniforms
 
 if TYPE_CHECKING:
     import torch
+
+log = logging.getLogger(__name__)
 
 ROWS = 512
 """Completions in a batch."""
@@ -87,11 +90,39 @@ def decode(
     """
     results: list[list[SampledTokens]] = [[] for _ in requests]
     for indices in batches(requests, [len(prompt.ids) for prompt in encoded], rows):
-        members = [requests[index] for index in indices]
-        batch = _DecodeBatch(decoder, model, [encoded[index] for index in indices], members, on_done)
-        for index, samples in zip(indices, batch.run(), strict=True):
+        members, prompts = [requests[index] for index in indices], [encoded[index] for index in indices]
+        for index, samples in zip(indices, _decode_batch(decoder, model, prompts, members, on_done), strict=True):
             results[index] = samples
     return results
+
+
+def _decode_batch(
+    decoder: Decoder, model: Any, encoded: list[Encoded], requests: list[Request], on_done: Progress | None
+) -> list[list[SampledTokens]]:
+    """Samples of one batch; where the GPU's memory is too small for it, of halves of it, one after the other.
+
+    A completion depends on its request alone, so the samples are the same.
+    """
+    import torch
+
+    reported: list[int] = []
+
+    def report(count: int) -> None:
+        reported.append(count)
+        if on_done is not None:
+            on_done(count)
+
+    try:
+        return _DecodeBatch(decoder, model, encoded, requests, report).run()
+    except torch.OutOfMemoryError:
+        if len(requests) == 1:
+            raise
+    report(-sum(reported))
+    log.warning("out of memory: %d requests are sampled in two halves", len(requests))
+    torch.cuda.empty_cache()
+    half = len(requests) // 2
+    first = _decode_batch(decoder, model, encoded[:half], requests[:half], on_done)
+    return first + _decode_batch(decoder, model, encoded[half:], requests[half:], on_done)
 
 
 def batches(requests: Sequence[Request], lengths: Sequence[int], rows: int) -> Iterator[list[int]]:
@@ -298,7 +329,7 @@ def _embed_prompts(
     visions = [prompt.vision for prompt in encoded if prompt.vision is not None]
     grids = None
     if visions:
-        embeds = embeds.masked_scatter(image[..., None], torch.cat([vision.features for vision in visions]))
+        embeds = embeds.masked_scatter(image[..., None], torch.cat([vision.features for vision in visions]).to(embeds))
         grids = torch.tensor([vision.grid for vision in visions], device=decoder.device)
     positions, _ = model.model.get_rope_index(ids, image.int(), image_grid_thw=grids, attention_mask=inside.long())
     return embeds, positions, positions.amax((0, 2)) + 1

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cachetools import LRUCache
 
+from tasks.engines.pictures import PictureBudget
 from tasks.records.picture import Picture
 from tasks.records.prompt import Prompt
 
@@ -26,7 +27,12 @@ class VisionFeatures:
     """The vision tower's output for one picture: features (tokens, C) and the patch grid (time, height, width)."""
 
     features: torch.Tensor
+    """On the host: each use copies what it needs to the model's device."""
     grid: tuple[int, int, int]
+
+    def size(self) -> int:
+        """Bytes of the features."""
+        return self.features.numel() * self.features.element_size()
 
 
 @dataclass(frozen=True)
@@ -37,32 +43,66 @@ class Encoded:
     vision: VisionFeatures | None
 
 
-def load_processor(model: str) -> Any:
-    """The processor that was saved with a model: chat template, tokenizer and picture size limits."""
+def load_processor(model: str, pictures: PictureBudget) -> Any:
+    """The processor that was saved with a model, with the pictures' budget: chat template, tokenizer, resizing."""
     from transformers import AutoProcessor
 
     processors: Any = AutoProcessor
-    return processors.from_pretrained(model)
+    return pictures.apply(processors.from_pretrained(model))
+
+
+VISION_CACHE_BYTES = 4 << 30
+"""Most bytes of picture features that are kept: 450 pictures of a megapixel for the 7B model."""
+TOWER_PIXELS = 4 << 20
+"""Most pixels that the vision tower reads at once."""
 
 
 class VisionCache:
-    """Features of the `size` pictures used last, by content. The vision tower is frozen: all adapters share them."""
+    """Features of the pictures used last, by content, in the host's memory.
 
-    def __init__(self, size: int = 4096, batch: int = 32) -> None:
-        self._batch = batch
-        self._features: LRUCache[bytes, VisionFeatures] = LRUCache(size)
+    The vision tower is frozen, so all adapters share them.
+    """
+
+    def __init__(self, max_bytes: int = VISION_CACHE_BYTES) -> None:
+        self._features: LRUCache[bytes, VisionFeatures] = LRUCache(max_bytes, getsizeof=VisionFeatures.size)
 
     def features(self, model: Any, processor: Any, pictures: Sequence[Picture]) -> list[VisionFeatures]:
-        """Features of each picture. The vision tower runs on uncached pictures alone, `batch` at a time."""
+        """Features of each picture. The vision tower runs on uncached pictures alone, a few megapixels at a time."""
         keys = [hashlib.blake2b(picture.data, digest_size=16).digest() for picture in pictures]
         missing = {key: picture for key, picture in zip(keys, pictures, strict=True) if key not in self._features}
         computed: dict[bytes, VisionFeatures] = {}
-        for start in range(0, len(missing), self._batch):
-            part = dict(list(missing.items())[start : start + self._batch])
-            computed.update(zip(part, run_vision_tower(model, processor, list(part.values())), strict=True))
+        batch: list[bytes] = []
+        pixels = 0
+        for key, picture in missing.items():
+            size = picture.pixels
+            if batch and pixels + size > TOWER_PIXELS:
+                computed |= self._compute(model, processor, batch, missing)
+                batch, pixels = [], 0
+            batch.append(key)
+            pixels += size
+        computed |= self._compute(model, processor, batch, missing) if batch else {}
         features = [computed.get(key) or self._features[key] for key in keys]
-        self._features.update(zip(keys, features, strict=True))
+        for key, kept in zip(keys, features, strict=True):
+            if VisionFeatures.size(kept) <= self._features.maxsize:
+                self._features[key] = kept
         return features
+
+    def _compute(
+        self, model: Any, processor: Any, keys: Sequence[bytes], pictures: Mapping[bytes, Picture]
+    ) -> dict[bytes, VisionFeatures]:
+        """Features of a batch of pictures, of halves of it where the GPU's memory is too small for all at once."""
+        import torch
+
+        try:
+            return dict(zip(keys, run_vision_tower(model, processor, [pictures[key] for key in keys]), strict=True))
+        except torch.OutOfMemoryError:
+            if len(keys) == 1:
+                raise
+        torch.cuda.empty_cache()
+        half = len(keys) // 2
+        return self._compute(model, processor, keys[:half], pictures) | self._compute(
+            model, processor, keys[half:], pictures
+        )
 
 
 def run_vision_tower(model: Any, processor: Any, pictures: Sequence[Picture]) -> list[VisionFeatures]:
@@ -71,7 +111,7 @@ def run_vision_tower(model: Any, processor: Any, pictures: Sequence[Picture]) ->
     pixels = processor.image_processor(images=images, return_tensors="pt")
     grid = pixels["image_grid_thw"]
     features = model.get_image_features(pixels["pixel_values"].to(model.device), grid.to(model.device)).pooler_output
-    return [VisionFeatures(part, tuple(size)) for part, size in zip(features, grid.tolist(), strict=True)]
+    return [VisionFeatures(part.cpu(), tuple(size)) for part, size in zip(features, grid.tolist(), strict=True)]
 
 
 class Encoder:

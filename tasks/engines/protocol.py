@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from tasks.engines.pictures import PictureBudget
 from tasks.engines.request import Completion, Request
 
 
@@ -55,6 +56,8 @@ class EngineSettings(Protocol):
         """Copies of the model's weights that the open engine holds in memory."""
         ...
 
-    def open(self, model: str) -> Engine:
-        """Load the model folder `model`. `UserError` if a file, a package or a device is missing."""
+    def open(self, model: str, pictures: PictureBudget) -> Engine:
+        """Load the model folder `model`, which sees pictures within this budget.
+
+        `UserError` if a file, a package or a device is missing."""
         ...

@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
+from tasks.engines.pictures import PictureBudget
 from tasks.engines.protocol import Engine
 from tasks.engines.request import Completion, Request
 from tasks.settings.base import Settings
@@ -59,8 +60,8 @@ class Scripted(Settings):
         """See `EngineSettings.model_copies`: no model is loaded."""
         return 0
 
-    def open(self, model: str) -> Engine:
-        """The rules as an engine; `model` is ignored."""
+    def open(self, model: str, pictures: PictureBudget) -> Engine:
+        """The rules as an engine; the rest is ignored."""
         return ScriptedEngine(self)
 
 

@@ -17,6 +17,7 @@ from pydantic import Field
 
 from tasks.engines.inputs import load_processor
 from tasks.engines.model_folder import check_adapter, check_model
+from tasks.engines.pictures import OWN_LIMITS, PictureBudget
 from tasks.engines.protocol import Engine
 from tasks.engines.request import Adapter, Completion, Request, by_adapter
 from tasks.execution.device import device_of
@@ -46,8 +47,8 @@ class Transformers(Settings):
     """Torch threads of each process."""
     workers: Annotated[int, NotFingerprinted] = Field(1, ge=1)
     """Processes that share the requests, each with its copy of the model. More than one is for a CPU."""
-    pictures: Annotated[int, NotFingerprinted] = Field(4096, ge=1)
-    """Pictures whose image features are cached, in each process."""
+    vision_cache: Annotated[float, NotFingerprinted] = Field(4.0, ge=0)
+    """GiB of picture features that are cached in the host's memory, in each process."""
 
     @property
     def needs_gpu(self) -> bool:
@@ -59,28 +60,28 @@ class Transformers(Settings):
         """See `EngineSettings.model_copies`."""
         return self.workers
 
-    def open(self, model: str) -> Engine:
+    def open(self, model: str, pictures: PictureBudget) -> Engine:
         """Load the model folder `model`. `UserError` if a file is missing there."""
         check_model(Path(model))
         if self.workers == 1:
-            return TorchEngine(self, model)
+            return TorchEngine(self, model, pictures)
         from tasks.engines.workers import WorkerEngine
 
-        return WorkerEngine(partial(TorchEngine, self, model), self.workers, self.rows)
+        return WorkerEngine(partial(TorchEngine, self, model, pictures), self.workers, self.rows)
 
 
 class TorchEngine:
     """A model in this process."""
 
-    def __init__(self, config: Transformers, model: str) -> None:
+    def __init__(self, config: Transformers, model: str, pictures: PictureBudget) -> None:
         import torch
 
         from tasks.engines.inputs import VisionCache
 
         torch.set_num_threads(config.threads)
         self._config = config
-        self._model, self._processor = load(model, device_of(config.device), config.dtype)
-        self._vision = VisionCache(config.pictures)
+        self._model, self._processor = load(model, device_of(config.device), config.dtype, pictures)
+        self._vision = VisionCache(int(config.vision_cache * 2**30))
         self._decoders: LRUCache[Adapter | None, Decoder] = LRUCache(ADAPTERS)
 
     def generate(
@@ -139,7 +140,7 @@ class TorchEngine:
             self._model = adapted.unload()
 
 
-def load(model: str, device: str, dtype: str) -> tuple[Any, Any]:
+def load(model: str, device: str, dtype: str, pictures: PictureBudget = OWN_LIMITS) -> tuple[Any, Any]:
     """The model, frozen and in evaluation mode, and its processor. `UserError` if transformers cannot load it."""
     import torch
     from transformers import Qwen2_5_VLForConditionalGeneration
@@ -150,7 +151,7 @@ def load(model: str, device: str, dtype: str) -> tuple[Any, Any]:
         loaded: Any = Qwen2_5_VLForConditionalGeneration.from_pretrained(
             model, dtype=getattr(torch, dtype), attn_implementation="sdpa"
         )
-        processor = load_processor(model)
+        processor = load_processor(model, pictures)
     except OSError as error:
         raise UserError(f"cannot load the model {model}: {first_line(error)}") from error
     return loaded.to(device).eval().requires_grad_(False), processor

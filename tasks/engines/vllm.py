@@ -1,8 +1,7 @@
 """The vLLM engine (vLLM 0.31) for large models on a GPU: paged attention, prefix caching, adapters mixed in one batch.
 
 Adapters are served unmerged, by name and path: merging into bf16 rounds small updates away, and the prefix cache is
-keyed by (name, path). Picture size limits are the model's own unless `min_pixels` or `max_pixels` is set. An adapter on
-the vision tower is an error: vLLM would ignore it with only a warning.
+keyed by (name, path). An adapter on the vision tower is an error: vLLM would ignore it with only a warning.
 
 Departure from `Engine`: the same request in another batch may round differently on a GPU. With
 VLLM_BATCH_INVARIANT=1 in the environment vLLM uses slower kernels that do not.
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from tasks.engines.model_folder import check_adapter, check_model
+from tasks.engines.pictures import PictureBudget
 from tasks.engines.request import Adapter, Completion, Request
 from tasks.settings.base import Settings
 from tasks.settings.errors import UserError
@@ -40,10 +40,6 @@ class VLLM(Settings):
     """Precision of weights and activations."""
     max_model_len: int = Field(8192, ge=16)
     """Longest prompt and completion together, in tokens. The published code has 4096 + 2048."""
-    min_pixels: int | None = Field(None, ge=1)
-    """Pictures are enlarged to at least this many pixels; null keeps the model's own limit."""
-    max_pixels: int | None = Field(None, ge=1)
-    """Pictures are reduced to at most this many pixels; null keeps the model's own limit."""
     max_lora_rank: Literal[8, 16, 32, 64, 128, 256] = 64
     """The largest rank of an adapter."""
     max_loras: Annotated[int, NotFingerprinted] = Field(3, ge=1)
@@ -70,25 +66,25 @@ class VLLM(Settings):
         """See `EngineSettings.model_copies`: `tensor_parallel_size` GPUs share one copy."""
         return 1
 
-    def open(self, model: str) -> VLLMEngine:
+    def open(self, model: str, pictures: PictureBudget) -> VLLMEngine:
         """Load the model folder `model`. `UserError` if a file is missing there, or vLLM is not installed."""
         check_model(Path(model))
-        return VLLMEngine(self, model)
+        return VLLMEngine(self, model, pictures)
 
 
 class VLLMEngine:
     """A vLLM instance in a process of its own."""
 
-    def __init__(self, config: VLLM, model: str) -> None:
+    def __init__(self, config: VLLM, model: str, pictures: PictureBudget) -> None:
         try:
             from vllm import LLM
         except ImportError as error:
             raise UserError("engine vllm: vLLM is not installed; install the extra `gpu`") from error
         from tasks.engines.inputs import Encoder, load_processor
 
-        self._llm: LLM = LLM(model, **arguments(config))
+        self._llm: LLM = LLM(model, **arguments(config, pictures))
         self._max_rank = config.max_lora_rank
-        processor = load_processor(model)
+        processor = load_processor(model, pictures)
         self._encoder = Encoder(processor)
         self._placeholders = (processor.image_token_id, processor.video_token_id)
         self._adapters: dict[Adapter, LoRARequest] = {}
@@ -167,9 +163,9 @@ class VLLMEngine:
                 raise UserError(f"the adapter {adapter.path} changes the vision tower: train the language model only")
 
 
-def arguments(config: VLLM) -> dict[str, Any]:
+def arguments(config: VLLM, pictures: PictureBudget) -> dict[str, Any]:
     """Keyword arguments of `vllm.LLM`."""
-    pixels = {"min_pixels": config.min_pixels, "max_pixels": config.max_pixels}
+    pixels = {"min_pixels": pictures.min_pixels, "max_pixels": pictures.max_pixels}
     return {
         "dtype": config.dtype,
         "max_model_len": config.max_model_len,

@@ -14,6 +14,7 @@ from typing import Literal
 from tasks.config import Draw, EarlyStopping, PromptTemplates
 from tasks.engines import EngineConfig
 from tasks.engines.partial_completions import generate_or_resume
+from tasks.engines.pictures import PictureBudget
 from tasks.engines.protocol import Engine
 from tasks.engines.request import Completion, Request
 from tasks.execution.progress import track
@@ -38,14 +39,14 @@ OUTPUTS: dict[Role, str] = {"searcher": "queries", "questioner": "questions", "s
 class Engines:
     """One engine per base model, opened at the model's first request."""
 
-    def __init__(self, config: EngineConfig) -> None:
-        self._config = config
+    def __init__(self, config: EngineConfig, pictures: PictureBudget) -> None:
+        self._config, self._pictures = config, pictures
         self._open: dict[str, Engine] = {}
 
     def for_model(self, model: str) -> Engine:
         """The open engine that serves `model`."""
         if model not in self._open:
-            self._open[model] = self._config.open(model)
+            self._open[model] = self._config.open(model, self._pictures)
         return self._open[model]
 
     def close(self) -> None:

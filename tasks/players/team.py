@@ -14,6 +14,7 @@ from pydantic import ConfigDict
 
 from tasks.config import PromptTemplates, RunConfig
 from tasks.engines import EngineConfig
+from tasks.engines.pictures import OWN_LIMITS, PictureBudget
 from tasks.execution.stage import partial_results
 from tasks.players.hub import HubModel
 from tasks.players.sampler import Engines, Role, Sampler
@@ -32,6 +33,7 @@ class Team(Frozen):
     """A local folder (in fingerprints by its contents) or a hub repository at one commit."""
     engine: EngineConfig
     prompts: PromptTemplates
+    pictures: PictureBudget = OWN_LIMITS
     searcher: Artifact[Step] | None = None
     questioner: Artifact[Step] | None = None
     solver: Artifact[Step] | None = None
@@ -39,7 +41,8 @@ class Team(Frozen):
     @classmethod
     def base(cls, config: RunConfig) -> Self:
         """The untrained team: the base model in all three roles. UserError if the model is not found."""
-        return cls(model=base_model(config.model), engine=config.engine, prompts=config.prompts)
+        settings = {"engine": config.engine, "prompts": config.prompts, "pictures": config.pictures}
+        return cls(model=base_model(config.model), **settings)
 
     def with_players(self, **roles: Artifact[Step]) -> Self:
         """This team with other trained weights in the named roles."""
@@ -52,7 +55,7 @@ class Team(Frozen):
     @contextmanager
     def open(self, seed: int) -> Iterator[Sampler]:
         """A sampler of this team. Engines open with the first request and close with the `with` block."""
-        engines = Engines(self.engine)
+        engines = Engines(self.engine, self.pictures)
         try:
             yield Sampler(self.prompts, self._weights_of, engines, seed, partial_results())
         finally:

@@ -44,6 +44,7 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader
 from transformers import TrainerCallback
 from transformers.trainer_utils import get_last_checkpoint
+from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
 from trl.trainer.utils import use_adapter
 
@@ -97,6 +98,13 @@ class Trajectory:
     prompt: PromptInputs
     sample: SampledTokens
     advantage: float
+    old: Tensor | None = None
+    """(C,) float32 on the host: log-probabilities before the step's first update. None with one update a step on the
+    model's own samples: there, they are the current ones."""
+
+
+Rows = Sequence[Sequence[Trajectory]]
+"""Rows of one forward pass, each a few rollouts of one prompt."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,17 +119,18 @@ class MicroBatch:
     sampled: Tensor
     """(N, C) float32: log-probabilities by the sampler."""
     old: Tensor | None = None
-    """(N, C) float32: log-probabilities before the step's first update. None with one update a step: there, they are
-    the current ones."""
+    """(N, C) float32: see `Trajectory.old`."""
 
 
 @dataclass(frozen=True, eq=False)
 class Update:
-    """One optimiser update: groups of rollouts, their micro-batches, and the counts that the loss is averaged over."""
+    """One optimiser update: groups of rollouts, and the counts that the loss is averaged over."""
 
     groups: tuple[Sequence[Trajectory], ...]
     """The groups that need a forward pass."""
-    batches: tuple[MicroBatch, ...]
+    parts: tuple[Rows, ...]
+    """Their rows by forward pass. They become tensors one part at a time: a packed row holds a copy of its picture's
+    features."""
     rollouts: int
     """Rollouts of all groups, those without a forward pass included."""
     tokens: int
@@ -144,6 +153,18 @@ class _PackedModel:
 
     def __call__(self, **ignored: Any) -> _Scores:
         return _Scores(*score(self._model, self._batch, self._temperature))
+
+
+class OneProcessConfig(GRPOConfig):
+    """TRL's configuration for a training in this process, on the one GPU that it was given.
+
+    With several GPUs visible, transformers would copy the model to each (`DataParallel`), and TRL refuses to start.
+    """
+
+    @property
+    def n_gpu(self) -> int:
+        """1 with any number of GPUs, 0 without."""
+        return min(1, int(super().n_gpu))
 
 
 class GRPO(GRPOTrainer):
@@ -227,7 +248,7 @@ class GRPO(GRPOTrainer):
         groups = self._sample(requests, prompts)
         totals, rewards = self._rewards(examples, groups)
         self._measurements = measurements(totals, rewards, groups)
-        trajectories = self._trajectories(prompts, groups, totals)
+        trajectories = self._with_old(self._trajectories(prompts, groups, totals))
         order = np.random.default_rng((batching.seed, step, 1)).permutation(len(trajectories))
         return [self._update([trajectories[i] for i in part]) for part in np.array_split(order, batching.updates)]
 
@@ -287,22 +308,38 @@ class GRPO(GRPOTrainer):
         trajectories = [trajectory for group in groups for trajectory in group]
         scored = [group for group in groups if self.beta or any(trajectory.advantage for trajectory in group)]
         tokens = sum(len(trajectory.sample.ids) for trajectory in trajectories)
-        return Update(tuple(scored), self._micro_batches(scored), len(trajectories), tokens)
+        return Update(tuple(scored), self._parts(scored), len(trajectories), tokens)
 
-    def _micro_batches(self, groups: Sequence[Sequence[Trajectory]]) -> tuple[MicroBatch, ...]:
-        parts = split(groups, self._batching.row_tokens, self._batching.micro_batch)
-        return tuple(self._micro_batch(part) for part in parts)
+    def _parts(self, groups: Sequence[Sequence[Trajectory]]) -> tuple[Rows, ...]:
+        return tuple(split(groups, self._batching.row_tokens, self._batching.micro_batch))
 
-    def _micro_batch(self, rows: Sequence[Sequence[Trajectory]]) -> MicroBatch:
-        """A micro-batch with its old log-probabilities, where the loss needs them.
+    def _with_old(self, groups: list[list[Trajectory]]) -> list[list[Trajectory]]:
+        """The groups with old log-probabilities, where the loss needs them.
 
         A rollout engine's log-probabilities are not the trained model's, so they are computed. The model's own sampler
         recorded them; with one update a step they are the current ones, and TRL computes those.
         """
-        batch = micro_batch(rows)
-        if self._rollout_engine is not None:
-            return replace(batch, old=self._score(batch.packed))
-        return batch if self._batching.updates == 1 else replace(batch, old=batch.sampled)
+        if self._rollout_engine is None:
+            if self._batching.updates == 1:
+                return groups
+            return [[replace(one, old=torch.tensor(one.sample.logprobs)) for one in group] for group in groups]
+        old: dict[int, Tensor] = {}
+        for part in self._parts(groups):
+            flat = [trajectory for row in part for trajectory in row]
+            scores = self._score_part(part).cpu()
+            old |= {id(one): line[: len(one.sample.ids)] for one, line in zip(flat, scores, strict=True)}
+        return [[replace(one, old=old[id(one)]) for one in group] for group in groups]
+
+    def _score_part(self, part: Rows) -> Tensor:
+        """Log-probabilities (N, C) of a part's rollouts; row by row where the GPU's memory is too small for it."""
+        try:
+            return self._score(micro_batch(part).packed)
+        except torch.OutOfMemoryError:
+            if len(part) == 1:
+                raise
+        torch.cuda.empty_cache()
+        lines = [line for row in part for line in self._score_part([row])]
+        return pad_sequence(lines, batch_first=True)
 
     # -- loss ---------------------------------------------------------------------------------------------------------
 
@@ -314,7 +351,7 @@ class GRPO(GRPOTrainer):
         """
         while True:
             try:
-                parts = [self._backward(batch, update) for batch in update.batches]
+                parts = [self._backward(micro_batch(part), update) for part in update.parts]
             except torch.OutOfMemoryError as error:
                 update = self._halved(update, error)
                 continue
@@ -325,15 +362,16 @@ class GRPO(GRPOTrainer):
 
         Raises `error` if every micro-batch is a single row already.
         """
-        if all(len(batch.packed.ids) == 1 for batch in update.batches):
+        if all(len(part) == 1 for part in update.parts):
             raise error
-        tokens = min(self._batching.micro_batch, max(batch.packed.ids.numel() for batch in update.batches)) // 2
+        largest = max(len(part) * max(map(_length, part)) for part in update.parts)
+        tokens = min(self._batching.micro_batch, largest) // 2
         log.warning("out of memory: micro-batches of %d tokens from update %d on", tokens, self.state.global_step + 1)
         self._batching = replace(self._batching, micro_batch=tokens)
         self.policy.zero_grad()
         self._metrics["train"].pop("kl", None)
         torch.cuda.empty_cache()
-        return replace(update, batches=self._micro_batches(update.groups))
+        return replace(update, parts=self._parts(update.groups))
 
     def _backward(self, batch: MicroBatch, update: Update) -> tuple[float, float]:
         """Adds the micro-batch's gradients; returns its part of the update's loss, and its KL summed over tokens.
@@ -342,7 +380,8 @@ class GRPO(GRPOTrainer):
         are weighted by its share of the update.
         """
         model = _PackedModel(self._base_model, batch.packed, self.temperature)
-        loss = self.compute_loss(model, self._loss_inputs(batch, update))
+        with self.accelerator.autocast():  # as in `_score`: else a ratio of equal weights is not 1 in bfloat16
+            loss = self.compute_loss(model, self._loss_inputs(batch, update))
         if self.loss_type != "dapo":
             loss = loss * (len(batch.advantages) / update.rollouts)
         self.accelerator.backward(loss)
@@ -449,8 +488,8 @@ def split(groups: Sequence[Sequence[Trajectory]], row_tokens: int, tokens: int) 
         yield batch
 
 
-def micro_batch(rows: Sequence[Sequence[Trajectory]]) -> MicroBatch:
-    """The tensors of rows, each a few rollouts of one prompt; `old` is None."""
+def micro_batch(rows: Rows) -> MicroBatch:
+    """The tensors of one forward pass."""
     flat = [trajectory for row in rows for trajectory in row]
     starts = np.cumsum([0, *map(len, rows)]).tolist()
     packed = pack(
@@ -466,7 +505,9 @@ def micro_batch(rows: Sequence[Sequence[Trajectory]]) -> MicroBatch:
     mask[packed.cell] = 1
     sampled = pad_sequence([torch.tensor(trajectory.sample.logprobs) for trajectory in flat], batch_first=True)
     values = torch.tensor([trajectory.advantage for trajectory in flat], dtype=torch.float32, device=device)
-    return MicroBatch(packed, values, mask, sampled.to(device))
+    known = [trajectory.old for trajectory in flat if trajectory.old is not None]
+    old = pad_sequence(known, batch_first=True).to(device) if known else None
+    return MicroBatch(packed, values, mask, sampled.to(device), old)
 
 
 def measurements(

@@ -27,8 +27,8 @@ PROMPT, PADDING = 0, -1
 IMPOSSIBLE = -1e9
 """The logit of an impossible token; finite, so that 0 x log 0 is 0 in the entropy."""
 
-HEAD_TOKENS = 4096
-"""Tokens whose logits are in memory at once: 4096 x 152 000 words x 4 bytes = 2.5 GB for the 7B model."""
+HEAD_BYTES = 160 << 20
+"""Bytes of one float32 table of logits, of which four are in memory at once: 256 tokens of 152 064 words."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +40,7 @@ class PromptInputs:
     positions: Tensor
     """(3, P) int64: time, height and width of M-RoPE."""
     features: Tensor
-    """(V, hidden): the frozen vision tower's output; V is 0 without a picture."""
+    """(V, hidden), on the host: the frozen vision tower's output; V is 0 without a picture."""
     visual: Tensor
     """(P,) bool: the V tokens whose embeddings the features replace."""
 
@@ -84,7 +84,7 @@ def prompt_inputs(model: Any, prompt: Encoded) -> PromptInputs:
     """An engine's encoded prompt with its M-RoPE positions. `model` is a Qwen2.5-VL, not a PeftModel around one."""
     ids = torch.tensor(prompt.ids, device=model.device)
     if prompt.vision is None:
-        no_features = torch.empty(0, model.config.get_text_config().hidden_size, device=model.device)
+        no_features = torch.empty(0, model.config.get_text_config().hidden_size)
         return PromptInputs(ids, _text_positions(ids, 0), no_features, torch.zeros_like(ids, dtype=torch.bool))
     visual = ids == model.config.image_token_id
     grid = torch.tensor([prompt.vision.grid], device=model.device)
@@ -105,7 +105,7 @@ def pack(rows: Sequence[PackedRow]) -> PackedBatch:
         ids=ids,
         positions=positions,
         segments=segments,
-        features=torch.cat([row.prompt.features for row in rows]),
+        features=torch.cat([row.prompt.features.to(ids.device) for row in rows]),
         visual=torch.nn.functional.pad(visual, (0, ids.shape[1] - visual.shape[1])),
         source=(line, source),
         target=torch.cat([completion for row in rows for completion in row.completions]),
@@ -152,7 +152,7 @@ def _score_tokens(
 ) -> tuple[Tensor, Tensor]:
     """Log-probability of `target` (T,) and entropy at each state of `hidden` (T, hidden): (T,) float32 each.
 
-    Image and video placeholders have probability 0, as in the sampler. The logits of more than `HEAD_TOKENS` tokens are
+    Image and video placeholders have probability 0, as in the sampler. The logits of more than `HEAD_BYTES` are
     computed in slices, and again in the backward pass.
     """
 
@@ -163,9 +163,10 @@ def _score_tokens(
             entropies = -(logps.exp() * logps).sum(-1)
         return logps.gather(-1, words[:, None])[:, 0], entropies
 
-    if len(target) <= HEAD_TOKENS:
+    at_once = max(1, HEAD_BYTES // (4 * int(head.weight.shape[0])))
+    if len(target) <= at_once:
         return chunk(hidden, target)
-    slices = zip(torch.split(hidden, HEAD_TOKENS), torch.split(target, HEAD_TOKENS), strict=True)
+    slices = zip(torch.split(hidden, at_once), torch.split(target, at_once), strict=True)
     results = [checkpoint(chunk, states, words, use_reentrant=False) for states, words in slices]
     return torch.cat([logps for logps, _ in results]), torch.cat([entropies for _, entropies in results])
 

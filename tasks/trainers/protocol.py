@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from tasks.engines.pictures import OWN_LIMITS, PictureBudget
 from tasks.engines.request import Adapter
 from tasks.records import Step
 from tasks.trainers.checkpoints import Checkpoints
@@ -30,6 +31,8 @@ class Training:
     out: Path
     """Folder for the trained weights: a PEFT adapter (safetensors), or a whole model."""
     seed: int
+    pictures: PictureBudget = OWN_LIMITS
+    """Size of pictures as the model sees them."""
     on_step: Callable[[Step], None] | None = None
     """Called after every step."""
     checkpoints: Checkpoints | None = None

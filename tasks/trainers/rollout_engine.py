@@ -44,7 +44,7 @@ class RolloutEngine:
             if prompt.ids.tolist() != ids:
                 raise UserError(
                     f"vLLM reads a prompt of {len(prompt.ids)} tokens as {len(ids)} tokens: "
-                    "leave min_pixels and max_pixels of train.<role>.vllm out."
+                    "its processor is not the one that was saved with the model."
                 )
         shutil.rmtree(folder)
         self._calls += 1

@@ -165,7 +165,7 @@ class TRL(Settings):
             scratch = Path(folder)
             policy, processor = self._policy(training)
             write = partial(_write_weights, processor, Path(training.model).name)
-            with self._rollout_engine(training.model, write, scratch) as rollout_engine:
+            with self._rollout_engine(training, write, scratch) as rollout_engine:
                 trainer = self._trainer(training, policy, processor, scratch, rollout_engine)
                 start_weights = _trained_parameters(trainer.policy)
                 trainer.resume(scratch)
@@ -176,7 +176,7 @@ class TRL(Settings):
 
     @contextmanager
     def _rollout_engine(
-        self, model: str, write: Callable[[Any, Path], None], scratch: Path
+        self, training: Training, write: Callable[[Any, Path], None], scratch: Path
     ) -> Iterator[RolloutEngine | None]:
         """The engine that samples rollouts, open for the block; None where the model in training samples them."""
         from tasks.trainers.rollout_engine import RolloutEngine
@@ -184,7 +184,7 @@ class TRL(Settings):
         if self.vllm is None:
             yield None
             return
-        engine = self.vllm.open(model)
+        engine = self.vllm.open(training.model, training.pictures)
         try:
             yield RolloutEngine(engine, write, scratch)
         finally:
@@ -228,9 +228,9 @@ class TRL(Settings):
 
     def _arguments(self, training: Training, scratch: Path) -> Any:
         """TRL's configuration. Its batch is one update, which `GRPO` cuts into micro-batches."""
-        from trl.trainer.grpo_config import GRPOConfig
+        from tasks.trainers.grpo import OneProcessConfig
 
-        return GRPOConfig(
+        return OneProcessConfig(
             output_dir=str(scratch),
             seed=training.seed,
             max_steps=self.steps_for(len(training.examples)) * self.updates,
@@ -276,7 +276,8 @@ class TRL(Settings):
             raise UserError(
                 f"train.<role>.lora is null, but {start.path} is an adapter: set lora, or start from a whole model."
             )
-        base, processor = load(training.model, self._device(), self.precision if self.lora else "float32")
+        precision = self.precision if self.lora else "float32"
+        base, processor = load(training.model, self._device(), precision, training.pictures)
         processor.tokenizer.padding_side = "left"
         if self.lora is not None:
             return _add_adapter(base, self.lora, start, training.seed), processor

@@ -211,7 +211,10 @@ def _a_scheduled_run_starts_and_completes(night: Night) -> None:
 def _rounds_are_counted_right(night: Night) -> None:
     """A run plays no more rounds than it was asked for, however often it was started; a completed run all."""
     store = Store(night.ui.environment["ACTIVE_ZERO_STORE"])
-    complete = {number for number in store.rounds(RUN) if Place.round(store, RUN, number).manifest(FOLDERS[-1])}
+    complete = {
+        name: {number for number in store.rounds(name) if Place.round(store, name, number).manifest(FOLDERS[-1])}
+        for name in ("default", RUN)
+    }
     for run in night.ui.runs(state={"type": {"any_": ENDED}}):
         rounds = _rounds_of(night, run["id"])
         asked = int(run["parameters"].get("rounds", 1))
@@ -220,8 +223,9 @@ def _rounds_are_counted_right(night: Night) -> None:
         if run["state"]["type"] != "COMPLETED":
             continue
         message = run["state"]["message"] or ""
+        played = complete[run["parameters"].get("run", "default")]
         wanted = set(range(rounds[0], rounds[0] + asked)) if rounds else {0}
-        if wanted - complete or not message.startswith(f"{asked} of {asked} rounds"):
+        if wanted - played or not message.startswith(f"{asked} of {asked} rounds"):
             night.fault(f"{run['name']} is completed with {rounds} of {asked} rounds: {message}")
 
 

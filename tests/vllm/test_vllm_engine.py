@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tasks.engines import VLLM, Transformers
+from tasks.engines.pictures import OWN_LIMITS
 from tasks.engines.protocol import Engine
 from tasks.engines.request import Adapter, Request, Sampling
 from tasks.records.picture import Picture
@@ -36,7 +37,7 @@ HALF = "\N{REPLACEMENT CHARACTER}"
 
 @pytest.fixture(scope="module")
 def engine(folder: Path) -> Iterator[Engine]:
-    engine = SMALL.open(str(folder))
+    engine = SMALL.open(str(folder), OWN_LIMITS)
     yield engine
     engine.close()
 
@@ -50,7 +51,7 @@ def requests_for(sampling: Sampling, adapter: Adapter | None = None, n: int = 1)
 
 def test_greedy_begins_like_the_transformers_engine(engine: Engine, folder: Path, adapter: Adapter) -> None:
     """First words only: kernels round differently, so long texts may differ. vLLM drops an incomplete character."""
-    reference = Transformers(device="cpu").open(str(folder))
+    reference = Transformers(device="cpu").open(str(folder), OWN_LIMITS)
     for role in (None, adapter):
         expected = [
             only.text.rstrip(HALF) for (only,) in reference.generate(requests_for(Sampling(4, temperature=0), role))

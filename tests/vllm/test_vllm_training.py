@@ -13,6 +13,7 @@ from peft import PeftModel
 from tasks.engines import VLLM
 from tasks.engines.decode import encode
 from tasks.engines.inputs import VisionCache
+from tasks.engines.pictures import OWN_LIMITS
 from tasks.engines.request import Adapter, Request, Sampling
 from tasks.engines.transformers import load
 from tasks.records.picture import Picture
@@ -78,7 +79,7 @@ def test_its_log_probabilities_are_those_of_the_trained_model(
         Request(example.prompt, example.picture, adapter, Sampling(6, temperature), 3, seed=i)
         for i, example in enumerate(examples)
     ]
-    engine = ROLLOUT_ENGINE.open(str(folder))
+    engine = ROLLOUT_ENGINE.open(str(folder), OWN_LIMITS)
     _, samples = engine.sample(requests)
     engine.close()
     model, processor = load(str(folder), "cpu", "float32")

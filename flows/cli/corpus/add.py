@@ -58,6 +58,5 @@ def _add_shards(session: Session, shards: str, uri: str, prefix: str, settings: 
         source = detect_source(shards, prefix=prefix)
         source.check()
         before = corpus.info(uri).shards
-        flow = corpus.add.with_options(task_runner=corpus.runner(settings.runner))
-        flow(uri, source, settings.corpus.at_once)
+        corpus.add_from(source, uri, settings)
         return corpus.info(uri).shards > before

@@ -11,7 +11,7 @@ import pytest
 
 from tasks.engines.decode import SampledTokens, batches, decode, encode, sample
 from tasks.engines.decoder import Decoder
-from tasks.engines.inputs import VisionCache, messages
+from tasks.engines.inputs import VisionCache, VisionFeatures, messages
 from tasks.engines.request import Adapter, Request, Sampling
 from tasks.records.picture import Picture
 from tasks.records.prompt import Prompt
@@ -137,7 +137,7 @@ def test_logprobs_are_the_models_own(loaded: Any, pictures: list[Picture]) -> No
 
 def test_cached_features_do_not_change_samples(loaded: Any, pictures: list[Picture]) -> None:
     requests = requests_of(pictures, GREEDY)
-    cache = VisionCache(size=2)
+    cache = VisionCache(2 * VisionFeatures.size(VisionCache().features(*loaded, pictures[:1])[0]))
     first, second = (sample(*loaded, requests, vision=cache) for _ in range(2))
     assert ids(first) == ids(second) == ids(sample(*loaded, requests))
 

@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import pytest
 
+from tasks.engines.pictures import OWN_LIMITS
 from tasks.engines import partial_completions
 from tasks.engines.partial_completions import chunks, generate_or_resume
 from tasks.engines.request import Completion, Request, Sampling
@@ -17,7 +18,7 @@ from tasks.records.prompt import Prompt
 from tasks.store import PartialResults, Place, Store
 from tasks.trainers.checkpoints import StoredCheckpoints
 
-ENGINE = Scripted(rules=(Rule(texts=("one", "two", "three")),)).open("")
+ENGINE = Scripted(rules=(Rule(texts=("one", "two", "three")),)).open("", OWN_LIMITS)
 
 
 @pytest.fixture(autouse=True)

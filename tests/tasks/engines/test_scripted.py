@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
+from tasks.engines.pictures import OWN_LIMITS
 from tasks.engines import EngineConfig, Scripted
 from tasks.engines.request import Adapter, Request, Sampling
 from tasks.engines.scripted import Rule
@@ -25,7 +26,7 @@ RULES = Scripted(
 def ask(text: str, n: int = 1, seed: int = 0, adapter: str | None = None, temperature: float = 1.0) -> list[str]:
     role = None if adapter is None else Adapter(adapter, Path("none"))
     request = Request(Prompt(text), None, role, Sampling(8, temperature), n, seed)
-    return [completion.text for completion in RULES.open("").generate([request])[0]]
+    return [completion.text for completion in RULES.open("", OWN_LIMITS).generate([request])[0]]
 
 
 def test_the_first_rule_that_applies_answers() -> None:
@@ -46,7 +47,7 @@ def test_greedy_takes_the_first_text() -> None:
 
 def test_a_prompt_without_a_rule_is_the_users_mistake() -> None:
     with pytest.raises(UserError, match=r"no rule .*'Why'"):
-        Scripted().open("").generate([Request(Prompt("Why"), None, None, Sampling(8))])
+        Scripted().open("", OWN_LIMITS).generate([Request(Prompt("Why"), None, None, Sampling(8))])
 
 
 def test_a_broken_expression_is_refused_when_the_config_is_read() -> None:

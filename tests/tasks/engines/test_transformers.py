@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tasks.engines import VLLM, EngineConfig, Scripted, Transformers
+from tasks.engines.pictures import OWN_LIMITS
 from tasks.engines.protocol import Engine
 from tasks.engines.request import Adapter, Request, Sampling
 from tasks.records.picture import Picture
@@ -24,7 +25,7 @@ from tasks.settings.fingerprint import fingerprint_fields
 
 @pytest.fixture(scope="module")
 def engine(model_folder: Path) -> Iterator[Engine]:
-    engine = Transformers(device="cpu").open(str(model_folder))
+    engine = Transformers(device="cpu").open(str(model_folder), OWN_LIMITS)
     yield engine
     engine.close()
 
@@ -67,7 +68,7 @@ def test_workers_give_the_completions_of_one_process(
 ) -> None:
     requests = [*requests_for(pictures, None), *requests_for(pictures, adapter)]
     seen: list[int] = []
-    several = Transformers(device="cpu", workers=2).open(str(model_folder))
+    several = Transformers(device="cpu", workers=2).open(str(model_folder), OWN_LIMITS)
     try:
         assert several.generate(requests, seen.append) == engine.generate(requests)
         assert sum(seen) == 30
@@ -81,7 +82,7 @@ def test_workers_give_the_completions_of_one_process(
 def test_a_dead_worker_is_an_error_that_names_it(model_folder: Path, pictures: list[Picture]) -> None:
     from tasks.engines.workers import WorkerDied, WorkerEngine
 
-    several = Transformers(device="cpu", workers=2).open(str(model_folder))
+    several = Transformers(device="cpu", workers=2).open(str(model_folder), OWN_LIMITS)
     assert isinstance(several, WorkerEngine)
     victim = several._workers[1].process
     assert victim.pid is not None
@@ -101,18 +102,18 @@ def test_an_incomplete_model_folder_is_named_with_its_missing_file(
     folder = Path(shutil.copytree(model_folder, tmp_path / "broken"))
     (folder / gone).unlink()
     with pytest.raises(UserError, match=rf"{folder} lacks .*{named}"):
-        Transformers().open(str(folder))
+        Transformers().open(str(folder), OWN_LIMITS)
 
 
 def test_a_missing_model_folder_is_the_users_mistake(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no model folder"):
-        Transformers(workers=2).open(str(tmp_path / "nothing"))
+        Transformers(workers=2).open(str(tmp_path / "nothing"), OWN_LIMITS)
 
 
 def test_a_model_is_checked_before_torch_is_imported() -> None:
     code = (
-        "import sys; from tasks.engines import Transformers\n"
-        "try: Transformers().open('/nothing/here')\n"
+        "import sys; from tasks.engines import Transformers; from tasks.engines.pictures import OWN_LIMITS\n"
+        "try: Transformers().open('/nothing/here', OWN_LIMITS)\n"
         "except Exception as error: print(error)\n"
         "print('torch' in sys.modules, 'vllm' in sys.modules)"
     )
@@ -123,7 +124,7 @@ def test_a_model_is_checked_before_torch_is_imported() -> None:
 
 
 def test_resources_do_not_affect_fingerprint() -> None:
-    plain, elsewhere = Transformers(), Transformers(device="cuda", workers=8, threads=4, rows=64, pictures=9)
+    plain, elsewhere = Transformers(), Transformers(device="cuda", workers=8, threads=4, rows=64, vision_cache=9)
     assert fingerprint_fields(plain) == fingerprint_fields(elsewhere)
     assert fingerprint_fields(plain) != fingerprint_fields(Transformers(dtype="bfloat16"))
 

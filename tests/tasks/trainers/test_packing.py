@@ -90,6 +90,6 @@ def test_scores_in_slices_of_the_head_are_the_same(
     loaded: tuple[Any, Any], prompts: list[PromptInputs], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = score(loaded[0], pack(rows(prompts, 4)), 1.0)
-    monkeypatch.setattr("tasks.trainers.packing.HEAD_TOKENS", 5)
+    monkeypatch.setattr("tasks.trainers.packing.HEAD_BYTES", 4 * 5 * 512)
     for expected, sliced in zip(whole, score(loaded[0], pack(rows(prompts, 4)), 1.0), strict=True):
         assert torch.allclose(expected, sliced, atol=1e-5)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from tasks.engines.pictures import OWN_LIMITS
 from tasks.engines.request import Adapter, Request, Sampling
 from tasks.engines.transformers import Transformers
 from tasks.records import Step
@@ -84,7 +85,7 @@ def test_the_adapter_loads_in_peft_and_in_the_engine(
     base = Qwen2_5_VLForConditionalGeneration.from_pretrained(model)
     loaded = PeftModel.from_pretrained(base, str(trained[0]))
     assert loaded.peft_config["default"].r == 4
-    engine = Transformers(device="cpu").open(str(model))
+    engine = Transformers(device="cpu").open(str(model), OWN_LIMITS)
     adapter = Adapter("trained", trained[0])
     requests = [Request(e.prompt, e.picture, adapter, Sampling(6), n=16, seed=i) for i, e in enumerate(examples)]
     texts = [completion.text for group in engine.generate(requests) for completion in group]
@@ -188,7 +189,7 @@ def test_full_fine_tuning_leaves_the_vision_tower_unchanged(
     assert any("layers.0.mlp" in name for name in changed)
     assert not any("visual" in name for name in changed)
     assert abs(steps[0].kl) < 1e-6 < steps[1].kl
-    Transformers(device="cpu").open(str(tmp_path)).close()
+    Transformers(device="cpu").open(str(tmp_path), OWN_LIMITS).close()
 
 
 def test_weights_that_are_not_finite_are_never_written(

@@ -12,6 +12,7 @@ import torch
 
 from tasks.trainers import TRL, LoRA, Training
 from tasks.trainers.example import Example, Reward, Rollout
+from tasks.trainers.grpo import micro_batch
 
 
 def length(rollouts: Sequence[Rollout]) -> list[Reward]:
@@ -33,7 +34,8 @@ def trainer(model: Path, examples: list[Example], tmp_path: Path) -> Any:
 def test_the_loss_is_the_clipped_objective_plus_k3_by_token(trainer: Any) -> None:
     """arXiv 2402.03300, eq. 3 and 4, with DAPO's two bounds, the dual clip and a mean over tokens."""
     update = trainer._updates_of_step(0)[0]
-    (batch,) = update.batches
+    (part,) = update.parts
+    batch = micro_batch(part)
     torch.manual_seed(0)
     new = trainer._score(batch.packed)
     batch = replace(batch, old=new + torch.randn_like(new) * 0.5)  # as if updates had moved the policy
@@ -52,7 +54,7 @@ def test_the_loss_is_the_clipped_objective_plus_k3_by_token(trainer: Any) -> Non
 
 
 def test_the_reference_is_a_frozen_copy_of_the_adapter(trainer: Any) -> None:
-    batch = trainer._updates_of_step(0)[0].batches[0]
+    batch = micro_batch(trainer._updates_of_step(0)[0].parts[0])
     before = trainer._reference(batch.packed)
     with torch.no_grad():
         for name, parameter in trainer.model.named_parameters():
@@ -63,7 +65,7 @@ def test_the_reference_is_a_frozen_copy_of_the_adapter(trainer: Any) -> None:
 
 
 def test_the_sampler_has_the_log_probabilities_of_the_model(trainer: Any) -> None:
-    batch = trainer._updates_of_step(0)[0].batches[0]
+    batch = micro_batch(trainer._updates_of_step(0)[0].parts[0])
     assert torch.allclose(trainer._score(batch.packed), batch.sampled, atol=1e-4)
 
 
