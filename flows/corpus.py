@@ -6,7 +6,7 @@ Each function takes the corpus's address: `<store>/corpora/<name>`, or any other
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
@@ -15,7 +15,6 @@ import pyarrow.compute as pc
 from prefect import flow
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
-from flows.server.local_runs import run_flow
 from tasks.config import RunConfig
 from tasks.corpora import CorpusConfig
 from tasks.corpora.detect import detect_source
@@ -69,17 +68,16 @@ def build(uri: Address, corpus: CorpusConfig, retrieval: RetrievalConfig, at_onc
         return build_corpus(corpus_place(uri), corpus, retrieval, at_once)
 
 
-def build_from(shards: str, uri: str, settings: RunConfig) -> None:
-    """Run `build` with a run's settings. UserError before any work if there is nothing to build from."""
+def build_from(shards: str, uri: str, settings: RunConfig, call: Callable[..., object] | None = None) -> None:
+    """Run `build` with a run's settings; `call` calls the flow. UserError before any work if there are no shards."""
     source = detect_source(shards, settings.corpus.source)
     source.check()
     build_flow = build.with_options(task_runner=runner(settings.runner))
-    run_flow(build_flow, Artifact, uri, source, settings.retrieval, settings.corpus.at_once)
-
-
-def add_from(source: CorpusConfig, uri: str, settings: RunConfig) -> None:
-    """Run `add`; of the settings, only those count that say where the work runs."""
-    run_flow(add.with_options(task_runner=runner(settings.runner)), Artifact, uri, source, settings.corpus.at_once)
+    arguments = (uri, source, settings.retrieval, settings.corpus.at_once)
+    if call is None:
+        build_flow(*arguments)
+    else:
+        call(build_flow, *arguments)
 
 
 @flow(name="corpus-add", persist_result=False)

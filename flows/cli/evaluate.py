@@ -68,10 +68,10 @@ def _score(session: Session, model: str, benchmark: str, config: str, overrides:
     open_benchmark(benchmark).read()
     with working(session, "evaluate"):
         from flows.benchmark import benchmark_result, score_model, team_named
-        from flows.server.local_runs import run_flow
+        from flows.cli.local_runs import run_flow
 
         team_named(model, settings, store)
-        return benchmark_result(model, benchmark, run_flow(score_model, list, settings, model, benchmark, store.url))
+        return benchmark_result(model, benchmark, run_flow(score_model, settings, model, benchmark, store.url))
 
 
 def result_records(result: BenchmarkResult) -> list[dict[str, Any]]:

@@ -41,10 +41,10 @@ def iterate(
 
     _check(config, run, overrides or [], force_from, wait)
     with working(session_of(context), "iterate", preload="flows.selfplay"):
+        from flows.cli.local_runs import run_flow
         from flows.selfplay import play_rounds
-        from flows.server.local_runs import run_flow
 
-        played = run_flow(play_rounds, list, run, rounds, config, tuple(overrides or []), force_from, wait)
+        played = run_flow(play_rounds, run, rounds, config, tuple(overrides or []), force_from, wait)
     for complete in played:
         for line in last_lines(complete):
             print_line(line)

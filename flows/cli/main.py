@@ -72,7 +72,13 @@ def _options(
 
 def main() -> None:
     """The console script."""
-    sys.exit(command(sys.argv[1:]))
+    code = command(sys.argv[1:])
+    runs = sys.modules.get("flows.cli.local_runs")  # slow to import, and imported where there was a flow run
+    if runs is not None and runs.server_is_gone():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)  # Prefect would wait without end for its queues to reach the server
+    sys.exit(code)
 
 
 def command(arguments: Sequence[str]) -> int:

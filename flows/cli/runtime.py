@@ -71,7 +71,7 @@ def working(session: Session, command: str, preload: str = "prefect") -> Iterato
     ):
         import_module(preload)
         wait_until_ready()
-        from flows.server.local_runs import server_is_gone, watching_the_server
+        from flows.cli.local_runs import server_is_gone, watching_the_server
 
         try:
             with watching_the_server():

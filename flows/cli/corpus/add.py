@@ -53,10 +53,12 @@ def _add_shards(session: Session, shards: str, uri: str, prefix: str, settings: 
 
     with working(session, "corpus-add"):
         from flows import corpus
+        from flows.cli.local_runs import run_flow
         from tasks.corpora.detect import detect_source
 
         source = detect_source(shards, prefix=prefix)
         source.check()
         before = corpus.info(uri).shards
-        corpus.add_from(source, uri, settings)
+        flow = corpus.add.with_options(task_runner=corpus.runner(settings.runner))
+        run_flow(flow, uri, source, settings.corpus.at_once)
         return corpus.info(uri).shards > before

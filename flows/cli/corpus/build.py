@@ -38,7 +38,8 @@ def build(
     settings = load_config(config, overrides or [])
     check_writable(Store(out), "give another --out")
     with working(session_of(context), "corpus-build"):
+        from flows.cli.local_runs import run_flow
         from flows.corpus import build_from
 
-        build_from(shards, out, settings)
+        build_from(shards, out, settings, run_flow)
     print_info(out, json)

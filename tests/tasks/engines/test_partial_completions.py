@@ -9,9 +9,9 @@ from uuid import uuid4
 
 import pytest
 
-from tasks.engines.pictures import OWN_LIMITS
 from tasks.engines import partial_completions
 from tasks.engines.partial_completions import chunks, generate_or_resume
+from tasks.engines.pictures import OWN_LIMITS
 from tasks.engines.request import Completion, Request, Sampling
 from tasks.engines.scripted import Rule, Scripted
 from tasks.records.prompt import Prompt

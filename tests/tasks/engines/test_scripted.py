@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from tasks.engines.pictures import OWN_LIMITS
 from tasks.engines import EngineConfig, Scripted
+from tasks.engines.pictures import OWN_LIMITS
 from tasks.engines.request import Adapter, Request, Sampling
 from tasks.engines.scripted import Rule
 from tasks.records.prompt import Prompt

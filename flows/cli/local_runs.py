@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 _gone = threading.Event()
 
 
-def run_flow(flow: Flow[P, Any], returns: type[R], *args: P.args, **kwargs: P.kwargs) -> R:
+def run_flow(flow: Flow[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """The result of a flow. Where the server fails to record it, the work's own result or error counts.
 
     A flow whose run the server does not accept at all is called as the plain function that it is.
