@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, ParamSpec
 
 from prefect import Flow
 from prefect.settings import PREFECT_API_URL, get_current_settings
@@ -15,7 +15,6 @@ from prefect.settings import PREFECT_API_URL, get_current_settings
 from flows.server.server import version_at
 
 P = ParamSpec("P")
-R = TypeVar("R")
 
 EVERY = 2.0
 """Seconds between two looks at the server."""
@@ -26,7 +25,7 @@ log = logging.getLogger(__name__)
 _gone = threading.Event()
 
 
-def run_flow(flow: Flow[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+def run_flow(flow: Flow[P, Any], *args: P.args, **kwargs: P.kwargs) -> Any:
     """The result of a flow. Where the server fails to record it, the work's own result or error counts.
 
     A flow whose run the server does not accept at all is called as the plain function that it is.
@@ -48,16 +47,16 @@ def run_flow(flow: Flow[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     recorded = flow.with_options(validate_parameters=False)  # the parameters are objects of this process
     recorded.fn = work
     try:
-        return cast(R, recorded(*args, **kwargs))
+        return recorded(*args, **kwargs)
     except Exception as error:
         if not outcome and started.is_set():
             raise
         if not outcome:
             _tell_gone(f"it does not accept the run ({type(error).__name__})")
-            return cast(R, flow.fn(*args, **kwargs))
+            return flow.fn(*args, **kwargs)
         result = outcome[0]()
         _tell_gone(f"it did not record how the run ended ({type(error).__name__})")
-        return cast(R, getattr(result, "data", result))
+        return getattr(result, "data", result)
 
 
 def _raising(error: BaseException) -> Callable[[], Any]:
