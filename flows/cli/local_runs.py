@@ -68,7 +68,12 @@ def _raising(error: BaseException) -> Callable[[], Any]:
 
 @contextmanager
 def watching_the_server() -> Iterator[None]:
-    """Look at the server for the time of the block. Once it is gone, nothing waits for it any more."""
+    """Look at the server for the time of the block. Once it is gone, nothing waits for it any more.
+
+    Prefect's own lines about requests that fail are turned off: the one warning says it.
+    """
+    logging.getLogger("prefect._internal").setLevel(logging.CRITICAL)
+    logging.raiseExceptions = False
     ended = threading.Event()
     url = PREFECT_API_URL.value()
 

@@ -8,10 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from PIL import Image
 
+from tasks.engines import decode as decode_module
+from tasks.engines import inputs as inputs_module
 from tasks.engines.decode import SampledTokens, batches, decode, encode, sample
 from tasks.engines.decoder import Decoder
 from tasks.engines.inputs import VisionCache, VisionFeatures, messages
+from tasks.engines.pictures import PictureBudget
 from tasks.engines.request import Adapter, Request, Sampling
 from tasks.records.picture import Picture
 from tasks.records.prompt import Prompt
@@ -202,3 +207,61 @@ def in_batches(
 
 def ids(samples: list[list[Any]]) -> list[list[list[int]]]:
     return [[sampled.ids for sampled in group] for group in samples]
+
+
+def test_out_of_memory_a_batch_is_sampled_in_halves(
+    loaded: Any, pictures: list[Picture], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same samples, and progress that counts each completion once."""
+    model, processor = loaded
+    requests = requests_of(pictures, GREEDY)
+    whole = sample(model, processor, requests)
+    original, counted = decode_module._DecodeBatch.run, list[int]()
+
+    def run(batch: Any) -> Any:
+        if len(batch._requests) > 1:
+            batch._report(1)
+            raise torch.OutOfMemoryError
+        return original(batch)
+
+    monkeypatch.setattr(decode_module._DecodeBatch, "run", run)
+    with torch.inference_mode():
+        encoded = encode(model, processor, requests, VisionCache())
+        halves = decode_module.decode(Decoder(model), model, encoded, requests, on_done=counted.append)
+    assert ids(halves) == ids(whole)
+    assert sum(counted) == sum(request.n for request in requests)
+
+
+def test_out_of_memory_the_tower_reads_pictures_in_halves(
+    loaded: Any, pictures: list[Picture], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = VisionCache().features(*loaded, pictures[:3])
+    original = inputs_module.run_vision_tower
+
+    def tower(model: Any, processor: Any, part: list[Picture]) -> Any:
+        if len(part) > 1:
+            raise torch.OutOfMemoryError
+        return original(model, processor, part)
+
+    monkeypatch.setattr(inputs_module, "run_vision_tower", tower)
+    halves = VisionCache().features(*loaded, pictures[:3])
+    assert all(torch.allclose(a.features, b.features, atol=1e-5) for a, b in zip(whole, halves, strict=True))
+
+
+def test_features_are_kept_within_their_bytes(loaded: Any, pictures: list[Picture]) -> None:
+    one = VisionFeatures.size(VisionCache().features(*loaded, pictures[:1])[0])
+    cache = VisionCache(2 * one)
+    cache.features(*loaded, pictures[:3])
+    assert cache._features.currsize <= 2 * one
+    assert all(kept.features.device.type == "cpu" for kept in cache._features.values())
+
+
+@pytest.mark.parametrize("size", [(40, 30), (400, 300), (2000, 1500)])
+def test_one_budget_gives_one_number_of_tokens(model_folder: Path, size: tuple[int, int]) -> None:
+    from tasks.engines.inputs import load_processor
+
+    budget = PictureBudget(min_pixels=56 * 56, max_pixels=112 * 112)
+    processor = load_processor(str(model_folder), budget)
+    grid = processor.image_processor(images=[Image.new("RGB", size)], return_tensors="pt")["image_grid_thw"][0]
+    pixels = int(grid[1] * grid[2]) * processor.image_processor.patch_size**2
+    assert 0.7 * 56 * 56 <= pixels <= 112 * 112

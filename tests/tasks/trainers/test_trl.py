@@ -22,7 +22,7 @@ from tasks.store import Place, Store
 from tasks.trainers import TRL, LoRA, Training
 from tasks.trainers.checkpoints import StoredCheckpoints
 from tasks.trainers.example import Example, Reward, Rollout
-from tasks.trainers.grpo import Diverged, step_examples
+from tasks.trainers.grpo import Diverged, OneProcessConfig, step_examples
 
 Weights = dict[str, Any]
 
@@ -346,3 +346,11 @@ def test_all_examples_are_used_equally_often(examples: list[Example]) -> None:
 
 def test_settings_survive_json() -> None:
     assert TRL.model_validate(json.loads(QUICK.model_dump_json())) == QUICK
+
+
+def test_with_several_gpus_one_process_takes_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """TRL refuses to start where transformers would copy the model to each GPU."""
+    arguments = OneProcessConfig(output_dir=str(tmp_path), use_cpu=True, report_to="none")
+    arguments.device  # noqa: B018 (transformers counts the GPUs here)
+    monkeypatch.setattr(arguments, "_n_gpu", 8)
+    assert arguments.n_gpu == 1
