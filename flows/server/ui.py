@@ -31,6 +31,8 @@ from tasks.store import Store
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 RUN_SECONDS = 20.0
 """For a run to tell the server that it ends."""
+UNHEARD_SECONDS = 10.0
+"""For runs, and then for their worker, to end where the server is gone."""
 WORKER_SECONDS = 60.0
 """For a worker to end: Prefect gives each of its runs 30 s to clean up."""
 ORDER_SECONDS = 10.0
@@ -71,7 +73,11 @@ def serve(port: int, log: Path, report: Callable[[str], None]) -> None:
             if time.monotonic() - orderly > ORDER_SECONDS:
                 output.writelines(f"{line}\n".encode() for line in _kept_in_order(Api(url)))
                 orderly = time.monotonic()
-        raise RuntimeError(f"{'the server' if worker.poll() is None else 'the worker'} ended by itself, see {log}")
+        if server.poll() is not None:  # nobody can be told how the runs end
+            _end_runs(worker, UNHEARD_SECONDS)
+            end_process(worker, UNHEARD_SECONDS)
+            raise RuntimeError(f"the server ended by itself, see {log}")
+        raise RuntimeError(f"the worker ended by itself, see {log}")
 
 
 def _kept_in_order(api: Api) -> list[str]:
@@ -117,8 +123,11 @@ def _worker(environment: dict[str, str], output: IO[bytes]) -> Iterator[subproce
         end_process(process, WORKER_SECONDS)
 
 
-def _end_runs(worker: subprocess.Popen[bytes]) -> None:
-    """Terminate the worker's runs and wait until they have reported it. The worker is halted: it starts no other."""
+def _end_runs(worker: subprocess.Popen[bytes], seconds: float = RUN_SECONDS) -> None:
+    """Terminate the worker's runs and wait, at most so many seconds, until they have reported it.
+
+    The worker is halted: it starts no other.
+    """
     with suppress(psutil.NoSuchProcess):  # the worker has ended by itself
         below = psutil.Process(worker.pid).children(recursive=True)
         worker.send_signal(signal.SIGSTOP)
@@ -126,7 +135,7 @@ def _end_runs(worker: subprocess.Popen[bytes]) -> None:
         for engine in engines:
             with suppress(psutil.NoSuchProcess):
                 engine.terminate()
-        deadline = time.monotonic() + RUN_SECONDS
+        deadline = time.monotonic() + seconds
         while any(map(is_engine, engines)) and time.monotonic() < deadline:
             time.sleep(0.1)
         worker.send_signal(signal.SIGCONT)

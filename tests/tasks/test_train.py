@@ -11,6 +11,7 @@ from tasks.config import PromptTemplates, RewardConfig, load_config
 from tasks.corpora import WorldCorpus
 from tasks.corpus import build_corpus, corpus_place, open_corpus
 from tasks.engines import Scripted
+from tasks.engines.pictures import OWN_LIMITS
 from tasks.engines.protocol import Engine
 from tasks.engines.request import Completion, Request
 from tasks.engines.scripted import Rule
@@ -67,7 +68,7 @@ def team(prompts: PromptTemplates) -> Team:
 
 @pytest.fixture
 def engine() -> Recording:
-    return Recording(SCRIPT.open(""))
+    return Recording(SCRIPT.open("", OWN_LIMITS))
 
 
 class OneEngine(Engines):

@@ -33,7 +33,7 @@ def message(flow: str = "self-play", **parameters: object) -> str:
     [
         ("low", "'one setting with its value, such as filter.low=0.5' was expected"),
         ("filter.lowx=1", "'filter.NAME=..., NAME being one of answers, early_stopping, low, high, "),
-        ("filters.low=1", "'NAME=..., NAME being one of model, seed, engine, "),
+        ("filters.low=1", "'NAME=..., NAME being one of model, seed, pictures, "),
         ("filter.low.x=1", "'a shorter name: this setting has no further parts' was expected"),
         ("filter.low=abc", "'filter.low=a number, at least 0, at most 1' was expected"),
         ("filter.low=-1", "'filter.low=a number, at least 0, at most 1' was expected"),

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.config import EarlyStopping, FilterConfig
+from tasks.engines.pictures import OWN_LIMITS
 from tasks.engines.request import Request, Sampling
 from tasks.engines.scripted import Scripted
 from tasks.filter import label_of
@@ -59,7 +60,7 @@ def test_a_reward_is_decided_when_its_spread_is_within_tolerance() -> None:
 def test_later_completions_equal_those_of_full_sampling() -> None:
     engine = Scripted.model_validate(
         {"kind": "scripted", "rules": [{"texts": [f"\\boxed{{{n}}}" for n in range(50)]}]}
-    ).open("m")
+    ).open("m", OWN_LIMITS)
     prompt, sampling = Prompt("?"), Sampling(8)
     (full,) = engine.generate([Request(prompt, None, None, sampling, 9, seed=3)])
     (start, rest) = engine.generate(
