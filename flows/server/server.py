@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 import os
 import socket
 import subprocess
@@ -23,6 +24,8 @@ from urllib.parse import urlsplit
 
 from tasks.execution.processes import child_command
 from tasks.settings.errors import UserError
+
+log = logging.getLogger(__name__)
 
 HOST, PORT = "127.0.0.1", 4200
 LOOPBACK = (HOST, "localhost", "::1")
@@ -96,15 +99,37 @@ def prefect_server() -> Iterator[Callable[[], None]]:
     starts in the background, so imports can go on before the wait. Where Prefect is imported already (a notebook, a
     test), its settings stay.
     """
-    if configured_url() or "prefect" in sys.modules:
+    if "prefect" in sys.modules or ((url := configured_url()) and _answers(url)):
         yield lambda: None
     elif version_at(local_url()) is not None:
         with _api_url(local_url()):
             yield lambda: None
     else:
+        _check_home()
         url = local_url(free_port())
         with _api_url(url), temporary_server(url) as wait_until_ready:
             yield wait_until_ready
+
+
+def _check_home() -> None:
+    """UserError if Prefect cannot write its folder, where the server keeps its database."""
+    home = Path(os.environ.get("PREFECT_HOME") or Path("~/.prefect").expanduser())
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=home):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"Prefect's folder {home} cannot be written ({error.strerror}): set PREFECT_HOME to a folder of yours."
+        ) from None
+
+
+def _answers(url: str) -> bool:
+    """Whether the configured server answers within two seconds; logs a warning if it does not."""
+    if version_at(url, timeout=2.0) is not None:
+        return True
+    log.warning("the Prefect server at %s does not answer: this run is recorded on this machine alone", url)
+    return False
 
 
 @contextmanager
@@ -125,7 +150,9 @@ def temporary_server(url: str) -> Iterator[Callable[[], None]]:
             except RuntimeError as error:
                 output.seek(0)
                 lines = output.read().decode(errors="replace").splitlines() or ["no output"]
-                raise RuntimeError(f"{error}: {lines[-1]}") from None
+                reason = next((line for line in reversed(lines) if "Error" in line or "Can't" in line), lines[-1])
+                advice = "set PREFECT_HOME to an empty folder, or PREFECT_API_URL to a server"
+                raise UserError(f"{error}: {reason.strip()[:200]}: {advice}.") from None
 
         try:
             yield wait_until_ready
@@ -174,8 +201,11 @@ def free_port() -> int:
 
 @contextmanager
 def _api_url(url: str) -> Iterator[None]:
+    before = os.environ.get("PREFECT_API_URL")
     os.environ["PREFECT_API_URL"] = url
     try:
         yield
     finally:
         del os.environ["PREFECT_API_URL"]
+        if before is not None:
+            os.environ["PREFECT_API_URL"] = before
