@@ -106,6 +106,7 @@ def _tell_gone(why: str) -> None:
     _gone.set()
     settings = get_current_settings()
     settings.client.max_retries = 0
+    settings.api.request_timeout = 1.0
     settings.logging.to_api.enabled = False
     log.warning("the work goes on without the Prefect server at %s: %s; its page is not up to date", _url(), why)
 
