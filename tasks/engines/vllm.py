@@ -82,9 +82,9 @@ class VLLMEngine:
             raise UserError("engine vllm: vLLM is not installed; install the extra `gpu`") from error
         from tasks.engines.inputs import Encoder, load_processor
 
-        self._llm: LLM = LLM(model, **arguments(config, pictures))
-        self._max_rank = config.max_lora_rank
         processor = load_processor(model, pictures)
+        self._llm: LLM = LLM(model, **arguments(config, picture_limits(processor, pictures)))
+        self._max_rank = config.max_lora_rank
         self._encoder = Encoder(processor)
         self._placeholders = (processor.image_token_id, processor.video_token_id)
         self._adapters: dict[Adapter, LoRARequest] = {}
@@ -163,9 +163,14 @@ class VLLMEngine:
                 raise UserError(f"the adapter {adapter.path} changes the vision tower: train the language model only")
 
 
-def arguments(config: VLLM, pictures: PictureBudget) -> dict[str, Any]:
-    """Keyword arguments of `vllm.LLM`."""
-    pixels = {"min_pixels": pictures.min_pixels, "max_pixels": pictures.max_pixels}
+def picture_limits(processor: Any, pictures: PictureBudget) -> dict[str, int]:
+    """The arguments of vLLM's own processor: both limits or none, since it reads no single one."""
+    size = processor.image_processor.size
+    return {"min_pixels": size.shortest_edge, "max_pixels": size.longest_edge} if pictures.edges() else {}
+
+
+def arguments(config: VLLM, limits: dict[str, int]) -> dict[str, Any]:
+    """Keyword arguments of `vllm.LLM`. `limits`: see `picture_limits`."""
     return {
         "dtype": config.dtype,
         "max_model_len": config.max_model_len,
@@ -180,7 +185,7 @@ def arguments(config: VLLM, pictures: PictureBudget) -> dict[str, Any]:
         "max_lora_rank": config.max_lora_rank,
         "limit_mm_per_prompt": {"image": 1, "video": 0},
         "logprobs_mode": "processed_logprobs",  # of the distribution that tokens are sampled from
-        "mm_processor_kwargs": {name: value for name, value in pixels.items() if value is not None},
+        "mm_processor_kwargs": limits,
     }
 
 
