@@ -140,6 +140,6 @@ def test_a_server_that_does_not_start_reports_why(tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("PREFECT_API_DATABASE_CONNECTION_URL", "nonsense")
     with (
         temporary_server(local_url(free_port())) as wait_until_ready,
-        pytest.raises(RuntimeError, match=r"ended with exit code 1: .*Could not parse"),
+        pytest.raises(UserError, match=r"ended with exit code 1: .*Could not parse"),
     ):
         wait_until_ready()
