@@ -61,6 +61,10 @@ class CorpusInfo(Frozen):
     """Fingerprint of the model that embedded the pictures."""
 
 
+def _call(flow: Callable[..., object], *arguments: object) -> object:
+    return flow(*arguments)
+
+
 @flow(name="corpus-build", persist_result=False)
 def build(uri: Address, corpus: CorpusConfig, retrieval: RetrievalConfig, at_once: int = AT_ONCE) -> Artifact[Sample]:
     """Build or update the corpus at `uri`: rows and embeddings shard by shard, then the index."""
@@ -68,16 +72,12 @@ def build(uri: Address, corpus: CorpusConfig, retrieval: RetrievalConfig, at_onc
         return build_corpus(corpus_place(uri), corpus, retrieval, at_once)
 
 
-def build_from(shards: str, uri: str, settings: RunConfig, call: Callable[..., object] | None = None) -> None:
+def build_from(shards: str, uri: str, settings: RunConfig, call: Callable[..., object] = _call) -> None:
     """Run `build` with a run's settings; `call` calls the flow. UserError before any work if there are no shards."""
     source = detect_source(shards, settings.corpus.source)
     source.check()
     build_flow = build.with_options(task_runner=runner(settings.runner))
-    arguments = (uri, source, settings.retrieval, settings.corpus.at_once)
-    if call is None:
-        build_flow(*arguments)
-    else:
-        call(build_flow, *arguments)
+    call(build_flow, uri, source, settings.retrieval, settings.corpus.at_once)
 
 
 @flow(name="corpus-add", persist_result=False)

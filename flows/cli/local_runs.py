@@ -34,7 +34,6 @@ def run_flow(flow: Flow[P, Any], *args: P.args, **kwargs: P.kwargs) -> Any:
 
     @wraps(flow.fn)
     def work(*args: P.args, **kwargs: P.kwargs) -> Any:
-        started.set()
         try:
             result = flow.fn(*args, **kwargs)
         except BaseException as error:
@@ -43,18 +42,15 @@ def run_flow(flow: Flow[P, Any], *args: P.args, **kwargs: P.kwargs) -> Any:
         outcome.append(lambda: result)
         return result
 
-    started = threading.Event()
     recorded = flow.with_options(validate_parameters=False)  # the parameters are objects of this process
     recorded.fn = work
     try:
         return recorded(*args, **kwargs)
     except Exception as error:
-        if not outcome and started.is_set():
-            raise
         if not outcome:
             _tell_gone(f"it does not accept the run ({type(error).__name__})")
             return flow.fn(*args, **kwargs)
-        result = outcome[0]()
+        result = outcome[0]()  # raises the work's own error
         _tell_gone(f"it did not record how the run ended ({type(error).__name__})")
         return getattr(result, "data", result)
 

@@ -127,9 +127,7 @@ def _rules(rows: pa.Table, masks: Masks, blocked: Blocklist) -> list[tuple[Hits,
     if masks.max_unsafe is not None:
         unrated = rows["unrated"].to_numpy()
         rules.append((unsafe > masks.max_unsafe, lambda row: f"unsafe: {unsafe[row]:.3g}"))
-        rules.append(
-            (unrated & np.isnan(unsafe), lambda row: "unsafe: not rated, while other pictures of its shard are")
-        )
+        rules.append((unrated & np.isnan(unsafe), lambda row: "unsafe: not rated by its shard's metadata"))
     if masks.max_watermark is not None:
         rules.append((watermark > masks.max_watermark, lambda row: f"watermark: {watermark[row]:.3g}"))
     if masks.min_similarity is not None:

@@ -6,6 +6,7 @@ mark, so a truncated shard looks like a small shard. Nothing is ever extracted, 
 
 from __future__ import annotations
 
+import os
 import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -144,7 +145,11 @@ class _Reader:
         return self.exactly(size + -size % BLOCK)[:size]
 
     def skip(self, size: int) -> None:
-        """Read past a member of `size` bytes and its padding, a megabyte at a time."""
+        """Go past a member of `size` bytes and its padding, without reading it where the stream can seek."""
         left = size + -size % BLOCK
+        if self.stream.seekable():
+            self.stream.seek(left, os.SEEK_CUR)
+            self.position += left
+            return
         while left:
             left -= len(self.exactly(min(left, 1 << 20)))

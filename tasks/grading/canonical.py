@@ -97,20 +97,7 @@ _NUMBERED = re.compile(
     r"(?:the\s+)?(?:(quadrant|chapter|act|stage|phase|quarter)\s+(\w+)|(\w+)\s+(quadrant|chapter|act|stage|phase|quarter))",
     re.IGNORECASE,
 )
-_ROMAN = {
-    "I": 1,
-    "II": 2,
-    "III": 3,
-    "IV": 4,
-    "V": 5,
-    "VI": 6,
-    "VII": 7,
-    "VIII": 8,
-    "IX": 9,
-    "X": 10,
-    "XI": 11,
-    "XII": 12,
-}
+_ROMAN = dict(zip("I II III IV V VI VII VIII IX X XI XII".split(), range(1, 13), strict=True))
 _ORDINAL = re.compile(r"\d(?:st|nd|rd|th)\b", re.IGNORECASE)
 _POSSESSIVE = re.compile(r"['’]s\b")
 _INITIALS = re.compile(r"\b[a-zA-Z](?:\.\s?[a-zA-Z]\b)+\.?")

@@ -126,7 +126,6 @@ _BEFORE_A_NAME = re.compile(r"([∠△])\s+")
 _SPACE = re.compile(r"\s+")
 _LATEX: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
     (re.compile(r"√\[(\d+)\]\s*\(?(\w+)\)?"), r"\\sqrt[\1]{\2}"),
-    (re.compile(r"\\(?:dfrac|tfrac)"), r"\\frac"),
     (re.compile(r"\*\*"), "^"),
     (re.compile(r"\*"), r" \\cdot "),
     (re.compile(r"√\s*\(([^()]*)\)|(?<!\\)\bsqrt\s*\(([^()]*)\)"), lambda m: rf"\sqrt{{{m[1] or m[2]}}}"),

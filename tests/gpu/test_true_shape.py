@@ -93,6 +93,7 @@ def test_scoring(model: tuple[str, str]) -> None:
     done = engine.generate(asked)
     seconds = time.monotonic() - started
     engine.close()
+    assert [len(group) for group in done] == [8] * len(asked)
     tokens = sum(reply.tokens for group in done for reply in group)
     figures(
         "scoring", size, tokens_a_second=tokens / seconds, answers=len(asked) * 8, seconds=seconds, peak_gib=peak_gib()
