@@ -122,7 +122,6 @@ class Encoder:
         tokenizer = processor.tokenizer
         special = {str(token) for token in tokenizer.added_tokens_decoder.values()} | {*tokenizer.all_special_tokens}
         self._special = re.compile("|".join(re.escape(token) for token in sorted(special, key=len, reverse=True)))
-        self._merge = processor.image_processor.merge_size**2
 
     def encode(self, prompts: Sequence[Prompt], visions: Sequence[VisionFeatures | None]) -> list[Encoded]:
         """Token ids of each prompt; `visions[i]` belongs to the image placeholder of prompt i."""
@@ -141,8 +140,8 @@ class Encoder:
         if vision is None:
             return text
         time, height, width = vision.grid
-        token = self._processor.image_token
-        return text.replace(token, token * (time * height * width // self._merge), 1)
+        token, merged = self._processor.image_token, self._processor.image_processor.merge_size**2
+        return text.replace(token, token * (time * height * width // merged), 1)
 
     def _without_special_tokens(self, prompt: Prompt) -> Prompt:
         clean = self._special.sub

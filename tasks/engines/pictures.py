@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from tasks.settings.base import Settings
+from tasks.settings.errors import UserError
 
 
 class PictureBudget(Settings):
@@ -24,7 +25,15 @@ class PictureBudget(Settings):
         return self
 
     def apply(self, processor: Any) -> Any:
-        """The processor with these limits; its image processor resizes by them from now on."""
+        """The processor with these limits; its image processor resizes by them from now on.
+
+        `UserError` for limits on a processor that cuts pictures into tiles, or makes all of one size.
+        """
+        if self.edges() and not hasattr(processor.image_processor, "merge_size"):
+            raise UserError(
+                f"{type(processor.image_processor).__name__} has sizes of its own: "
+                "set pictures.min_pixels and pictures.max_pixels to null"
+            )
         for edge, pixels in self.edges().items():
             setattr(processor.image_processor.size, edge, pixels)
         return processor

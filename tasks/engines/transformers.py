@@ -1,6 +1,7 @@
 """The transformers engine: torch in this process, or in several processes of one thread each.
 
-Loads any Qwen2.5-VL folder, in float32 on a CPU and bfloat16 on a GPU. The weights of the adapters used last are kept
+Loads any vision-language model of transformers, in float32 on a CPU and bfloat16 on a GPU; `architecture` says which
+run the fast way.  The weights of the adapters used last are kept
 ready; `tasks.engines.decoder` says when an adapter is merged. On a CPU, `workers` processes of one thread beat one
 process of many threads: the matrix products of a small model are too short to share.
 """
@@ -15,6 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cachetools import LRUCache
 from pydantic import Field
 
+from tasks.engines.architecture import has_fast_way, read_config
+from tasks.engines.general import GeneralEngine, check_language_only
 from tasks.engines.inputs import load_processor
 from tasks.engines.model_folder import check_adapter, check_model
 from tasks.engines.pictures import OWN_LIMITS, PictureBudget
@@ -63,11 +66,12 @@ class Transformers(Settings):
     def open(self, model: str, pictures: PictureBudget) -> Engine:
         """Load the model folder `model`. `UserError` if a file is missing there."""
         check_model(Path(model))
+        kind = TorchEngine if has_fast_way(read_config(model)) else GeneralEngine
         if self.workers == 1:
-            return TorchEngine(self, model, pictures)
+            return kind(self, model, pictures)
         from tasks.engines.workers import WorkerEngine
 
-        return WorkerEngine(partial(TorchEngine, self, model, pictures), self.workers, self.rows)
+        return WorkerEngine(partial(kind, self, model, pictures), self.workers, self.rows)
 
 
 class TorchEngine:
@@ -100,22 +104,13 @@ class TorchEngine:
                 encoded = encode(self._model, self._processor, members, self._vision)
                 groups = decode(decoder, self._model, encoded, members, rows=self._config.rows, on_done=on_done)
                 for index, group in zip(indices, groups, strict=True):
-                    results[index] = self._completions(group)
+                    results[index] = completions(self._processor, group)
         return results
 
     def close(self) -> None:
         """Free the model."""
         self._decoders.clear()
         del self._model, self._processor, self._vision
-
-    def _completions(self, samples: Iterable[SampledTokens]) -> list[Completion]:
-        """Samples as text, without end tokens."""
-        samples = list(samples)
-        ids = [sample.ids[:-1] if sample.finished else sample.ids for sample in samples]
-        texts = self._processor.tokenizer.batch_decode(
-            ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
-        )
-        return [Completion(text, len(sample.ids), sample.finished) for text, sample in zip(texts, samples, strict=True)]
 
     def _decoder(self, adapter: Adapter | None) -> Decoder:
         """The adapter's decoder, from the cache of the `ADAPTERS` used last."""
@@ -134,7 +129,7 @@ class TorchEngine:
 
         adapted = PeftModel.from_pretrained(self._model, str(adapter.path))
         try:
-            _check_language_only(adapted, adapter)
+            check_language_only(adapted, adapter)
             return Decoder(adapted)
         finally:
             self._model = adapted.unload()
@@ -143,21 +138,22 @@ class TorchEngine:
 def load(model: str, device: str, dtype: str, pictures: PictureBudget = OWN_LIMITS) -> tuple[Any, Any]:
     """The model, frozen and in evaluation mode, and its processor. `UserError` if transformers cannot load it."""
     import torch
-    from transformers import Qwen2_5_VLForConditionalGeneration
+    from transformers import AutoModelForImageTextToText
 
+    models: Any = AutoModelForImageTextToText
     if dtype == "auto":
         dtype = "float32" if device == "cpu" else "bfloat16"
     try:
-        loaded: Any = Qwen2_5_VLForConditionalGeneration.from_pretrained(
-            model, dtype=getattr(torch, dtype), attn_implementation="sdpa"
-        )
+        loaded = models.from_pretrained(model, dtype=getattr(torch, dtype), attn_implementation="sdpa")
         processor = load_processor(model, pictures)
-    except OSError as error:
+    except (OSError, ValueError, ImportError) as error:
         raise UserError(f"cannot load the model {model}: {first_line(error)}") from error
     return loaded.to(device).eval().requires_grad_(False), processor
 
 
-def _check_language_only(adapted: Any, adapter: Adapter) -> None:
-    """`UserError` if the adapter changes the vision tower: all adapters share the image features."""
-    if any("lora_" in name and ".visual." in name for name, _ in adapted.named_parameters()):
-        raise UserError(f"the adapter {adapter.path} changes the vision tower: train it on the language model only")
+def completions(processor: Any, samples: Iterable[SampledTokens]) -> list[Completion]:
+    """Samples as text, without end tokens."""
+    samples = list(samples)
+    ids = [sample.ids[:-1] if sample.finished else sample.ids for sample in samples]
+    texts = processor.tokenizer.batch_decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    return [Completion(text, len(sample.ids), sample.finished) for text, sample in zip(texts, samples, strict=True)]
