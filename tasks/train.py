@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from tasks.config import RewardConfig
 from tasks.corpus import CorpusHandle
+from tasks.engines.open_engines import Engines
 from tasks.execution.progress import Progress, track
 from tasks.execution.stage import partial_results, stage, workspace
 from tasks.filter import curriculum
@@ -227,7 +228,13 @@ def solver_examples(team: Team, labelled: Sequence[LabelledQuestion], corpus: Se
 
 
 def train_role(
-    trainer: TrainerConfig, team: Team, role: Role, examples: Sequence[Example], reward: RewardFunction, seed: int
+    trainer: TrainerConfig,
+    team: Team,
+    role: Role,
+    examples: Sequence[Example],
+    reward: RewardFunction,
+    seed: int,
+    engines: Engines,
 ) -> Output[Step]:
     """Train a role from its current weights. The new weights are attached as `adapter` or, if whole, as `model`."""
     start, out, partial = weights_of(team.model, getattr(team, role)), workspace() / "weights", partial_results()
@@ -240,6 +247,7 @@ def train_role(
             out,
             seed,
             team.pictures,
+            engines,
             on_step=lambda step: _report_step(progress, step),
             checkpoints=StoredCheckpoints(partial) if partial else None,
         )
@@ -271,7 +279,8 @@ def train_searcher(
     examples = searcher_examples(team, domains, frontier.read(), trainer.steps * trainer.prompts, seed)
     seed = seed_of(seed, "train searcher")
     with team.open(seed) as sampler:
-        return train_role(trainer, team, "searcher", examples, SearcherReward(sampler, corpus.open(), rewards), seed)
+        reward = SearcherReward(sampler, corpus.open(), rewards)
+        return train_role(trainer, team, "searcher", examples, reward, seed, sampler.engines)
 
 
 @stage("train-questioner", Step, version=2, gpu=True)
@@ -294,7 +303,8 @@ def train_questioner(
     history = trained_on if rewards.history_penalty else ()
     texts = [question.text for labelled in history for question in curriculum(labelled.read())]
     with team.open(seed) as sampler:
-        return train_role(trainer, team, "questioner", examples, QuestionerReward(sampler, rewards, texts), seed)
+        reward = QuestionerReward(sampler, rewards, texts)
+        return train_role(trainer, team, "questioner", examples, reward, seed, sampler.engines)
 
 
 @stage("train-solver", Step, version=2, gpu=True)
@@ -311,4 +321,5 @@ def train_solver(
     kept, seed = curriculum(labelled.read()), seed_of(seed, "train solver")
     labels = {question.id: question.label for question in kept if question.label is not None}
     examples = solver_examples(team, kept, corpus.open())
-    return train_role(trainer, team, "solver", examples, SolverReward(labels, rewards, seed), seed)
+    with team.open(seed) as sampler:
+        return train_role(trainer, team, "solver", examples, SolverReward(labels, rewards, seed), seed, sampler.engines)

@@ -1,8 +1,8 @@
 """What differs between the architectures of vision-language models.
 
 Two ways run a model. The fast way (`decode`, and `packing` in the trainers) is written for Qwen2.5-VL. The general way
-(`general`, and `padding` in the trainers) calls the model as transformers defines it, so it runs every architecture that
-`AutoModelForImageTextToText` loads.
+(`general`, and `padding` in the trainers) calls the model as transformers defines it, so it runs every architecture
+that `AutoModelForImageTextToText` loads.
 """
 
 from __future__ import annotations

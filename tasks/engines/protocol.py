@@ -6,10 +6,14 @@ A new engine is one file with both classes, and one line in the union `EngineCon
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 from tasks.engines.pictures import PictureBudget
 from tasks.engines.request import Completion, Request
+
+if TYPE_CHECKING:
+    from tasks.engines.decode import SampledTokens
 
 
 class Engine(Protocol):
@@ -35,6 +39,18 @@ class Engine(Protocol):
         ...
 
 
+class PolicyEngine(Engine, Protocol):
+    """An engine that also draws the rollouts of a policy in training."""
+
+    def sample(self, requests: Sequence[Request]) -> tuple[list[list[int]], list[list[SampledTokens]]]:
+        """Token ids of each prompt (a picture's placeholder expanded), and its samples with log-probabilities."""
+        ...
+
+    def reload(self, folder: Path) -> None:
+        """Replace the base model's weights by those in another folder of the same architecture."""
+        ...
+
+
 class EngineSettings(Protocol):
     """The settings of one kind of engine, a `Settings` class in a module that imports neither torch nor vLLM.
 
@@ -54,6 +70,11 @@ class EngineSettings(Protocol):
     @property
     def model_copies(self) -> int:
         """Copies of the model's weights that the open engine holds in memory."""
+        ...
+
+    @property
+    def draws_rollouts(self) -> bool:
+        """Whether the open engine is a `PolicyEngine`."""
         ...
 
     def open(self, model: str, pictures: PictureBudget) -> Engine:

@@ -60,6 +60,11 @@ class Scripted(Settings):
         """See `EngineSettings.model_copies`: no model is loaded."""
         return 0
 
+    @property
+    def draws_rollouts(self) -> bool:
+        """See `EngineSettings.draws_rollouts`."""
+        return False
+
     def open(self, model: str, pictures: PictureBudget) -> Engine:
         """The rules as an engine; the rest is ignored."""
         return ScriptedEngine(self)

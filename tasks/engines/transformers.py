@@ -63,6 +63,11 @@ class Transformers(Settings):
         """See `EngineSettings.model_copies`."""
         return self.workers
 
+    @property
+    def draws_rollouts(self) -> bool:
+        """See `EngineSettings.draws_rollouts`: the trainer samples the model in training."""
+        return False
+
     def open(self, model: str, pictures: PictureBudget) -> Engine:
         """Load the model folder `model`. `UserError` if a file is missing there."""
         check_model(Path(model))

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
@@ -18,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
+from tasks.engines.architecture import placeholders, read_config
 from tasks.engines.model_folder import check_adapter, check_model
 from tasks.engines.pictures import PictureBudget
 from tasks.engines.request import Adapter, Completion, Request
@@ -32,6 +35,10 @@ if TYPE_CHECKING:
     from tasks.engines.decode import SampledTokens
 
 
+_TOWER = re.compile(r"\.(visual|vision_tower|vision_model|multi_modal_projector|connector)\.")
+"""Parts of models that turn a picture into features, by the names that they have in transformers."""
+
+
 class VLLM(Settings):
     """Sampling by vLLM on the GPUs of this machine."""
 
@@ -42,10 +49,10 @@ class VLLM(Settings):
     """Longest prompt and completion together, in tokens. The published code has 4096 + 2048."""
     max_lora_rank: Literal[8, 16, 32, 64, 128, 256] = 64
     """The largest rank of an adapter."""
-    max_loras: Annotated[int, NotFingerprinted] = Field(3, ge=1)
-    """Adapters in one batch: there is one a role."""
+    max_loras: Annotated[int, NotFingerprinted] = Field(4, ge=1)
+    """Adapters in one batch: one a role, and that of the policy in training."""
     gpu_memory_utilization: Annotated[float, NotFingerprinted] = Field(0.9, gt=0, le=1)
-    """Share of the GPU's memory for weights and KV cache."""
+    """Share of the GPU's memory for weights and KV cache. In a training the trainer needs the rest."""
     tensor_parallel_size: Annotated[int, NotFingerprinted] = Field(1, ge=1)
     """GPUs over which the model is split."""
     max_num_seqs: Annotated[int, NotFingerprinted] = Field(256, ge=1)
@@ -66,6 +73,11 @@ class VLLM(Settings):
         """See `EngineSettings.model_copies`: `tensor_parallel_size` GPUs share one copy."""
         return 1
 
+    @property
+    def draws_rollouts(self) -> bool:
+        """See `EngineSettings.draws_rollouts`."""
+        return True
+
     def open(self, model: str, pictures: PictureBudget) -> VLLMEngine:
         """Load the model folder `model`. `UserError` if a file is missing there, or vLLM is not installed."""
         check_model(Path(model))
@@ -82,11 +94,13 @@ class VLLMEngine:
             raise UserError("engine vllm: vLLM is not installed; install the extra `gpu`") from error
         from tasks.engines.inputs import Encoder, load_processor
 
+        # A process that has used the GPU cannot be forked.
+        os.environ.setdefault("VLLM_WORKER_MULTIPROCESSING_METHOD", "spawn")
         processor = load_processor(model, pictures)
         self._llm: LLM = LLM(model, **arguments(config, picture_limits(processor, pictures)))
         self._max_rank = config.max_lora_rank
         self._encoder = Encoder(processor)
-        self._placeholders = (processor.image_token_id, processor.video_token_id)
+        self._placeholders = placeholders(read_config(model))
         self._adapters: dict[Adapter, LoRARequest] = {}
 
     def generate(
@@ -159,7 +173,7 @@ class VLLMEngine:
         from safetensors import safe_open
 
         with safe_open(adapter.path / "adapter_model.safetensors", "np") as file:
-            if any(".visual." in name for name in file.keys()):  # noqa: SIM118 (not a mapping)
+            if any(_TOWER.search(name) for name in file.keys()):  # noqa: SIM118 (not a mapping)
                 raise UserError(f"the adapter {adapter.path} changes the vision tower: train the language model only")
 
 

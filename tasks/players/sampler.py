@@ -12,10 +12,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from tasks.config import Draw, EarlyStopping, PromptTemplates
-from tasks.engines import EngineConfig
+from tasks.engines.open_engines import Engines
 from tasks.engines.partial_completions import generate_or_resume
-from tasks.engines.pictures import PictureBudget
-from tasks.engines.protocol import Engine
 from tasks.engines.request import Completion, Request
 from tasks.execution.progress import track
 from tasks.grading import vote
@@ -34,25 +32,6 @@ from tasks.store import PartialResults
 Role = Literal["searcher", "questioner", "solver"]
 OUTPUTS: dict[Role, str] = {"searcher": "queries", "questioner": "questions", "solver": "answers"}
 """What progress reports call the completions of each role."""
-
-
-class Engines:
-    """One engine per base model, opened at the model's first request."""
-
-    def __init__(self, config: EngineConfig, pictures: PictureBudget) -> None:
-        self._config, self._pictures = config, pictures
-        self._open: dict[str, Engine] = {}
-
-    def for_model(self, model: str) -> Engine:
-        """The open engine that serves `model`."""
-        if model not in self._open:
-            self._open[model] = self._config.open(model, self._pictures)
-        return self._open[model]
-
-    def close(self) -> None:
-        """Close all open engines."""
-        while self._open:
-            self._open.popitem()[1].close()
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,11 @@ from pydantic import ConfigDict
 
 from tasks.config import PromptTemplates, RunConfig
 from tasks.engines import EngineConfig
+from tasks.engines.open_engines import Engines
 from tasks.engines.pictures import OWN_LIMITS, PictureBudget
 from tasks.execution.stage import partial_results
 from tasks.players.hub import HubModel
-from tasks.players.sampler import Engines, Role, Sampler
+from tasks.players.sampler import Role, Sampler
 from tasks.players.weights import Weights, base_model, weights_of
 from tasks.records import Step
 from tasks.settings.base import Frozen

@@ -8,7 +8,7 @@ checkpoints. Replaced, because they took most of a step on one core or are missi
 | sampling | the transformers engine's decoder, or a rollout engine | `generate` took most of a step |
 | rewards | one call of the reward function a step | repetition is measured over all rollouts |
 | filter | DAPO's: groups without a gradient leave the batch | TRL has none |
-| scoring | `packing`: a prompt is computed once for its rollouts | TRL repeats it |
+| scoring | `forward`: where it can, a prompt is computed once for its rollouts | TRL repeats it |
 | micro-batches | rows of like length, filled by tokens | TRL has a fixed number of padded rows |
 
 A step is one generation of `prompts` x `rollouts` completions, followed by `updates` optimiser updates on its parts.
@@ -16,7 +16,7 @@ A step is one generation of `prompts` x `rollouts` completions, followed by `upd
 This relies on five facts about TRL 1.16 beyond its public API (tests/tasks/trainers/test_trl_contract.py checks them):
 
 1. `compute_loss` reads the keys of `_loss_inputs`.
-2. It calls the model once, and takes an answer such as `_PackedModel` gives.
+2. It calls the model once, and takes an answer such as `_ScoringModel` gives.
 3. It divides a `dapo` loss by `num_items_in_batch / steps_per_generation`.
 4. It leaves its KL in `_metrics["train"]["kl"]`.
 5. With beta > 0, a PeftModel that comes with an adapter gets a frozen copy of that adapter, named `ref`.
@@ -27,8 +27,7 @@ Shapes: N rollouts of a micro-batch, C tokens of its longest completion.
 from __future__ import annotations
 
 import logging
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from operator import itemgetter
 from pathlib import Path
@@ -48,14 +47,13 @@ from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
 from trl.trainer.utils import use_adapter
 
-from tasks.engines.decode import SampledTokens, encode, sample
-from tasks.engines.inputs import VisionCache
+from tasks.engines.decode import SampledTokens
 from tasks.engines.request import Request, Sampling
 from tasks.records import Step
 from tasks.trainers.advantages import Scale, advantages, has_spread, informative
 from tasks.trainers.checkpoints import Checkpoints
 from tasks.trainers.example import Example, Reward, Rollout
-from tasks.trainers.packing import PackedBatch, PackedRow, PromptInputs, pack, prompt_inputs, score
+from tasks.trainers.forward import Batch, Forward, Rows, Trajectory, forward_of
 from tasks.trainers.protocol import Training
 from tasks.trainers.rollout_engine import RolloutEngine
 
@@ -92,26 +90,10 @@ class Batching:
 
 
 @dataclass(frozen=True, eq=False)
-class Trajectory:
-    """One rollout to learn from: its prompt, its sampled tokens and its advantage."""
-
-    prompt: PromptInputs
-    sample: SampledTokens
-    advantage: float
-    old: Tensor | None = None
-    """(C,) float32 on the host: log-probabilities before the step's first update. None with one update a step on the
-    model's own samples: there, they are the current ones."""
-
-
-Rows = Sequence[Sequence[Trajectory]]
-"""Rows of one forward pass, each a few rollouts of one prompt."""
-
-
-@dataclass(frozen=True, eq=False)
 class MicroBatch:
     """N rollouts of one forward pass, and the tensors of their loss."""
 
-    packed: PackedBatch
+    batch: Batch
     advantages: Tensor
     """(N,) float32."""
     mask: Tensor
@@ -145,14 +127,14 @@ class _Scores:
     entropy: Tensor
 
 
-class _PackedModel:
-    """Stands for the model in `compute_loss`: its call ignores TRL's inputs and scores a packed batch."""
+class _ScoringModel:
+    """Stands for the model in `compute_loss`: its call ignores TRL's inputs and scores a batch."""
 
-    def __init__(self, model: Any, batch: PackedBatch, temperature: float) -> None:
-        self._model, self._batch, self._temperature = model, batch, temperature
+    def __init__(self, forward: Forward, model: Any, batch: Batch, temperature: float) -> None:
+        self._forward, self._model, self._batch, self._temperature = forward, model, batch, temperature
 
     def __call__(self, **ignored: Any) -> _Scores:
-        return _Scores(*score(self._model, self._batch, self._temperature))
+        return _Scores(*self._forward.score(self._model, self._batch, self._temperature))
 
 
 class OneProcessConfig(GRPOConfig):
@@ -176,7 +158,7 @@ class GRPO(GRPOTrainer):
         """`arguments` are those of TRL's trainer, except for the reward functions."""
         super().__init__(reward_funcs=_unused_reward, **arguments)
         self._batching, self._training, self._rollout_engine = batching, training, rollout_engine
-        self._vision = VisionCache()
+        self._forward = forward_of(self._base_model.config, batching.row_tokens)
         self._pending_updates: list[Update] = []
         self._measurements: dict[str, Any] = {}
 
@@ -244,7 +226,7 @@ class GRPO(GRPOTrainer):
         examples = step_examples(self._training.examples, step, batching.prompts, batching.seed)
         requests = [self._request(example, step * batching.prompts + i) for i, example in enumerate(examples)]
         self.policy.eval()
-        prompts = self._prompt_inputs(requests)
+        prompts = self._forward.prompts(self._base_model, self.processing_class, requests)
         groups = self._sample(requests, prompts)
         totals, rewards = self._rewards(examples, groups)
         self._measurements = measurements(totals, rewards, groups)
@@ -258,16 +240,11 @@ class GRPO(GRPOTrainer):
         seed = batching.seed * 1_000_003 + number
         return Request(example.prompt, example.picture, None, batching.sampling, batching.rollouts, seed)
 
-    def _prompt_inputs(self, requests: Sequence[Request]) -> list[PromptInputs]:
-        with torch.no_grad():
-            encoded = encode(self._base_model, self.processing_class, requests, self._vision)
-            return [prompt_inputs(self._base_model, prompt) for prompt in encoded]
-
-    def _sample(self, requests: Sequence[Request], prompts: Sequence[PromptInputs]) -> list[list[SampledTokens]]:
+    def _sample(self, requests: Sequence[Request], prompts: Sequence[Any]) -> list[list[SampledTokens]]:
         """Samples of each request by the policy's current weights."""
         if self._rollout_engine is not None:
-            return self._rollout_engine.sample(self.policy, requests, prompts)
-        return sample(self.policy, self.processing_class, requests, vision=self._vision)
+            return self._rollout_engine.sample(self.policy, requests, [prompt.ids.tolist() for prompt in prompts])
+        return self._forward.sample(self.policy, self.processing_class, requests)
 
     def _rewards(
         self, examples: Sequence[Example], groups: Sequence[Sequence[SampledTokens]]
@@ -289,7 +266,7 @@ class GRPO(GRPOTrainer):
         return totals.reshape(len(groups), -1), rewards
 
     def _trajectories(
-        self, prompts: Sequence[PromptInputs], groups: Sequence[Sequence[SampledTokens]], totals: NDArray[np.float64]
+        self, prompts: Sequence[Any], groups: Sequence[Sequence[SampledTokens]], totals: NDArray[np.float64]
     ) -> list[list[Trajectory]]:
         """The groups to learn from: all, or those that DAPO's filter keeps.
 
@@ -308,10 +285,7 @@ class GRPO(GRPOTrainer):
         trajectories = [trajectory for group in groups for trajectory in group]
         scored = [group for group in groups if self.beta or any(trajectory.advantage for trajectory in group)]
         tokens = sum(len(trajectory.sample.ids) for trajectory in trajectories)
-        return Update(tuple(scored), self._parts(scored), len(trajectories), tokens)
-
-    def _parts(self, groups: Sequence[Sequence[Trajectory]]) -> tuple[Rows, ...]:
-        return tuple(split(groups, self._batching.row_tokens, self._batching.micro_batch))
+        return Update(tuple(scored), self._forward.parts(scored, self._batching.micro_batch), len(trajectories), tokens)
 
     def _with_old(self, groups: list[list[Trajectory]]) -> list[list[Trajectory]]:
         """The groups with old log-probabilities, where the loss needs them.
@@ -325,22 +299,29 @@ class GRPO(GRPOTrainer):
         if self._rollout_engine is None and self._base_model.dtype == torch.float32:
             return [[replace(one, old=torch.tensor(one.sample.logprobs)) for one in group] for group in groups]
         old: dict[int, Tensor] = {}
-        for part in self._parts(groups):
-            flat = [trajectory for row in part for trajectory in row]
-            scores = self._score_part(part).cpu()
-            old |= {id(one): line[: len(one.sample.ids)] for one, line in zip(flat, scores, strict=True)}
+        for part in self._forward.parts(groups, self._batching.micro_batch):
+            old |= self._log_probs(part)
         return [[replace(one, old=old[id(one)]) for one in group] for group in groups]
 
-    def _score_part(self, part: Rows) -> Tensor:
-        """Log-probabilities (N, C) of a part's rollouts; row by row where the GPU's memory is too small for it."""
+    def _log_probs(self, part: Rows) -> dict[int, Tensor]:
+        """Log-probabilities (C,) of each rollout of a part, by its `id`, on the host.
+
+        Where the GPU's memory is too small for the part, those of smaller parts, one after the other.
+        """
         try:
-            return self._score(micro_batch(part).packed)
+            scores = self._score(self._micro_batch(part).batch).cpu()
         except torch.OutOfMemoryError:
-            if len(part) == 1:
+            smaller = self._forward.parts(part, self._forward.size(part) // 2)
+            if len(smaller) == 1:
                 raise
+        else:
+            flat = [trajectory for row in part for trajectory in row]
+            return {id(one): line[: len(one.sample.ids)] for one, line in zip(flat, scores, strict=True)}
         torch.cuda.empty_cache()
-        lines = [line for row in part for line in self._score_part([row])]
-        return pad_sequence(lines, batch_first=True)
+        return {number: line for each in smaller for number, line in self._log_probs(each).items()}
+
+    def _micro_batch(self, part: Rows) -> MicroBatch:
+        return micro_batch(self._forward, part, self._base_model.device)
 
     # -- loss ---------------------------------------------------------------------------------------------------------
 
@@ -352,7 +333,7 @@ class GRPO(GRPOTrainer):
         """
         while True:
             try:
-                parts = [self._backward(micro_batch(part), update) for part in update.parts]
+                parts = [self._backward(self._micro_batch(part), update) for part in update.parts]
             except torch.OutOfMemoryError as error:
                 update = self._halved(update, error)
                 continue
@@ -361,18 +342,17 @@ class GRPO(GRPOTrainer):
     def _halved(self, update: Update, error: torch.OutOfMemoryError) -> Update:
         """The update in micro-batches of half as many tokens, which all later updates have too.
 
-        Raises `error` if every micro-batch is a single row already.
+        Raises `error` if no micro-batch can be smaller.
         """
-        if all(len(part) == 1 for part in update.parts):
+        if len(self._forward.parts(update.groups, 1)) == len(update.parts):
             raise error
-        largest = max(len(part) * max(map(_length, part)) for part in update.parts)
-        tokens = min(self._batching.micro_batch, largest) // 2
+        tokens = min(self._batching.micro_batch, max(map(self._forward.size, update.parts))) // 2
         log.warning("out of memory: micro-batches of %d tokens from update %d on", tokens, self.state.global_step + 1)
         self._batching = replace(self._batching, micro_batch=tokens)
         self.policy.zero_grad()
         self._metrics["train"].pop("kl", None)
         torch.cuda.empty_cache()
-        return replace(update, parts=self._parts(update.groups))
+        return replace(update, parts=self._forward.parts(update.groups, tokens))
 
     def _backward(self, batch: MicroBatch, update: Update) -> tuple[float, float]:
         """Adds the micro-batch's gradients; returns its part of the update's loss, and its KL summed over tokens.
@@ -380,7 +360,7 @@ class GRPO(GRPOTrainer):
         Only `dapo` divides by the update's tokens. The other losses are means over the micro-batch's rollouts, so they
         are weighted by its share of the update.
         """
-        model = _PackedModel(self._base_model, batch.packed, self.temperature)
+        model = _ScoringModel(self._forward, self._base_model, batch.batch, self.temperature)
         with self.accelerator.autocast():  # as in `_score`: else a ratio of equal weights is not 1 in bfloat16
             loss = self.compute_loss(model, self._loss_inputs(batch, update))
         if self.loss_type != "dapo":
@@ -390,7 +370,7 @@ class GRPO(GRPOTrainer):
         return float(loss.detach()), kl * int(batch.mask.sum())
 
     def _loss_inputs(self, batch: MicroBatch, update: Update) -> dict[str, Tensor]:
-        """The inputs of TRL's `compute_loss`. The token ids are stand-ins: `_PackedModel` has the tokens."""
+        """The inputs of TRL's `compute_loss`. The token ids are stand-ins: `_ScoringModel` has the tokens."""
         stand_in = torch.ones_like(batch.mask[:, :1])
         inputs = {
             "prompt_ids": stand_in,
@@ -405,24 +385,24 @@ class GRPO(GRPOTrainer):
         if batch.old is not None and self._rollout_engine is not None:
             inputs["importance_sampling_ratio"] = correction(batch.old - batch.sampled)
         if self.beta:
-            inputs["ref_per_token_logps"] = self._reference(batch.packed)
+            inputs["ref_per_token_logps"] = self._reference(batch.batch)
         return inputs
 
-    def _reference(self, batch: PackedBatch) -> Tensor:
+    def _reference(self, batch: Batch) -> Tensor:
         """Log-probabilities (N, C) by the policy at the stage's start, TRL's frozen copy of the adapter or model."""
         if self.ref_model is not None:
             return self._score(batch, self.ref_model)
         with use_adapter(self.policy, "ref"):
             return self._score(batch)
 
-    def _score(self, batch: PackedBatch, model: Any = None) -> Tensor:
+    def _score(self, batch: Batch, model: Any = None) -> Tensor:
         """Log-probabilities (N, C) by the current policy or another model, without gradients."""
         with torch.no_grad(), self.accelerator.autocast():
-            return score(model or self._base_model, batch, self.temperature)[0]
+            return self._forward.score(model or self._base_model, batch, self.temperature)[0]
 
     @property
     def _base_model(self) -> Any:
-        """The Qwen2.5-VL inside a PeftModel; the adapter's layers are in its linear layers and stay active."""
+        """The model inside a PeftModel; the adapter's layers are in its linear layers and stay active."""
         return self.policy.get_base_model() if hasattr(self.policy, "get_base_model") else self.policy
 
 
@@ -469,49 +449,17 @@ def step_examples(examples: Sequence[Example], step: int, prompts: int, seed: in
     return [examples[i] for i in sorted(np.concatenate(orders)[start : start + prompts])]
 
 
-def split_group(group: Sequence[Trajectory], tokens: int) -> list[list[Trajectory]]:
-    """A group in rows of about equal numbers of rollouts and about `tokens` tokens, the prompt's included."""
-    prompt = len(group[0].prompt.ids)
-    count = math.ceil((_length(group) - prompt) / max(1, tokens - prompt))
-    return [[group[i] for i in part] for part in np.array_split(range(len(group)), min(count, len(group)))]
-
-
-def split(groups: Sequence[Sequence[Trajectory]], row_tokens: int, tokens: int) -> Iterator[list[list[Trajectory]]]:
-    """Micro-batches of rows of like length, with at most `tokens` tokens (padding included), or of one row."""
-    rows = [row for group in groups for row in split_group(group, row_tokens)]
-    batch: list[list[Trajectory]] = []
-    for row in sorted(rows, key=_length, reverse=True):
-        if batch and _length(batch[0]) * (len(batch) + 1) > tokens:
-            yield batch
-            batch = []
-        batch.append(row)
-    if batch:
-        yield batch
-
-
-def micro_batch(rows: Rows) -> MicroBatch:
+def micro_batch(forward: Forward, rows: Rows, device: torch.device) -> MicroBatch:
     """The tensors of one forward pass."""
     flat = [trajectory for row in rows for trajectory in row]
-    starts = np.cumsum([0, *map(len, rows)]).tolist()
-    packed = pack(
-        [
-            PackedRow(row[0].prompt, _completions(row), tuple(range(start, start + len(row))))
-            for row, start in zip(rows, starts, strict=False)
-        ]
-    )
-    device = packed.ids.device
-    mask = torch.zeros(packed.shape, dtype=torch.long, device=device)
-    mask[packed.cell] = 1
+    batch = forward.batch(rows, device)
+    mask = torch.zeros(batch.shape, dtype=torch.long, device=device)
+    mask[batch.cell] = 1
     sampled = pad_sequence([torch.tensor(trajectory.sample.logprobs) for trajectory in flat], batch_first=True)
     values = torch.tensor([trajectory.advantage for trajectory in flat], dtype=torch.float32, device=device)
     known = [trajectory.old for trajectory in flat if trajectory.old is not None]
     old = pad_sequence(known, batch_first=True).to(device) if known else None
-    return MicroBatch(packed, values, mask, sampled.to(device), old)
-
-
-def _completions(row: Sequence[Trajectory]) -> tuple[Tensor, ...]:
-    """The completion tokens of a row's rollouts, on the prompt's device: (C,) int64 each."""
-    return tuple(torch.tensor(one.sample.ids, device=one.prompt.ids.device) for one in row)
+    return MicroBatch(batch, values, mask, sampled.to(device), old)
 
 
 def measurements(
@@ -543,8 +491,3 @@ def _step(entry: dict[str, Any], number: int) -> Step:
 def _unused_reward(*_: Any, **__: Any) -> list[float | None]:
     """TRL requires a reward function, but `GRPO` computes rewards itself, in one call a step."""
     raise AssertionError("TRL must not compute rewards")
-
-
-def _length(row: Sequence[Trajectory]) -> int:
-    """Tokens of a row: those of its prompt once, and those of its completions."""
-    return len(row[0].prompt.ids) + sum(len(trajectory.sample.ids) for trajectory in row)

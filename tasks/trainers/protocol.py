@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from tasks.engines.open_engines import Engines
 from tasks.engines.pictures import OWN_LIMITS, PictureBudget
 from tasks.engines.request import Adapter
 from tasks.records import Step
@@ -33,6 +34,8 @@ class Training:
     seed: int
     pictures: PictureBudget = OWN_LIMITS
     """Size of pictures as the model sees them."""
+    engines: Engines | None = None
+    """The stage's engines, where one of them may draw the rollouts; without, the model in training draws them."""
     on_step: Callable[[Step], None] | None = None
     """Called after every step."""
     checkpoints: Checkpoints | None = None

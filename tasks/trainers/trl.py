@@ -33,7 +33,6 @@ from pydantic import Field, model_validator
 
 from tasks.engines.model_folder import check_adapter, check_model
 from tasks.engines.request import Sampling
-from tasks.engines.vllm import VLLM
 from tasks.execution.device import device_of
 from tasks.records import Step
 from tasks.settings.base import Settings
@@ -46,9 +45,6 @@ if TYPE_CHECKING:
     from tasks.trainers.grpo import GRPO, Batching
     from tasks.trainers.rollout_engine import RolloutEngine
 
-LANGUAGE_LINEARS = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
-"""The linear layers of the language model, by name."""
-
 
 class LoRA(Settings):
     """A low-rank adapter on the language model's linear layers (arXiv 2106.09685)."""
@@ -59,8 +55,9 @@ class LoRA(Settings):
     """The update is scaled by alpha / rank."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Dropout on the adapter's input while training."""
-    targets: str = LANGUAGE_LINEARS
-    """A regular expression on a layer's whole name. The vision tower must stay frozen."""
+    targets: str | None = None
+    """A regular expression on a layer's whole name; null takes all linear layers of the language model. The vision
+    tower must stay frozen."""
 
 
 class TRL(Settings):
@@ -122,10 +119,6 @@ class TRL(Settings):
     """The adapter; null trains the whole language model and writes a model folder."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Arithmetic of the forward pass. Trained weights are float32 either way."""
-    vllm: VLLM | None = None
-    """The rollout engine: a second vLLM that serves the adapter unmerged. Null samples from the model in training.
-    Tested on a CPU only."""
-
     device: Annotated[Literal["auto", "cpu", "cuda"], NotFingerprinted] = "auto"
     """Where to train; auto takes a GPU if there is one."""
     threads: Annotated[int, Field(ge=0), NotFingerprinted] = 1
@@ -166,30 +159,25 @@ class TRL(Settings):
             scratch = Path(folder)
             policy, processor = self._policy(training)
             write = partial(_write_weights, processor, Path(training.model).name)
-            with self._rollout_engine(training, write, scratch) as rollout_engine:
-                trainer = self._trainer(training, policy, processor, scratch, rollout_engine)
-                start_weights = _trained_parameters(trainer.policy)
-                trainer.resume(scratch)
+            rollout_engine = self._rollout_engine(training, write, scratch)
+            trainer = self._trainer(training, policy, processor, scratch, rollout_engine)
+            start_weights = _trained_parameters(trainer.policy)
+            trainer.resume(scratch)
             _average_weights(trainer.policy, start_weights, self.weight_averaging)
             trainer.check_finite()
             write(trainer.policy, training.out)
             return trainer.steps
 
-    @contextmanager
     def _rollout_engine(
         self, training: Training, write: Callable[[Any, Path], None], scratch: Path
-    ) -> Iterator[RolloutEngine | None]:
-        """The engine that samples rollouts, open for the block; None where the model in training samples them."""
+    ) -> RolloutEngine | None:
+        """What samples rollouts by one of the stage's engines; None where the model in training samples them."""
         from tasks.trainers.rollout_engine import RolloutEngine
 
-        if self.vllm is None:
-            yield None
-            return
-        engine = self.vllm.open(training.model, training.pictures)
-        try:
-            yield RolloutEngine(engine, write, scratch)
-        finally:
-            engine.close()
+        if training.engines is None:
+            return None
+        engine = training.engines.for_policy(training.model, whole=self.lora is None)
+        return None if engine is None else RolloutEngine(engine, write, scratch)
 
     def _trainer(
         self, training: Training, policy: Any, processor: Any, scratch: Path, rollout_engine: RolloutEngine | None
@@ -282,8 +270,8 @@ class TRL(Settings):
         processor.tokenizer.padding_side = "left"
         if self.lora is not None:
             return _add_adapter(base, self.lora, start, training.seed), processor
-        base.model.language_model.requires_grad_(True)
-        base.lm_head.requires_grad_(True)
+        base.get_decoder().requires_grad_(True)
+        base.get_output_embeddings().requires_grad_(True)
         return base, processor
 
     def _device(self) -> str:
@@ -303,12 +291,18 @@ def _add_adapter(base: Any, lora: LoRA, start: Adapter | None, seed: int) -> Any
     import torch
     from peft import LoraConfig, PeftModel, get_peft_model
 
+    from tasks.engines.architecture import language_linears
+
     if start is not None:
         _check_shape(lora, start)
         return PeftModel.from_pretrained(base, str(start.path), is_trainable=True)
     torch.manual_seed(seed)
     settings = LoraConfig(
-        r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=lora.targets, bias="none"
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=lora.targets or language_linears(base),
+        bias="none",
     )
     try:
         return get_peft_model(base, settings)
@@ -324,7 +318,7 @@ def _check_shape(lora: LoRA, start: Adapter) -> None:
     for name, configured, value in (
         ("rank", lora.rank, saved.r),
         ("alpha", lora.alpha, saved.lora_alpha),
-        ("targets", lora.targets, saved.target_modules),
+        ("targets", lora.targets or saved.target_modules, saved.target_modules),
     ):
         if configured != value:
             raise UserError(

@@ -22,7 +22,6 @@ from tasks.engines.transformers import Transformers
 from tasks.records.prompt import Prompt
 from tasks.trainers import TRL, LoRA, Training
 from tasks.trainers.example import Example, Reward, Rollout
-from tasks.trainers.grpo import micro_batch
 from tests.gpu.true_shape import photograph, remove, write_true_shape
 
 SIZES = (os.environ.get("ACTIVE_ZERO_GPU_SIZES") or "3b").split(",")
@@ -128,13 +127,13 @@ def test_the_gradient_pass_has_the_log_probabilities_of_the_scoring_pass(
     training = Training(folder, None, examples(8), lengths, tmp_path / "out", 1, BUDGET)
     made = config._trainer(training, *config._policy(training), tmp_path, rollout_engine=None)
     part = made._updates_of_step(0)[0].parts[0]
-    batch = micro_batch(part[:1])  # the training loop turns gradient checkpointing on, this test does not
-    old = made._score(batch.packed)
+    batch = made._micro_batch(part[:1])  # the training loop turns gradient checkpointing on, this test does not
+    old = made._score(batch.batch)
     made.policy.train()
     with made.accelerator.autocast():
         from tasks.trainers.packing import score
 
-        new = score(made._base_model, batch.packed, made.temperature)[0]
+        new = score(made._base_model, batch.batch, made.temperature)[0]
     ratio = (new.detach() - old).exp()[batch.mask.bool()]
     sampled = (old - batch.sampled).exp()[batch.mask.bool()]
     figures(

@@ -15,7 +15,8 @@ from tasks.engines.pictures import OWN_LIMITS
 from tasks.engines.protocol import Engine
 from tasks.engines.request import Completion, Request
 from tasks.engines.scripted import Rule
-from tasks.players.sampler import AskedQuestion, Engines, Sampler
+from tasks.engines.open_engines import Engines
+from tasks.players.sampler import AskedQuestion, Sampler
 from tasks.players.team import Team
 from tasks.players.weights import weights_of
 from tasks.records import DomainDifficulty, LabelledQuestion

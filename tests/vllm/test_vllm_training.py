@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from peft import PeftModel
 from tasks.engines import VLLM
 from tasks.engines.decode import encode
 from tasks.engines.inputs import VisionCache
+from tasks.engines.open_engines import Engines
 from tasks.engines.pictures import OWN_LIMITS, PictureBudget
 from tasks.engines.request import Adapter, Request, Sampling
 from tasks.engines.transformers import load
@@ -20,7 +22,8 @@ from tasks.records.picture import Picture
 from tasks.records.prompt import Prompt
 from tasks.trainers import TRL, LoRA, Training
 from tasks.trainers.example import Example, Reward, Rollout
-from tasks.trainers.grpo import Trajectory, micro_batch
+from tasks.trainers.forward import PackedForward, Trajectory
+from tasks.trainers.grpo import micro_batch
 from tasks.trainers.packing import prompt_inputs, score
 from tests.fixtures.tiny_vlm import tiny_picture
 
@@ -34,7 +37,6 @@ ROLLOUT_ENGINE = VLLM(
 )  # fmt: skip
 TRAINING = TRL(
     steps=10, prompts=6, rollouts=16, max_tokens=6, learning_rate=3e-2, beta=0.0, lora=LoRA(rank=8, alpha=16),
-    vllm=ROLLOUT_ENGINE,
 )  # fmt: skip
 
 
@@ -56,8 +58,10 @@ def test_a_reward_rises_with_an_adapter_and_with_whole_weights(
     folder: Path, examples: list[Example], tmp_path: Path, lora: LoRA | None
 ) -> None:
     config = TRAINING.model_copy(update={"lora": lora, "learning_rate": 3e-2 if lora else 3e-3})
-    training = Training(str(folder), None, examples, early, tmp_path / "out", seed=1)
-    rewards = [step.reward for step in config.train(training)]
+    engines = Engines(ROLLOUT_ENGINE, OWN_LIMITS)
+    training = Training(str(folder), None, examples, early, tmp_path / "out", seed=1, engines=engines)
+    with closing(engines):
+        rewards = [step.reward for step in config.train(training)]
     assert sum(rewards[-3:]) / 3 > sum(rewards[:3]) / 3 + 0.06, rewards
 
 
@@ -66,7 +70,9 @@ def test_one_budget_gives_trainer_and_rollout_engine_the_same_tokens(
 ) -> None:
     """A step raises where the token ids of a prompt differ."""
     larger = PictureBudget(min_pixels=224 * 224)
-    steps = TRAINING.train(Training(str(folder), None, examples, early, tmp_path / "out", 1, larger))
+    engines = Engines(ROLLOUT_ENGINE, larger)
+    with closing(engines):
+        steps = TRAINING.train(Training(str(folder), None, examples, early, tmp_path / "out", 1, larger, engines))
     assert len(steps) == TRAINING.steps
 
 
@@ -86,7 +92,7 @@ def test_its_log_probabilities_are_those_of_the_trained_model(
     PeftModel.from_pretrained(model, str(adapter.path))
     prompts = [prompt_inputs(model, prompt) for prompt in encode(model, processor, requests, VisionCache())]
     rows = [[Trajectory(prompt, each, 0.0) for each in group] for prompt, group in zip(prompts, samples, strict=True)]
-    batch = micro_batch(rows)
+    batch = micro_batch(PackedForward(1), rows, model.device)
     with torch.no_grad():
-        scored = score(model, batch.packed, temperature)[0]
+        scored = score(model, batch.batch, temperature)[0]
     assert (scored - batch.sampled)[batch.mask.bool()].abs().max() < 1e-3

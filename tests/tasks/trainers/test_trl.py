@@ -243,8 +243,9 @@ def test_out_of_memory_it_learns_the_same_in_smaller_batches(
     """Only a GPU raises an error that can be caught when memory is short, so here the scorer raises it."""
     import torch
 
-    from tasks.trainers import grpo, packing
+    from tasks.trainers import packing
 
+    score = packing.score
     config, start = QUICK.model_copy(update={"beta": 0.1, "row_tokens": 1}), Adapter("trained", trained[0])
     whole = config.train(Training(str(model), start, examples, early, tmp_path / "whole", seed=1))
     sizes = list[int]()
@@ -253,9 +254,9 @@ def test_out_of_memory_it_learns_the_same_in_smaller_batches(
         sizes.append(batch.ids.numel())
         if batch.ids.numel() > 150 or len(sizes) == 8:  # also in the middle of an update
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return packing.score(model, batch, temperature)
+        return score(model, batch, temperature)
 
-    monkeypatch.setattr(grpo, "score", limited)
+    monkeypatch.setattr(packing, "score", limited)
     halved = config.train(Training(str(model), start, examples, early, tmp_path / "halved", seed=1))
     assert max(sizes) > 150 > sizes[-1]
     assert "out of memory: micro-batches of" in caplog.text
@@ -269,12 +270,12 @@ def test_a_row_that_is_too_large_for_the_memory_is_an_error(
 ) -> None:
     import torch
 
-    from tasks.trainers import grpo
+    from tasks.trainers import packing
 
     def full(*_: Any) -> Any:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(grpo, "score", full)
+    monkeypatch.setattr(packing, "score", full)
     with pytest.raises(torch.OutOfMemoryError):
         QUICK.train(Training(str(model), None, examples, early, tmp_path / "out", seed=1))
 

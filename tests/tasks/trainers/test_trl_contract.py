@@ -12,7 +12,6 @@ import torch
 
 from tasks.trainers import TRL, LoRA, Training
 from tasks.trainers.example import Example, Reward, Rollout
-from tasks.trainers.grpo import micro_batch
 
 
 def length(rollouts: Sequence[Rollout]) -> list[Reward]:
@@ -35,9 +34,9 @@ def test_the_loss_is_the_clipped_objective_plus_k3_by_token(trainer: Any) -> Non
     """arXiv 2402.03300, eq. 3 and 4, with DAPO's two bounds, the dual clip and a mean over tokens."""
     update = trainer._updates_of_step(0)[0]
     (part,) = update.parts
-    batch = micro_batch(part)
+    batch = trainer._micro_batch(part)
     torch.manual_seed(0)
-    new = trainer._score(batch.packed)
+    new = trainer._score(batch.batch)
     batch = replace(batch, old=new + torch.randn_like(new) * 0.5)  # as if updates had moved the policy
     reference = new + torch.randn_like(new) * 0.3
     trainer._reference = lambda packed: reference
@@ -54,19 +53,19 @@ def test_the_loss_is_the_clipped_objective_plus_k3_by_token(trainer: Any) -> Non
 
 
 def test_the_reference_is_a_frozen_copy_of_the_adapter(trainer: Any) -> None:
-    batch = micro_batch(trainer._updates_of_step(0)[0].parts[0])
-    before = trainer._reference(batch.packed)
+    batch = trainer._micro_batch(trainer._updates_of_step(0)[0].parts[0])
+    before = trainer._reference(batch.batch)
     with torch.no_grad():
         for name, parameter in trainer.model.named_parameters():
             if "lora_B.default" in name:
                 parameter.normal_()
-    assert torch.equal(trainer._reference(batch.packed), before)
-    assert not torch.allclose(trainer._score(batch.packed), before, atol=1e-2)
+    assert torch.equal(trainer._reference(batch.batch), before)
+    assert not torch.allclose(trainer._score(batch.batch), before, atol=1e-2)
 
 
 def test_the_sampler_has_the_log_probabilities_of_the_model(trainer: Any) -> None:
-    batch = micro_batch(trainer._updates_of_step(0)[0].parts[0])
-    assert torch.allclose(trainer._score(batch.packed), batch.sampled, atol=1e-4)
+    batch = trainer._micro_batch(trainer._updates_of_step(0)[0].parts[0])
+    assert torch.allclose(trainer._score(batch.batch), batch.sampled, atol=1e-4)
 
 
 def test_nothing_but_the_adapter_is_trained(trainer: Any) -> None:

@@ -1,0 +1,43 @@
+"""Other architectures in vLLM: its greedy replies are those of the transformers engine, adapters included."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tasks.engines import VLLM, Transformers
+from tasks.engines.pictures import OWN_LIMITS
+from tasks.engines.request import Adapter, Request, Sampling
+from tasks.records.picture import Picture
+from tasks.records.prompt import Prompt
+from tests.fixtures.tiny_architectures import write_language_adapter, write_tiny_architecture
+from tests.fixtures.tiny_vlm import tiny_picture
+
+pytestmark = [
+    pytest.mark.vllm,
+    pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed"),
+]
+CONFIG = VLLM(
+    dtype="float32", max_model_len=512, max_lora_rank=8, enforce_eager=True, chunked_prefill=False,
+    gpu_memory_utilization=0.3,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["qwen3_vl", "internvl", "gemma3", "idefics3", "llava_onevision"])
+def test_its_replies_are_those_of_the_transformers_engine(name: str, tmp_path: Path) -> None:
+    folder = write_tiny_architecture(name, tmp_path / "model")
+    adapter = Adapter("solver-1", write_language_adapter(folder, tmp_path / "adapter"))
+    pictures = [Picture(f"p{i}", tiny_picture(i, *size)) for i, size in enumerate([(112, 112), (120, 60)])]
+    base = [Request(Prompt("How many?"), each, None, Sampling(8, temperature=0.0)) for each in [*pictures, None]]
+    requests = [*base, *(replace(request, adapter=adapter) for request in base)]
+    ours = Transformers(device="cpu").open(str(folder), OWN_LIMITS)
+    expected = ours.generate(requests)
+    ours.close()
+    engine = CONFIG.open(str(folder), OWN_LIMITS)
+    try:
+        assert engine.generate(requests) == expected
+    finally:
+        engine.close()
