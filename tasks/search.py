@@ -46,10 +46,12 @@ def apportion(weights: Sequence[float], total: int) -> list[int]:
     return [int(count) for count in counts]
 
 
-def read_query(domain: str, text: str) -> WrittenQuery:
+def read_query(domain: str, text: str | Reject) -> WrittenQuery:
     """Parse one of the Searcher's texts."""
     parsed = searcher.parse(text)
-    return WrittenQuery(domain, parsed if isinstance(parsed, Reject) else parsed.text, text)
+    return WrittenQuery(
+        domain, parsed if isinstance(parsed, Reject) else parsed.text, "" if isinstance(text, Reject) else text
+    )
 
 
 def search_results(queries: Sequence[WrittenQuery], hits: Sequence[Sequence[Hit]]) -> list[SearchResult]:

@@ -23,7 +23,7 @@ from tasks.store import Artifact, Output, Place
 DUPLICATE = "duplicate"
 
 
-def questions_about(result: SearchResult, texts: Sequence[str]) -> list[Question]:
+def questions_about(result: SearchResult, texts: Sequence[str | Reject]) -> list[Question]:
     """The rows of the Questioner's texts about one picture; ids are `<key>#<number>`."""
     rows: list[Question] = []
     for number, text in enumerate(texts):
@@ -34,7 +34,7 @@ def questions_about(result: SearchResult, texts: Sequence[str]) -> list[Question
     return rows
 
 
-def read_question(result: SearchResult, number: int, text: str) -> Question:
+def read_question(result: SearchResult, number: int, text: str | Reject) -> Question:
     """The row of one of the Questioner's texts; a text that cannot be parsed has a reason and no kind."""
     row = Question(
         id=f"{result.key}#{number}",
@@ -44,7 +44,7 @@ def read_question(result: SearchResult, number: int, text: str) -> Question:
         text="",
         answer="",
         thought="",
-        raw=text,
+        raw="" if isinstance(text, Reject) else text,
         reason=None,
     )
     match questioner.parse(text):

@@ -3,7 +3,7 @@
 The prompts are those of the model's own processor. Tokens are drawn as in the fast way, by `sampling.draw` and the
 uniform numbers of (seed, completion), so a completion depends on its request alone and both ways sample the same text.
 A prompt is one `generate` for its completions: no prompt is padded, whatever inputs an architecture has. What this
-costs: `make bench ARGS="tests/bench/test_architectures_bench.py -s"`.
+costs: `make bench ARGS="tests/bench/test_training_bench.py -s"`.
 """
 
 from __future__ import annotations

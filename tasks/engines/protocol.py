@@ -30,6 +30,7 @@ class Engine(Protocol):
     ) -> list[list[Completion]]:
         """Completions of each request, in order: `len(result[i]) == requests[i].n`.
 
+        A request that the engine cannot hold gets refused completions and costs no other request anything.
         `on_done(k)` is called after k more completions. `UserError` for an adapter that the engine cannot serve.
         """
         ...
@@ -44,6 +45,10 @@ class PolicyEngine(Engine, Protocol):
 
     def sample(self, requests: Sequence[Request]) -> tuple[list[list[int]], list[list[SampledTokens]]]:
         """Token ids of each prompt (a picture's placeholder expanded), and its samples with log-probabilities."""
+        ...
+
+    def fits(self, request: Request) -> bool:
+        """Whether the engine can read the request's prompt and write its longest completion."""
         ...
 
     def reload(self, folder: Path) -> None:

@@ -60,6 +60,8 @@ class Completion:
     """Sampled tokens, the end token included."""
     finished: bool
     """False when `max_tokens` cut the completion off."""
+    refused: str | None = None
+    """Why nothing was sampled, and the text is empty; None for a sampled completion."""
 
 
 def by_adapter(requests: Sequence[Request]) -> dict[Adapter | None, list[int]]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
     from tasks.engines.decode import SampledTokens
 
 
+log = logging.getLogger(__name__)
+
+TOO_LONG = "prompt too long"
 _TOWER = re.compile(r"\.(visual|vision_tower|vision_model|multi_modal_projector|connector)\.")
 """Parts of models that turn a picture into features, by the names that they have in transformers."""
 
@@ -97,23 +101,47 @@ class VLLMEngine:
         # A process that has used the GPU cannot be forked.
         os.environ.setdefault("VLLM_WORKER_MULTIPROCESSING_METHOD", "spawn")
         processor = load_processor(model, pictures)
+        self._max_model_len = config.max_model_len
         self._llm: LLM = LLM(model, **arguments(config, picture_limits(processor, pictures)))
         self._max_rank = config.max_lora_rank
-        self._encoder = Encoder(processor)
+        self._processor, self._encoder = processor, Encoder(processor)
         self._placeholders = placeholders(read_config(model))
         self._adapters: dict[Adapter, LoRARequest] = {}
 
     def generate(
         self, requests: Sequence[Request], on_done: Callable[[int], None] | None = None
     ) -> list[list[Completion]]:
-        """See `Engine.generate`. vLLM schedules all requests itself, adapters mixed."""
-        return [[_completion(sample) for sample in output.outputs] for output in self._generate(requests, on_done)]
+        """See `Engine.generate`. vLLM schedules all requests itself, adapters mixed.
+
+        vLLM ends a whole batch for one prompt that is too long, so such a prompt never reaches it.
+        """
+        fitting = [request for request in requests if self.fits(request)]
+        outputs = iter(self._generate(fitting, on_done))
+        kept = set(map(id, fitting))
+        if left_out := len(requests) - len(fitting):
+            log.warning("%d prompts do not fit engine.max_model_len (%d): refused", left_out, self._max_model_len)
+        return [
+            [_completion(sample) for sample in next(outputs).outputs]
+            if id(request) in kept
+            else _refused(request, on_done)
+            for request in requests
+        ]
 
     def sample(self, requests: Sequence[Request]) -> tuple[list[list[int]], list[list[SampledTokens]]]:
         """Token ids of each prompt (a picture's placeholder expanded), and its samples with log-probabilities."""
         outputs = self._generate(requests, logprobs=0)
         samples = [[_sample(sample) for sample in output.outputs] for output in outputs]
         return [output.prompt_token_ids for output in outputs], samples
+
+    def fits(self, request: Request) -> bool:
+        """See `PolicyEngine.fits`: prompt and longest completion within `max_model_len` tokens."""
+        text = self._encoder.text(request.prompt, picture=request.picture is not None)
+        tokens = len(self._processor.tokenizer(text, add_special_tokens=False)["input_ids"])
+        if request.picture is not None:
+            width, height = request.picture.size
+            counted = self._processor._get_num_multimodal_tokens(image_sizes=[(height, width)])  # as vLLM itself counts
+            tokens += counted.num_image_tokens[0]
+        return tokens + request.sampling.max_tokens <= self._max_model_len
 
     def reload(self, folder: Path) -> None:
         """Replace the base model's weights by those in another folder of the same architecture."""
@@ -227,6 +255,12 @@ def sampling_params(request: Request, placeholders: Sequence[int], logprobs: int
 
 def _completion(output: Any) -> Completion:
     return Completion(output.text, len(output.token_ids), output.finish_reason == "stop")
+
+
+def _refused(request: Request, on_done: Callable[[int], None] | None) -> list[Completion]:
+    if on_done is not None:
+        on_done(request.n)
+    return [Completion("", 0, finished=False, refused=TOO_LONG)] * request.n
 
 
 def _sample(output: Any) -> SampledTokens:

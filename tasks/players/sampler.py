@@ -69,7 +69,7 @@ class Sampler:
     """Stores completions until the stage is complete, so that a resumed stage does not sample them again."""
     _weights: dict[Role, Weights] = field(default_factory=dict)
 
-    def write_queries(self, domains: Sequence[Domain], counts: Sequence[int], draw: Draw) -> list[list[str]]:
+    def write_queries(self, domains: Sequence[Domain], counts: Sequence[int], draw: Draw) -> list[list[str | Reject]]:
         """The Searcher's texts by domain: `counts[i]` texts for `domains[i]`."""
         requests = [
             RoleRequest(searcher.prompt(self.prompts.searcher, domain), None, count, seed_of(self.seed, domain.name))
@@ -79,7 +79,7 @@ class Sampler:
         texts = iter(self._texts("searcher", requests, draw))
         return [next(texts) if count else [] for count in counts]
 
-    def write_questions(self, pictures: Sequence[Picture], n: int, draw: Draw) -> list[list[str]]:
+    def write_questions(self, pictures: Sequence[Picture], n: int, draw: Draw) -> list[list[str | Reject]]:
         """The Questioner's texts by picture, n per picture."""
         prompt = questioner.prompt(self.prompts.questioner)
         requests = [RoleRequest(prompt, picture, n, seed_of(self.seed, picture.key)) for picture in pictures]
@@ -125,9 +125,9 @@ class Sampler:
         ]
         return self._complete("solver", requests, draw)
 
-    def _texts(self, role: Role, requests: Sequence[RoleRequest], draw: Draw) -> list[list[str]]:
-        """The texts of each request's completions."""
-        return [[completion.text for completion in group] for group in self._complete(role, requests, draw)]
+    def _texts(self, role: Role, requests: Sequence[RoleRequest], draw: Draw) -> list[list[str | Reject]]:
+        """The texts of each request's completions, a reject for one that the engine refused."""
+        return [[_text(completion) for completion in group] for group in self._complete(role, requests, draw)]
 
     def _complete(self, role: Role, requests: Sequence[RoleRequest], draw: Draw) -> list[list[Completion]]:
         """The completions of each request, in order; equal requests share their completions."""
@@ -173,6 +173,10 @@ def agreements_of(
     ]
     answers = iter(answer(asked))
     return [vote(next(answers)).agreement if isinstance(question, ParsedQuestion) else None for question in questions]
+
+
+def _text(completion: Completion) -> str | Reject:
+    return completion.text if completion.refused is None else Reject(reason=completion.refused)
 
 
 def _answers(replies: Sequence[Completion]) -> Answers:

@@ -145,7 +145,7 @@ def _ask(item: HeldOutItem, picture: Picture) -> AskedQuestion:
     return AskedQuestion(picture, item.question.text, item.question.kind)
 
 
-def _share(texts: Sequence[str], well_formed: Callable[[str], bool]) -> float:
+def _share(texts: Sequence[str | Reject], well_formed: Callable[[str | Reject], bool]) -> float:
     return 100 * float(np.mean([well_formed(text) for text in texts]))
 
 

@@ -28,6 +28,17 @@ class Picture:
             return image.width * image.height
 
     @property
+    def size(self) -> tuple[int, int]:
+        """Width and height as a person sees it, by the header."""
+        from PIL import Image
+        from PIL.Image import Transpose
+
+        with Image.open(io.BytesIO(self.data)) as image:
+            turn, (width, height) = _turn(image, self.orientation), image.size
+        sideways = (Transpose.ROTATE_90, Transpose.ROTATE_270, Transpose.TRANSPOSE, Transpose.TRANSVERSE)
+        return (height, width) if turn in sideways else (width, height)
+
+    @property
     def image(self) -> Image.Image:
         """The picture decoded now: first frame, upright, RGB. Not kept: 10 000 of a megapixel are 30 GB."""
         from PIL import Image

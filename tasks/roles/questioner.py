@@ -38,8 +38,10 @@ def prompt(template: QuestionerTemplate) -> Prompt:
     return template.render()
 
 
-def parse(text: str) -> ParsedQuestion | Reject:
+def parse(text: str | Reject) -> ParsedQuestion | Reject:
     """The one question after the thought. Thought and answer may be missing; question and type may not."""
+    if isinstance(text, Reject):
+        return text
     thought, rest = _split(text)
     questions, kinds = contents("question", rest), contents("type", rest)
     match questions:
@@ -54,9 +56,9 @@ def parse(text: str) -> ParsedQuestion | Reject:
     return ParsedQuestion(questions[0], KINDS[kinds[0]], next(iter(contents("answer", rest)), ""), thought)
 
 
-def well_formed(text: str) -> bool:
+def well_formed(text: str | Reject) -> bool:
     """Whether the text is the four tags in order and nothing else, with a known answer type."""
-    return consists_of(TAGS, text) and contents("type", _split(text)[1])[0] in KINDS
+    return not isinstance(text, Reject) and consists_of(TAGS, text) and contents("type", _split(text)[1])[0] in KINDS
 
 
 def _split(text: str) -> tuple[str, str]:

@@ -48,8 +48,10 @@ def prompt(template: SearcherTemplate, domain: Domain) -> Prompt:
     return template.render(domain=domain)
 
 
-def parse(text: str) -> Query | Reject:
+def parse(text: str | Reject) -> Query | Reject:
     """The one query in the text, at any place; the type may be missing."""
+    if isinstance(text, Reject):
+        return text
     match contents("query", text):
         case []:
             return Reject(reason="no query")
@@ -61,6 +63,6 @@ def parse(text: str) -> Query | Reject:
             return Reject(reason="several queries")
 
 
-def well_formed(text: str) -> bool:
+def well_formed(text: str | Reject) -> bool:
     """Whether the text is the two tags in order and nothing else."""
-    return consists_of(TAGS, text)
+    return not isinstance(text, Reject) and consists_of(TAGS, text)

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.engines.protocol import PolicyEngine
-from tasks.engines.request import Adapter, Request
+from tasks.engines.request import Adapter, Request, Sampling
 from tasks.settings.errors import UserError
+from tasks.trainers.example import Example
 
 if TYPE_CHECKING:
     from tasks.engines.decode import SampledTokens
@@ -48,6 +49,10 @@ class RolloutEngine:
         shutil.rmtree(folder)
         self._calls += 1
         return samples
+
+    def fits(self, example: Example, sampling: Sampling) -> bool:
+        """Whether the engine can read the example's prompt and write its longest completion."""
+        return self._engine.fits(Request(example.prompt, example.picture, None, sampling))
 
     def _serve(self, folder: Path) -> Adapter | None:
         """The adapter in the folder, or None after a reload of the whole model in it."""

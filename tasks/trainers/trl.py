@@ -20,11 +20,13 @@ length here, so `bnpo` is no choice.
 from __future__ import annotations
 
 import copy
+import logging
 import math
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -44,6 +46,9 @@ if TYPE_CHECKING:
     from tasks.engines.request import Adapter
     from tasks.trainers.grpo import GRPO, Batching
     from tasks.trainers.rollout_engine import RolloutEngine
+
+
+log = logging.getLogger(__name__)
 
 
 class LoRA(Settings):
@@ -160,6 +165,7 @@ class TRL(Settings):
             policy, processor = self._policy(training)
             write = partial(_write_weights, processor, Path(training.model).name)
             rollout_engine = self._rollout_engine(training, write, scratch)
+            training = self._fitting(training, rollout_engine)
             trainer = self._trainer(training, policy, processor, scratch, rollout_engine)
             start_weights = _trained_parameters(trainer.policy)
             trainer.resume(scratch)
@@ -178,6 +184,18 @@ class TRL(Settings):
             return None
         engine = training.engines.for_policy(training.model, whole=self.lora is None)
         return None if engine is None else RolloutEngine(engine, write, scratch)
+
+    def _fitting(self, training: Training, rollout_engine: RolloutEngine | None) -> Training:
+        """The training without the examples that the rollout engine cannot hold. `UserError` if none is left."""
+        if rollout_engine is None:
+            return training
+        sampling = Sampling(self.max_tokens, self.temperature)
+        fitting = [each for each in training.examples if rollout_engine.fits(each, sampling)]
+        if not fitting:
+            raise UserError("no example fits engine.max_model_len: raise it, or lower train.<role>.max_tokens.")
+        if left_out := len(training.examples) - len(fitting):
+            log.warning("%d of %d examples do not fit engine.max_model_len", left_out, len(training.examples))
+        return replace(training, examples=fitting)
 
     def _trainer(
         self, training: Training, policy: Any, processor: Any, scratch: Path, rollout_engine: RolloutEngine | None

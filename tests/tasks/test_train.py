@@ -11,11 +11,11 @@ from tasks.config import PromptTemplates, RewardConfig, load_config
 from tasks.corpora import WorldCorpus
 from tasks.corpus import build_corpus, corpus_place, open_corpus
 from tasks.engines import Scripted
+from tasks.engines.open_engines import Engines
 from tasks.engines.pictures import OWN_LIMITS
 from tasks.engines.protocol import Engine
 from tasks.engines.request import Completion, Request
 from tasks.engines.scripted import Rule
-from tasks.engines.open_engines import Engines
 from tasks.players.sampler import AskedQuestion, Sampler
 from tasks.players.team import Team
 from tasks.players.weights import weights_of

@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib.util
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -80,3 +82,25 @@ def test_two_adapters_of_one_name_are_refused(engine: Engine, adapter: Adapter) 
     elsewhere = shutil.copytree(adapter.path, adapter.path.parent / "elsewhere")
     with pytest.raises(UserError, match="two adapters are named"):
         engine.generate(requests_for(Sampling(2), Adapter(adapter.name, elsewhere)))
+
+
+def test_one_prompt_that_is_too_long_costs_no_other(engine: Engine) -> None:
+    """vLLM raises for the whole batch where it meets such a prompt."""
+    others = requests_for(Sampling(4, temperature=0))
+    large = Request(Prompt("What?"), Picture("large", tiny_picture(5, 1400, 1400)), None, Sampling(490), n=2)
+    seen = list[int]()
+    replies = engine.generate(
+        [*others[:3], Request(Prompt("why " * 400), None, None, Sampling(4)), large, *others[3:]], seen.append
+    )
+    assert [len(group) for group in replies] == [1, 1, 1, 1, 2, 1, 1, 1, 1, 1]
+    assert [reply.refused for group in replies[3:5] for reply in group] == ["prompt too long"] * 3
+    assert replies[:3] + replies[5:] == engine.generate(others)
+    assert sum(seen) == 11
+
+
+@pytest.mark.parametrize("size", [(112, 112), (30, 300), (640, 480), (57, 99)])
+def test_prompts_are_counted_as_vllm_counts_them(engine: Any, size: tuple[int, int]) -> None:
+    request = Request(Prompt("How many?", "You look."), Picture("p", tiny_picture(1, *size)), None, Sampling(4))
+    ((ids,), _) = engine.sample([request])
+    exactly = replace(request, sampling=Sampling(512 - len(ids)))
+    assert engine.fits(exactly) and not engine.fits(replace(request, sampling=Sampling(513 - len(ids))))
