@@ -31,7 +31,7 @@ from cachetools import LRUCache
 from platformdirs import user_cache_path
 from pydantic import Field
 
-from tasks.execution.device import device_of
+from tasks.execution.device import Visitor, device_of
 from tasks.settings.base import Settings
 from tasks.settings.errors import UserError, first_line
 from tasks.settings.fingerprint import NotFingerprinted, digest, file_sha256
@@ -84,11 +84,14 @@ class EmbeddingSpace(Settings):
 
 @dataclass(frozen=True)
 class Embedder:
-    """A loaded model. Its vectors have unit length, so their inner product is the cosine."""
+    """A loaded model. Its vectors have unit length, so their inner product is the cosine.
+
+    It is on a GPU only while it embeds: an engine or a trainer needs the memory at other times.
+    """
 
     config: Clip
     space: EmbeddingSpace
-    _model: Any
+    _model: Visitor
     _preprocess: Preprocess
     _tokenize: Any
     _lower: bool
@@ -102,14 +105,16 @@ class Embedder:
         """Embed n pictures as float16 [n, d]; memory holds one batch of pictures at a time."""
         import numpy as np
 
-        batches = [self._embed_images(batch) for batch in _batches(images, self.config.batch)]
+        with self._model.visit():
+            batches = [self._embed_images(batch) for batch in _batches(images, self.config.batch)]
         return np.concatenate(batches) if batches else np.empty((0, self.space.dimensions), np.float16)
 
     def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embed n texts as float32 [n, d]; texts are cut to the tower's context length."""
         import numpy as np
 
-        batches = [self._embed_texts(batch) for batch in _batches(texts, self.config.batch)]
+        with self._model.visit():
+            batches = [self._embed_texts(batch) for batch in _batches(texts, self.config.batch)]
         return np.concatenate(batches) if batches else np.empty((0, self.space.dimensions), np.float32)
 
     def embed_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -135,18 +140,14 @@ class Embedder:
 
         pixels = self._preprocess(images)
         with _inference(self.config.threads):
-            vectors = self._model.encode_image(pixels.to(self._device), normalize=True)
+            vectors = self._model.model.encode_image(pixels.to(self._model.device), normalize=True)
         return vectors.float().cpu().numpy().astype(np.float16)  # type: ignore[no-any-return]
 
     def _embed_texts(self, texts: list[str]) -> NDArray[np.float32]:
         tokens = self._tokenize([text.lower() for text in texts] if self._lower else texts)
         with _inference(self.config.threads):
-            vectors = self._model.encode_text(tokens.to(self._device), normalize=True)
+            vectors = self._model.model.encode_text(tokens.to(self._model.device), normalize=True)
         return vectors.float().cpu().numpy()  # type: ignore[no-any-return]
-
-    @property
-    def _device(self) -> torch.device:
-        return next(self._model.parameters()).device  # type: ignore[no-any-return]
 
 
 def vector_cache(max_bytes: int) -> LRUCache[tuple[str, str], NDArray[np.float32]]:
@@ -216,7 +217,7 @@ def _opened(config: Clip) -> Embedder:
     name = _name(config.model)
     try:
         model = open_clip.create_model(
-            name, config.pretrained, device=device_of(config.device), require_pretrained=True, pretrained_text=False
+            name, config.pretrained, device="cpu", require_pretrained=True, pretrained_text=False
         )
         tokenizer = open_clip.get_tokenizer(name)
     except (OSError, ValueError, RuntimeError) as error:
@@ -230,7 +231,8 @@ def _opened(config: Clip) -> Embedder:
     settings = dict(model.visual.preprocess_cfg)
     parts = {"weights": _weights_digest(model), "preprocess": settings, "texts": _text_settings(tokenizer, lower)}
     space = EmbeddingSpace(fingerprint=digest(parts), dimensions=_embedding_dimensions(model, tokenizer))
-    return Embedder(config, space, model, Preprocess(settings), tokenizer, lower)
+    visitor = Visitor(model, device_of(config.device))
+    return Embedder(config, space, visitor, Preprocess(settings), tokenizer, lower)
 
 
 @lru_cache(maxsize=2)
