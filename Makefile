@@ -22,7 +22,7 @@ export DO_NOT_TRACK := 1
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup iterate ui test test-fast test-ui test-gpu test-vllm chaos check study bench base-models lock
+.PHONY: help setup iterate ui test test-fast test-ui test-gpu test-vllm chaos check study bench base-models lock image
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F '\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -83,6 +83,9 @@ bench: $(READY) ## our parts compared with the usual alternative, as ratios
 
 base-models: $(READY) ## train the shipped tiny models again from the micro world (an hour)
 	@$(BIN)/python -m flows.pretrain $(ARGS)
+
+image: ## build the image cpu with buildah and play the tiny round in it (as root; the other image: ARGS=gpu)
+	@infra/build-image.sh $(ARGS)
 
 lock: $(READY) ## resolve the locks again; they name no registry
 	$(BIN)/uv pip compile -q pyproject.toml --extra gpu --extra ray --extra dev $(LOCKING) -o infra/locks/gpu.txt
