@@ -19,17 +19,12 @@ import numpy as np
 from tasks.engines.architecture import language_path, placeholders
 from tasks.engines.decode import SampledTokens, end_tokens
 from tasks.engines.inputs import Encoder
-from tasks.engines.model_folder import check_adapter
-from tasks.engines.pictures import PictureBudget
-from tasks.engines.request import Adapter, Completion, Request, Sampling, by_adapter
+from tasks.engines.request import Adapter, Request, Sampling
 from tasks.engines.sampling import draw, uniforms
-from tasks.execution.device import device_of
 from tasks.settings.errors import UserError
 
 if TYPE_CHECKING:
     import torch
-
-    from tasks.engines.transformers import Transformers
 
 log = logging.getLogger(__name__)
 
@@ -172,52 +167,6 @@ class _ChosenTokens:
 def _cut(ids: list[int], logprobs: list[float], ends: Sequence[int]) -> SampledTokens:
     length = next((number for number, token in enumerate(ids, 1) if token in ends), None)
     return SampledTokens(ids[:length], logprobs[:length], length is not None)
-
-
-class GeneralEngine:
-    """A model of any architecture in this process."""
-
-    def __init__(self, config: Transformers, model: str, pictures: PictureBudget) -> None:
-        import torch
-
-        from tasks.engines.transformers import load
-
-        torch.set_num_threads(config.threads)
-        self._rows = config.rows
-        self._model, self._processor = load(model, device_of(config.device), config.dtype, pictures)
-
-    def generate(
-        self, requests: Sequence[Request], on_done: Callable[[int], None] | None = None
-    ) -> list[list[Completion]]:
-        """See `Engine.generate`. The requests of one adapter go together."""
-        from tasks.engines.transformers import completions
-
-        results: list[list[Completion]] = [[] for _ in requests]
-        for adapter, indices in by_adapter(requests).items():
-            members = [requests[index] for index in indices]
-            for index, group in zip(indices, self._sample(adapter, members, on_done), strict=True):
-                results[index] = completions(self._processor, group)
-        return results
-
-    def close(self) -> None:
-        """Free the model."""
-        del self._model, self._processor
-
-    def _sample(
-        self, adapter: Adapter | None, requests: Sequence[Request], on_done: Callable[[int], None] | None
-    ) -> list[list[SampledTokens]]:
-        """Samples by the base model with an adapter on it; the base model is left unchanged."""
-        if adapter is None:
-            return sample(self._model, self._processor, requests, rows=self._rows, on_done=on_done)
-        check_adapter(adapter)
-        from peft import PeftModel
-
-        adapted: Any = PeftModel.from_pretrained(self._model, str(adapter.path))
-        try:
-            check_language_only(adapted, adapter)
-            return sample(adapted, self._processor, requests, rows=self._rows, on_done=on_done)
-        finally:
-            self._model = adapted.unload()
 
 
 def check_language_only(adapted: Any, adapter: Adapter) -> None:

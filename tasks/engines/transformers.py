@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cachetools import LRUCache
 from pydantic import Field
 
+from tasks.engines import general
 from tasks.engines.architecture import has_fast_way, read_config
-from tasks.engines.general import GeneralEngine, check_language_only
 from tasks.engines.inputs import load_processor
 from tasks.engines.model_folder import check_adapter, check_model
 from tasks.engines.pictures import OWN_LIMITS, PictureBudget
@@ -134,8 +134,50 @@ class TorchEngine:
 
         adapted = PeftModel.from_pretrained(self._model, str(adapter.path))
         try:
-            check_language_only(adapted, adapter)
+            general.check_language_only(adapted, adapter)
             return Decoder(adapted)
+        finally:
+            self._model = adapted.unload()
+
+
+class GeneralEngine:
+    """A model of any architecture in this process."""
+
+    def __init__(self, config: Transformers, model: str, pictures: PictureBudget) -> None:
+        import torch
+
+        torch.set_num_threads(config.threads)
+        self._rows = config.rows
+        self._model, self._processor = load(model, device_of(config.device), config.dtype, pictures)
+
+    def generate(
+        self, requests: Sequence[Request], on_done: Callable[[int], None] | None = None
+    ) -> list[list[Completion]]:
+        """See `Engine.generate`. The requests of one adapter go together."""
+        results: list[list[Completion]] = [[] for _ in requests]
+        for adapter, indices in by_adapter(requests).items():
+            members = [requests[index] for index in indices]
+            for index, group in zip(indices, self._sample(adapter, members, on_done), strict=True):
+                results[index] = completions(self._processor, group)
+        return results
+
+    def close(self) -> None:
+        """Free the model."""
+        del self._model, self._processor
+
+    def _sample(
+        self, adapter: Adapter | None, requests: Sequence[Request], on_done: Callable[[int], None] | None
+    ) -> list[list[SampledTokens]]:
+        """Samples by the base model with an adapter on it; the base model is left unchanged."""
+        if adapter is None:
+            return general.sample(self._model, self._processor, requests, rows=self._rows, on_done=on_done)
+        check_adapter(adapter)
+        from peft import PeftModel
+
+        adapted: Any = PeftModel.from_pretrained(self._model, str(adapter.path))
+        try:
+            general.check_language_only(adapted, adapter)
+            return general.sample(adapted, self._processor, requests, rows=self._rows, on_done=on_done)
         finally:
             self._model = adapted.unload()
 

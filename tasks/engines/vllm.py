@@ -140,7 +140,7 @@ class VLLMEngine:
         if request.picture is not None:
             width, height = request.picture.size
             counted = self._processor._get_num_multimodal_tokens(image_sizes=[(height, width)])  # as vLLM itself counts
-            tokens += counted.num_image_tokens[0]
+            tokens += counted.num_image_tokens[0] - 1  # they replace one placeholder
         return tokens + request.sampling.max_tokens <= self._max_model_len
 
     def reload(self, folder: Path) -> None:

@@ -130,7 +130,7 @@ def score(model: Any, batch: PackedBatch, temperature: float) -> tuple[Tensor, T
     ).last_hidden_state
     placeholders = torch.tensor([model.config.image_token_id, model.config.video_token_id], device=hidden.device)
     head = model.get_output_embeddings()
-    logps, entropies = _score_tokens(head, placeholders, hidden[batch.source], batch.target, temperature)
+    logps, entropies = score_tokens(head, placeholders, hidden[batch.source], batch.target, temperature)
     return _table(logps, batch), _table(entropies, batch)
 
 
@@ -147,18 +147,20 @@ def _attention(segments: Tensor) -> dict[str, Tensor] | None:
     return {"full_attention": (((key == PROMPT) | (key == query)) & before)[:, None]}
 
 
-def _score_tokens(
-    head: Any, placeholders: Tensor, hidden: Tensor, target: Tensor, temperature: float
+def score_tokens(
+    head: Any, placeholders: Tensor, hidden: Tensor, target: Tensor, temperature: float, cap: float | None = None
 ) -> tuple[Tensor, Tensor]:
     """Log-probability of `target` (T,) and entropy at each state of `hidden` (T, hidden): (T,) float32 each.
 
-    Image and video placeholders have probability 0, as in the sampler. The logits of more than `HEAD_BYTES` are
-    computed in slices, and again in the backward pass.
+    Image and video placeholders have probability 0, as in the sampler. `cap`: the soft limit of some models' logits.
+    The logits of more than `HEAD_BYTES` are computed in slices, and again in the backward pass.
     """
 
     def chunk(states: Tensor, words: Tensor) -> tuple[Tensor, Tensor]:
-        logits = head(states).float().index_fill_(-1, placeholders, IMPOSSIBLE)
-        logps = torch.log_softmax(logits / temperature, dim=-1)
+        logits = head(states).float()
+        if cap is not None:
+            logits = cap * torch.tanh(logits / cap)
+        logps = torch.log_softmax(logits.index_fill_(-1, placeholders, IMPOSSIBLE) / temperature, dim=-1)
         with torch.no_grad():
             entropies = -(logps.exp() * logps).sum(-1)
         return logps.gather(-1, words[:, None])[:, 0], entropies

@@ -1,4 +1,4 @@
-"""Computes log-probabilities of rollouts by the model's own forward pass: the general way, beside `packing`.
+"""Computes log-probabilities of rollouts by the model's own layers: the general way, beside `packing`.
 
 The completions of one prompt are one batch: the prompt's inputs once a row, then each completion, padded at its end. So
 no prompt is padded, and whatever inputs an architecture has for pictures are repeated as they are. What `packing` saves
@@ -17,7 +17,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from tasks.engines.architecture import placeholders
 from tasks.engines.general import ModelInputs
-from tasks.trainers.packing import IMPOSSIBLE
+from tasks.trainers.packing import score_tokens
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,15 +56,12 @@ def pad(prompt: ModelInputs, completions: Sequence[Tensor]) -> PaddedBatch:
 
 def score(model: Any, batch: PaddedBatch, temperature: float) -> tuple[Tensor, Tensor]:
     """See `packing.score`. `model` is any vision-language model, not a PeftModel around one."""
-    count = batch.words.shape[1]
-    output = model(**batch.inputs, use_cache=False, logits_to_keep=count + 1)
-    logits = output.logits[:, :-1][batch.cell].float()
-    hidden = torch.tensor(placeholders(model.config), dtype=torch.long, device=logits.device)
-    logps = torch.log_softmax(logits.index_fill(-1, hidden, IMPOSSIBLE) / temperature, dim=-1)
-    with torch.no_grad():
-        entropies = -(logps.exp() * logps).sum(-1)
-    chosen = logps.gather(-1, batch.words[batch.cell][:, None])[:, 0]
-    return _table(chosen, batch), _table(entropies, batch)
+    states = model.base_model(**batch.inputs, use_cache=False).last_hidden_state[:, -batch.shape[1] - 1 : -1]
+    hidden = torch.tensor(placeholders(model.config), dtype=torch.long, device=states.device)
+    cap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
+    head, words = model.get_output_embeddings(), batch.words[batch.cell]
+    logps, entropies = score_tokens(head, hidden, states[batch.cell], words, temperature, cap)
+    return _table(logps, batch), _table(entropies, batch)
 
 
 def _table(values: Tensor, batch: PaddedBatch) -> Tensor:

@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 
 from tasks.engines.architecture import placeholders
-from tasks.engines.general import GeneralEngine
 from tasks.engines.inputs import Encoder
 from tasks.engines.pictures import OWN_LIMITS, PictureBudget
 from tasks.engines.request import Adapter, Request, Sampling
-from tasks.engines.transformers import TorchEngine, Transformers, load
+from tasks.engines.transformers import GeneralEngine, TorchEngine, Transformers, load
 from tasks.records.picture import Picture
 from tasks.records.prompt import Prompt
 from tasks.settings.errors import UserError
