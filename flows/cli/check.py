@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 State = Literal["pass", "warn", "fail"]
 
@@ -16,3 +16,5 @@ class Check:
     state: State
     message: str
     """What was found and, unless it passed, what to do."""
+    details: dict[str, Any] | None = None
+    """The numbers behind the message, for `--json` and a table."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,30 +13,61 @@ from flows.cli.options import DEFAULT_CONFIG, Config, Json, Overrides, examples
 
 if TYPE_CHECKING:
     from tasks.config import RunConfig
+    from tasks.memory.cards import Card
     from tasks.store import Store
 
 app = typer.Typer()
 
 
-@app.command(epilog=examples("active-zero doctor", "active-zero doctor --config qwen2.5-vl-7b --json"))
-def doctor(config: Config = DEFAULT_CONFIG, overrides: Overrides = None, json: Json = False) -> None:
+Gpu = Annotated[
+    str | None,
+    typer.Option(
+        "--gpu", metavar="NAME|GIB", help="Plan memory for this card instead: h100-80, rtx4090-24, ... or 24."
+    ),
+]
+
+
+@app.command(epilog=examples("active-zero doctor", "active-zero doctor --config qwen2.5-vl-7b --gpu h100-80"))
+def doctor(config: Config = DEFAULT_CONFIG, overrides: Overrides = None, gpu: Gpu = None, json: Json = False) -> None:
     """Check packages, memory, store, model, corpus, benchmarks and Prefect: pass, warn or fail, and what to do."""
     from tasks.config import load_config
+    from tasks.memory.cards import card_named
     from tasks.store import Store
 
-    checks = run_checks(load_config(config, overrides or []), Store.from_environment())
+    card = None if gpu is None else card_named(gpu)
+    checks = run_checks(load_config(config, overrides or []), Store.from_environment(), card)
     if json:
-        print_json([{"name": check.name, "state": check.state, "told": check.message} for check in checks])
+        print_json([_as_json(check) for check in checks])
     else:
-        for check in checks:
-            print_line(f"{check.state}  {check.name}: {check.message}")
+        _print(checks)
     if any(check.state == "fail" for check in checks):
         raise typer.Exit(1)
 
 
-def run_checks(config: RunConfig, store: Store) -> list[Check]:
-    """Run every check by itself: an exception makes that check fail and stops no other."""
+def _as_json(check: Check) -> dict[str, Any]:
+    record = {"name": check.name, "state": check.state, "told": check.message}
+    return record if check.details is None else {**record, "details": check.details}
+
+
+def _print(checks: Sequence[Check]) -> None:
+    """One line a check, then the memory plan as a table."""
+    from flows.cli.doctor_memory import print_plan
+
+    for check in checks:
+        print_line(f"{check.state}  {check.name}: {check.message}")
+    for check in checks:
+        if check.details is not None:
+            print_plan(check.details)
+
+
+def run_checks(config: RunConfig, store: Store, card: Card | None = None) -> list[Check]:
+    """Run every check by itself: an exception makes that check fail and stops no other.
+
+    `card` is the one that memory is planned for; None takes this machine's.
+    """
+    from flows.cli import doctor_engine as engine
     from flows.cli import doctor_machine as machine
+    from flows.cli import doctor_memory as memory
     from flows.cli import doctor_prefect as prefect
     from flows.cli import doctor_settings as settings
 
@@ -45,12 +76,15 @@ def run_checks(config: RunConfig, store: Store) -> list[Check]:
         "packages": machine.packages,
         "memory": machine.memory,
         "disk": lambda: machine.disk(store),
-        "device": lambda: settings.device(config),
-        "memory plan": lambda: settings.memory_plan(config),
+        "device": lambda: engine.device(config, card),
+        "C compiler": lambda: engine.compiler(config),
+        "memory plan": lambda: memory.memory_plan(config, card),
+        "prompt length": lambda: engine.lengths(config, memory.model_shape(config.model)),
         "store": lambda: settings.store(store),
         "model": lambda: settings.model(config),
         "corpus": lambda: settings.corpus(config, store),
         "benchmarks": lambda: settings.benchmarks(config),
+        "gold items": lambda: settings.gold_items(config),
         **prefect.checks(),
     }
     return [_run(name, check) for name, check in checks.items()]

@@ -1,75 +1,21 @@
-"""Checks of what the settings name: device, memory for weights, store, model, corpus, benchmarks."""
+"""Checks of what the settings name: store, model, corpus, benchmarks, gold items."""
 
 from __future__ import annotations
 
-import json
-import math
-import re
 import secrets
 from pathlib import Path
 
 from flows.cli.check import Check
-from tasks.benchmarks import open_benchmark
+from tasks.benchmarks import WorldBenchmark, open_benchmark
 from tasks.config import RunConfig
 from tasks.corpora import CorpusConfig
 from tasks.corpus import place_of
 from tasks.index import build_index
 from tasks.players.hub import HubModel
-from tasks.players.weights import base_model, model_folder
+from tasks.players.weights import base_model
 from tasks.settings.errors import UserError
 from tasks.store import Store
 from tasks.store.faults import StoreFault
-
-WEIGHTS_SHARE = 0.8
-"""Largest share of the memory for weights; activations and KV cache need the rest."""
-
-
-def device(config: RunConfig) -> Check:
-    """A GPU, or an engine that runs without one."""
-    import torch
-
-    if torch.cuda.is_available():
-        return Check("device", "pass", f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}")
-    if config.engine.needs_gpu:
-        return Check("device", "fail", f"engine {config.engine.kind} needs a GPU, and there is none: another --config")
-    return Check("device", "pass", f"no GPU; {torch.get_num_threads()} CPU threads")
-
-
-def memory_plan(config: RunConfig) -> Check:
-    """The weights of engine and trainer against the memory that they share."""
-    import psutil
-    import torch
-
-    count = parameters(config)
-    if count is None:
-        return Check("memory plan", "warn", f"the size of {config.model} is unknown until it is downloaded")
-    gpu = torch.cuda.is_available()
-    total = torch.cuda.mem_get_info()[1] if gpu else psutil.virtual_memory().total
-    engine = count * (2 if gpu else 4) * config.engine.model_copies
-    trainer = count * (2 if gpu else 4)
-    planned = f"{(engine + trainer) / 1e9:.1f} GB of weights (engine {engine / 1e9:.1f}, trainer {trainer / 1e9:.1f})"
-    available = f"{total / 1e9:.0f} GB of {'GPU ' if gpu else ''}memory"
-    if engine + trainer > WEIGHTS_SHARE * total:
-        advice = "take a smaller model, fewer engine.workers, or a larger machine"
-        return Check("memory plan", "warn", f"{planned} leave too little of {available}: {advice}")
-    return Check("memory plan", "pass", f"{planned} in {available}")
-
-
-def parameters(config: RunConfig) -> int | None:
-    """The base model's parameter count: from its files, else from its name (`Qwen2.5-VL-7B`); None if unknown."""
-    if (folder := model_folder(config.model)) is not None:
-        return sum(map(_parameters_in, folder.glob("*.safetensors")))
-    if (match := re.search(r"(\d+(?:\.\d+)?)B\b", config.model, re.IGNORECASE)) is not None:
-        return int(float(match[1]) * 1e9)
-    base_model(config.model)  # raises UserError for a model that does not exist
-    return None
-
-
-def _parameters_in(file: Path) -> int:
-    """Parameters in a safetensors file, read from its header."""
-    with file.open("rb") as opened:
-        header = json.loads(opened.read(int.from_bytes(opened.read(8), "little")))
-    return sum(math.prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
 
 
 def store(store: Store) -> Check:
@@ -140,3 +86,17 @@ def _error_of(benchmark: str) -> str:
     except UserError as error:
         return str(error)
     return ""
+
+
+def gold_items(config: RunConfig) -> Check:
+    """Gold items of the same kind of pictures as the corpus: their label accuracy stands for that of the questions."""
+    name, gold = "gold items", config.filter.gold
+    if gold is None:
+        return Check(name, "pass", "none: label accuracy is not measured")
+    source = open_benchmark(gold.source)
+    corpus = config.corpus.source
+    if not isinstance(source, WorldBenchmark) or (corpus is not None and corpus.kind == "world"):
+        return Check(name, "pass", gold.source)
+    found = "the corpus is a built one" if corpus is None else f"the corpus is of kind {corpus.kind}"
+    advice = "set filter.gold.source to a benchmark like the corpus, or filter.gold=null"
+    return Check(name, "warn", f"{gold.source} holds pictures of the micro world, and {found}: {advice}")

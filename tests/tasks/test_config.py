@@ -11,7 +11,7 @@ from tasks.settings.errors import UserError
 from tasks.settings.overlay import CONFIGS, keys, merge, override
 from tasks.world import DOMAINS
 
-PROFILES = ["tiny", "qwen2.5-vl-3b", "qwen2.5-vl-7b", "paper"]
+PROFILES = ["tiny", "qwen2.5-vl-3b", "qwen2.5-vl-7b", "qwen3-vl-8b", "paper"]
 
 
 def mistake(*overrides: str) -> str:
