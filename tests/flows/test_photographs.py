@@ -9,7 +9,7 @@ import pytest
 from flows.round import FOLDERS
 from flows.selfplay import play_rounds
 from tasks.config import load_config
-from tasks.corpus import open_corpus, place_of
+from tasks.corpus import built_index, open_corpus, place_of
 from tasks.engines.decode import encode
 from tasks.engines.general import encode as encode_by_processor
 from tasks.engines.inputs import VisionCache
@@ -19,6 +19,7 @@ from tasks.records import LabelledQuestion, Question
 from tasks.records.prompt import Prompt
 from tasks.store import Place, Store
 from tests.fixtures.photograph_round import photograph_overrides
+from tests.fixtures.photographs import LARGEST, NARROW
 from tests.fixtures.stages import FOLDER
 
 pytestmark = [pytest.mark.usefixtures("prefect_server"), pytest.mark.timeout(900)]
@@ -41,7 +42,10 @@ def test_a_round_on_photographs_completes(tmp_path: Path, monkeypatch: pytest.Mo
 
     config = load_config("tiny", overrides)
     corpus = open_corpus(place_of(store, config.corpus.at))
-    pictures = corpus.pictures([row.key for row in labelled.read()])
+    samples = built_index(place_of(store, config.corpus.at)).read()
+    assert {row.width: row.reason for row in samples if row.reason} == {NARROW[0]: "too narrow: 1x900"}
+    assert LARGEST in {(row.width, row.height) for row in samples if row.reason is None}
+    pictures = corpus.pictures([row.key for row in samples if row.reason is None])
     model, processor = load(config.model, "cpu", "float32", config.pictures)
     requests = [Request(Prompt("ask"), picture, None, Sampling(4)) for picture in pictures]
     fast = encode(model, processor, requests, VisionCache())

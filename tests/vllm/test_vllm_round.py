@@ -1,0 +1,42 @@
+"""A round on photographs, with vLLM as the engine of all roles and of the rollouts (`make test-vllm`)."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from flows.round import FOLDERS
+from flows.selfplay import play_rounds
+from tasks.records import LabelledQuestion, Question, Step
+from tasks.store import Place, Store
+from tests.fixtures.photograph_round import photograph_overrides
+from tests.fixtures.stages import FOLDER
+
+pytestmark = [
+    pytest.mark.vllm,
+    pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed"),
+    pytest.mark.usefixtures("prefect_server"),
+    pytest.mark.timeout(1500),
+]
+ENGINE = {
+    "kind": "vllm", "dtype": "float32", "max_model_len": 512, "max_lora_rank": 8, "enforce_eager": True,
+    "chunked_prefill": False, "gpu_memory_utilization": 0.3,
+}  # fmt: skip
+
+
+def test_a_round_on_photographs_completes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A training raises where trainer and engine have other tokens for a prompt."""
+    store = Store(str(tmp_path / "store"))
+    monkeypatch.setenv("ACTIVE_ZERO_STORE", store.url)
+    play_rounds("r", overrides=photograph_overrides(tmp_path, engine=ENGINE))
+    stages = {name: manifest for name, manifest in store.stages("r", 1) if manifest}
+    assert tuple(stages) == FOLDERS
+    place = Place.round(store, "r", 1)
+    for stage in ("train-searcher", "train-questioner", "train-solver"):
+        steps = place.find(FOLDER[stage], Step)
+        assert steps is not None and steps.rows > 0
+    questions, labelled = (place.find(FOLDER["synthesize"], Question), place.find(FOLDER["filter"], LabelledQuestion))
+    assert questions is not None and all(row.reason or row.text for row in questions.read())
+    assert labelled is not None and all(row.reason or row.label for row in labelled.read())
