@@ -30,10 +30,10 @@ def test_a_round_on_photographs_completes(tmp_path: Path, monkeypatch: pytest.Mo
     """A training raises where trainer and engine have other tokens for a prompt."""
     store = Store(str(tmp_path / "store"))
     monkeypatch.setenv("ACTIVE_ZERO_STORE", store.url)
-    play_rounds("r", overrides=photograph_overrides(tmp_path, engine=ENGINE))
-    stages = {name: manifest for name, manifest in store.stages("r", 1) if manifest}
+    play_rounds("photographs", overrides=photograph_overrides(tmp_path, engine=ENGINE))
+    stages = {name: manifest for name, manifest in store.stages("photographs", 1) if manifest}
     assert tuple(stages) == FOLDERS
-    place = Place.round(store, "r", 1)
+    place = Place.round(store, "photographs", 1)
     for stage in ("train-searcher", "train-questioner", "train-solver"):
         steps = place.find(FOLDER[stage], Step)
         assert steps is not None and steps.rows > 0
