@@ -8,6 +8,7 @@ that `AutoModelForImageTextToText` loads.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -32,16 +33,21 @@ def placeholders(config: Any) -> list[int]:
     return [int(token) for token in named if token is not None]
 
 
-def language_path(model: Any) -> str:
-    """The name of the language model inside `model`, such as `model.language_model`."""
-    decoder = model.get_decoder()
-    return str(next(name for name, module in model.named_modules() if module is decoder))
+_TOWER = re.compile(r"\.(visual|vision_tower|vision_model|multi_modal_projector|connector)\.")
+"""The parts of models that turn a picture into features, by the names that they have in transformers."""
+
+
+def changes_tower(parameters: Iterable[str]) -> bool:
+    """Whether an adapter with these parameters changes picture features, which all adapters share."""
+    return any(_TOWER.search(name) for name in parameters)
 
 
 def language_linears(model: Any) -> str:
     """A regular expression on a layer's whole name: the linear layers of the language model, never of the tower."""
     import torch
 
-    linear = (name for name, module in model.get_decoder().named_modules() if isinstance(module, torch.nn.Linear))
+    decoder = model.get_decoder()
+    path = next(name for name, module in model.named_modules() if module is decoder)
+    linear = (name for name, module in decoder.named_modules() if isinstance(module, torch.nn.Linear))
     leaves = sorted({name.rpartition(".")[2] for name in linear})
-    return rf".*{re.escape(language_path(model))}\..*\.({'|'.join(leaves)})"
+    return rf".*{re.escape(path)}\..*\.({'|'.join(leaves)})"

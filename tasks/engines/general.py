@@ -9,19 +9,18 @@ costs: `make bench ARGS="tests/bench/test_training_bench.py -s"`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tasks.engines.architecture import language_path, placeholders
-from tasks.engines.decode import SampledTokens, end_tokens
+from tasks.engines.architecture import placeholders
+from tasks.engines.decode import ROWS, SampledTokens, end_tokens
 from tasks.engines.inputs import Encoder
-from tasks.engines.request import Adapter, Request, Sampling
+from tasks.engines.request import Request, Sampling
 from tasks.engines.sampling import draw, uniforms
-from tasks.settings.errors import UserError
 
 if TYPE_CHECKING:
     import torch
@@ -47,43 +46,35 @@ class ModelInputs:
         }
 
 
-def encode(processor: Any, requests: Sequence[Request]) -> list[ModelInputs]:
-    """The model's inputs for each request's prompt."""
+def encode(processor: Any, requests: Iterable[Request]) -> Iterator[ModelInputs]:
+    """The model's inputs for each request's prompt, one at a time: decoded pictures are large."""
     encoder = Encoder(processor)
-    return [_encode(processor, encoder, request) for request in requests]
-
-
-def _encode(processor: Any, encoder: Encoder, request: Request) -> ModelInputs:
-    text = encoder.text(request.prompt, picture=request.picture is not None)
-    images = {} if request.picture is None else {"images": [[request.picture.image]]}
-    inputs = processor(text=[text], return_tensors="pt", add_special_tokens=False, **images)
-    return ModelInputs(dict(inputs))
+    for request in requests:
+        text = encoder.text(request.prompt, picture=request.picture is not None)
+        images = {} if request.picture is None else {"images": [[request.picture.image]]}
+        yield ModelInputs(dict(processor(text=[text], return_tensors="pt", add_special_tokens=False, **images)))
 
 
 def sample(
     model: Any,
-    processor: Any,
+    prompts: Iterable[ModelInputs],
     requests: Sequence[Request],
     *,
-    rows: int | None = None,
+    rows: int = ROWS,
     on_done: Callable[[int], None] | None = None,
 ) -> list[list[SampledTokens]]:
     """`requests[i].n` samples each by the model's current weights, at most `rows` of a request at once.
 
-    `model` is any vision-language model of transformers or a PeftModel around one. `Request.adapter` is ignored.
+    `model` is any vision-language model of transformers or a PeftModel around one; `prompts` are those of `encode`.
+    `Request.adapter` is ignored.
     """
     import torch
 
-    encoder = Encoder(processor)
     results: list[list[SampledTokens]] = []
     with torch.inference_mode():
-        for request in requests:
-            inputs = _encode(processor, encoder, request)
-            at_once = rows or request.n
-            parts = [
-                replace(request, first=start, n=min(at_once, request.numbers.stop - start))
-                for start in range(request.first, request.numbers.stop, at_once)
-            ]
+        for request, inputs in zip(requests, prompts, strict=True):
+            starts = range(request.first, request.numbers.stop, rows)
+            parts = [replace(request, first=start, n=min(rows, request.numbers.stop - start)) for start in starts]
             results.append([one for part in parts for one in _sample_part(model, inputs, part)])
             if on_done is not None:
                 on_done(request.n)
@@ -167,10 +158,3 @@ class _ChosenTokens:
 def _cut(ids: list[int], logprobs: list[float], ends: Sequence[int]) -> SampledTokens:
     length = next((number for number, token in enumerate(ids, 1) if token in ends), None)
     return SampledTokens(ids[:length], logprobs[:length], length is not None)
-
-
-def check_language_only(adapted: Any, adapter: Adapter) -> None:
-    """`UserError` if the adapter changes more than the language model: all adapters share the image features."""
-    path = f".{language_path(adapted.get_base_model())}."
-    if any("lora_" in name and path not in name for name, _ in adapted.named_parameters()):
-        raise UserError(f"the adapter {adapter.path} changes the vision tower: train it on the language model only")

@@ -8,7 +8,8 @@ process of many threads: the matrix products of a small model are too short to s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -17,7 +18,7 @@ from cachetools import LRUCache
 from pydantic import Field
 
 from tasks.engines import general
-from tasks.engines.architecture import has_fast_way, read_config
+from tasks.engines.architecture import changes_tower, has_fast_way, read_config
 from tasks.engines.inputs import load_processor
 from tasks.engines.model_folder import check_adapter, check_model
 from tasks.engines.pictures import OWN_LIMITS, PictureBudget
@@ -127,17 +128,8 @@ class TorchEngine:
         """The decoder of the base model with an adapter on it; the base model is left unchanged."""
         from tasks.engines.decoder import Decoder
 
-        if adapter is None:
-            return Decoder(self._model)
-        check_adapter(adapter)
-        from peft import PeftModel
-
-        adapted = PeftModel.from_pretrained(self._model, str(adapter.path))
-        try:
-            general.check_language_only(adapted, adapter)
-            return Decoder(adapted)
-        finally:
-            self._model = adapted.unload()
+        with _adapted(self._model, adapter) as model:
+            return Decoder(model)
 
 
 class GeneralEngine:
@@ -169,17 +161,27 @@ class GeneralEngine:
         self, adapter: Adapter | None, requests: Sequence[Request], on_done: Callable[[int], None] | None
     ) -> list[list[SampledTokens]]:
         """Samples by the base model with an adapter on it; the base model is left unchanged."""
-        if adapter is None:
-            return general.sample(self._model, self._processor, requests, rows=self._rows, on_done=on_done)
-        check_adapter(adapter)
-        from peft import PeftModel
+        prompts = general.encode(self._processor, requests)
+        with _adapted(self._model, adapter) as model:
+            return general.sample(model, prompts, requests, rows=self._rows, on_done=on_done)
 
-        adapted: Any = PeftModel.from_pretrained(self._model, str(adapter.path))
-        try:
-            general.check_language_only(adapted, adapter)
-            return general.sample(adapted, self._processor, requests, rows=self._rows, on_done=on_done)
-        finally:
-            self._model = adapted.unload()
+
+@contextmanager
+def _adapted(model: Any, adapter: Adapter | None) -> Iterator[Any]:
+    """The model with an adapter on it, for the block. `UserError` for an adapter that changes picture features."""
+    if adapter is None:
+        yield model
+        return
+    check_adapter(adapter)
+    from peft import PeftModel
+
+    adapted: Any = PeftModel.from_pretrained(model, str(adapter.path))
+    try:
+        if changes_tower(name for name, _ in adapted.named_parameters() if "lora_" in name):
+            raise UserError(f"the adapter {adapter.path} changes the vision tower: train the language model only")
+        yield adapted
+    finally:
+        adapted.unload()
 
 
 def load(model: str, device: str, dtype: str, pictures: PictureBudget = OWN_LIMITS) -> tuple[Any, Any]:

@@ -13,7 +13,6 @@ import hashlib
 import json
 import logging
 import os
-import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
-from tasks.engines.architecture import placeholders, read_config
+from tasks.engines.architecture import changes_tower, placeholders, read_config
 from tasks.engines.model_folder import check_adapter, check_model
 from tasks.engines.pictures import PictureBudget
 from tasks.engines.request import Adapter, Completion, Request
@@ -39,8 +38,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TOO_LONG = "prompt too long"
-_TOWER = re.compile(r"\.(visual|vision_tower|vision_model|multi_modal_projector|connector)\.")
-"""Parts of models that turn a picture into features, by the names that they have in transformers."""
 
 
 class VLLM(Settings):
@@ -201,7 +198,7 @@ class VLLMEngine:
         from safetensors import safe_open
 
         with safe_open(adapter.path / "adapter_model.safetensors", "np") as file:
-            if any(_TOWER.search(name) for name in file.keys()):  # noqa: SIM118 (not a mapping)
+            if changes_tower(file.keys()):
                 raise UserError(f"the adapter {adapter.path} changes the vision tower: train the language model only")
 
 

@@ -52,8 +52,10 @@ class Forward(Protocol):
         """The requests' prompts, as this way takes them. `model` is no PeftModel."""
         ...
 
-    def sample(self, policy: Any, processor: Any, requests: Sequence[Request]) -> list[list[SampledTokens]]:
-        """Samples of each request by the policy's current weights."""
+    def sample(
+        self, policy: Any, processor: Any, requests: Sequence[Request], prompts: Sequence[Any]
+    ) -> list[list[SampledTokens]]:
+        """Samples of each request by the policy's current weights; `prompts` are the requests' own."""
         ...
 
     def parts(self, groups: Rows, tokens: int) -> tuple[Rows, ...]:
@@ -87,8 +89,10 @@ class PackedForward:
             encoded = decode.encode(model, processor, requests, self._vision)
             return [packing.prompt_inputs(model, prompt) for prompt in encoded]
 
-    def sample(self, policy: Any, processor: Any, requests: Sequence[Request]) -> list[list[SampledTokens]]:
-        """See `Forward.sample`."""
+    def sample(
+        self, policy: Any, processor: Any, requests: Sequence[Request], prompts: Sequence[PromptInputs]
+    ) -> list[list[SampledTokens]]:
+        """See `Forward.sample`. Prompts are encoded again; their pictures' features are not."""
         return decode.sample(policy, processor, requests, vision=self._vision)
 
     def parts(self, groups: Rows, tokens: int) -> tuple[Rows, ...]:
@@ -119,11 +123,13 @@ class PaddedForward:
 
     def prompts(self, model: Any, processor: Any, requests: Sequence[Request]) -> list[ModelInputs]:
         """See `Forward.prompts`."""
-        return general.encode(processor, requests)
+        return list(general.encode(processor, requests))
 
-    def sample(self, policy: Any, processor: Any, requests: Sequence[Request]) -> list[list[SampledTokens]]:
+    def sample(
+        self, policy: Any, processor: Any, requests: Sequence[Request], prompts: Sequence[ModelInputs]
+    ) -> list[list[SampledTokens]]:
         """See `Forward.sample`."""
-        return general.sample(policy, processor, requests)
+        return general.sample(policy, prompts, requests)
 
     def parts(self, groups: Rows, tokens: int) -> tuple[Rows, ...]:
         """See `Forward.parts`: some completions of one prompt."""

@@ -93,7 +93,7 @@ class Batching:
 class MicroBatch:
     """N rollouts of one forward pass, and the tensors of their loss."""
 
-    batch: Batch
+    inputs: Batch
     advantages: Tensor
     """(N,) float32."""
     mask: Tensor
@@ -244,7 +244,7 @@ class GRPO(GRPOTrainer):
         """Samples of each request by the policy's current weights."""
         if self._rollout_engine is not None:
             return self._rollout_engine.sample(self.policy, requests, [prompt.ids.tolist() for prompt in prompts])
-        return self._forward.sample(self.policy, self.processing_class, requests)
+        return self._forward.sample(self.policy, self.processing_class, requests, prompts)
 
     def _rewards(
         self, examples: Sequence[Example], groups: Sequence[Sequence[SampledTokens]]
@@ -309,7 +309,7 @@ class GRPO(GRPOTrainer):
         Where the GPU's memory is too small for the part, those of smaller parts, one after the other.
         """
         try:
-            scores = self._score(self._micro_batch(part).batch).cpu()
+            scores = self._score(self._micro_batch(part).inputs).cpu()
         except torch.OutOfMemoryError:
             smaller = self._forward.parts(part, self._forward.size(part) // 2)
             if len(smaller) == 1:
@@ -360,7 +360,7 @@ class GRPO(GRPOTrainer):
         Only `dapo` divides by the update's tokens. The other losses are means over the micro-batch's rollouts, so they
         are weighted by its share of the update.
         """
-        model = _ScoringModel(self._forward, self._base_model, batch.batch, self.temperature)
+        model = _ScoringModel(self._forward, self._base_model, batch.inputs, self.temperature)
         with self.accelerator.autocast():  # as in `_score`: else a ratio of equal weights is not 1 in bfloat16
             loss = self.compute_loss(model, self._loss_inputs(batch, update))
         if self.loss_type != "dapo":
@@ -385,7 +385,7 @@ class GRPO(GRPOTrainer):
         if batch.old is not None and self._rollout_engine is not None:
             inputs["importance_sampling_ratio"] = correction(batch.old - batch.sampled)
         if self.beta:
-            inputs["ref_per_token_logps"] = self._reference(batch.batch)
+            inputs["ref_per_token_logps"] = self._reference(batch.inputs)
         return inputs
 
     def _reference(self, batch: Batch) -> Tensor:

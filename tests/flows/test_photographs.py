@@ -49,5 +49,5 @@ def test_a_round_on_photographs_completes(tmp_path: Path, monkeypatch: pytest.Mo
     model, processor = load(config.model, "cpu", "float32", config.pictures)
     requests = [Request(Prompt("ask"), picture, None, Sampling(4)) for picture in pictures]
     fast = encode(model, processor, requests, VisionCache())
-    own = encode_by_processor(processor, requests)
+    own = encode_by_processor(processor, requests)  # one at a time: a decoded photograph takes up to 36 MB
     assert [each.ids for each in fast] == [each.ids.tolist() for each in own]

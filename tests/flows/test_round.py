@@ -31,6 +31,7 @@ from tasks.config import RunConfig, load_config
 from tasks.execution.dry_run import NotYetComputed, dry_run
 from tasks.settings.errors import UserError
 from tasks.store import Manifest, Place, Store
+from tests.fixtures.overrides import as_overrides
 from tests.fixtures.stages import FOLDER
 from tests.fixtures.tiny_clip import write_tiny_clip
 from tests.fixtures.tiny_vlm import write_tiny_vlm
@@ -87,16 +88,12 @@ def overrides(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
         "evaluate": {"samples": 2, "items": 16},
         "patience": 1,
     }
-    return tuple(f"{key}={_flow_style(value)}" for key, value in settings.items())
+    return as_overrides(settings)
 
 
 @pytest.fixture(scope="module")
 def config(overrides: tuple[str, ...]) -> RunConfig:
     return load_config("tiny", overrides)
-
-
-def _flow_style(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
 @dataclass(frozen=True)

@@ -128,12 +128,12 @@ def test_the_gradient_pass_has_the_log_probabilities_of_the_scoring_pass(
     made = config._trainer(training, *config._policy(training), tmp_path, rollout_engine=None)
     part = made._updates_of_step(0)[0].parts[0]
     batch = made._micro_batch(part[:1])  # the training loop turns gradient checkpointing on, this test does not
-    old = made._score(batch.batch)
+    old = made._score(batch.inputs)
     made.policy.train()
     with made.accelerator.autocast():
         from tasks.trainers.packing import score
 
-        new = score(made._base_model, batch.batch, made.temperature)[0]
+        new = score(made._base_model, batch.inputs, made.temperature)[0]
     ratio = (new.detach() - old).exp()[batch.mask.bool()]
     sampled = (old - batch.sampled).exp()[batch.mask.bool()]
     figures(

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tasks.engines import VLLM, Transformers
+from tasks.engines import Transformers
 from tasks.engines.pictures import OWN_LIMITS
 from tasks.engines.request import Adapter, Completion, Request, Sampling
 from tasks.records.picture import Picture
 from tasks.records.prompt import Prompt
+from tests.fixtures.small_vllm import NEEDS_VLLM, SMALL
 from tests.fixtures.tiny_architectures import write_language_adapter, write_tiny_architecture
 from tests.fixtures.tiny_vlm import tiny_picture
 
-pytestmark = [
-    pytest.mark.vllm,
-    pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed"),
-]
-CONFIG = VLLM(
-    dtype="float32", max_model_len=512, max_lora_rank=8, enforce_eager=True, chunked_prefill=False,
-    gpu_memory_utilization=0.3,
-)  # fmt: skip
+pytestmark = NEEDS_VLLM
 
 
 @pytest.mark.parametrize("name", ["qwen3_vl", "internvl", "idefics3"])
@@ -36,7 +29,7 @@ def test_its_replies_are_those_of_the_transformers_engine(name: str, tmp_path: P
     ours = Transformers(device="cpu").open(str(folder), OWN_LIMITS)
     expected = ours.generate(requests)
     ours.close()
-    engine = CONFIG.open(str(folder), OWN_LIMITS)
+    engine = SMALL.open(str(folder), OWN_LIMITS)
     try:
         found = engine.generate(requests)
     finally:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,28 +10,18 @@ from typing import Any
 
 import pytest
 
-from tasks.engines import VLLM, Transformers
+from tasks.engines import Transformers
 from tasks.engines.pictures import OWN_LIMITS
 from tasks.engines.protocol import Engine
 from tasks.engines.request import Adapter, Request, Sampling
 from tasks.records.picture import Picture
 from tasks.records.prompt import Prompt
 from tasks.settings.errors import UserError
+from tests.fixtures.small_vllm import NEEDS_VLLM, SMALL
 from tests.fixtures.tiny_vlm import tiny_picture
 
-pytestmark = [
-    pytest.mark.vllm,
-    pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed"),
-]
+pytestmark = NEEDS_VLLM
 
-SMALL = VLLM(
-    dtype="float32",
-    max_model_len=512,
-    max_lora_rank=8,
-    enforce_eager=True,
-    chunked_prefill=False,
-    gpu_memory_utilization=0.3,
-)
 HALF = "\N{REPLACEMENT CHARACTER}"
 """Stands for an incomplete character."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import pytest
@@ -12,25 +11,17 @@ from flows.selfplay import play_rounds
 from tasks.records import LabelledQuestion, Question, Step
 from tasks.store import Place, Store
 from tests.fixtures.photograph_round import photograph_overrides
+from tests.fixtures.small_vllm import NEEDS_VLLM, SMALL
 from tests.fixtures.stages import FOLDER
 
-pytestmark = [
-    pytest.mark.vllm,
-    pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed"),
-    pytest.mark.usefixtures("prefect_server"),
-    pytest.mark.timeout(1500),
-]
-ENGINE = {
-    "kind": "vllm", "dtype": "float32", "max_model_len": 512, "max_lora_rank": 8, "enforce_eager": True,
-    "chunked_prefill": False, "gpu_memory_utilization": 0.3,
-}  # fmt: skip
+pytestmark = [*NEEDS_VLLM, pytest.mark.usefixtures("prefect_server"), pytest.mark.timeout(1500)]
 
 
 def test_a_round_on_photographs_completes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A training raises where trainer and engine have other tokens for a prompt."""
     store = Store(str(tmp_path / "store"))
     monkeypatch.setenv("ACTIVE_ZERO_STORE", store.url)
-    play_rounds("photographs", overrides=photograph_overrides(tmp_path, engine=ENGINE))
+    play_rounds("photographs", overrides=photograph_overrides(tmp_path, engine=SMALL.model_dump()))
     stages = {name: manifest for name, manifest in store.stages("photographs", 1) if manifest}
     assert tuple(stages) == FOLDERS
     place = Place.round(store, "photographs", 1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -11,7 +10,6 @@ import pytest
 import torch
 from peft import PeftModel
 
-from tasks.engines import VLLM
 from tasks.engines.decode import encode
 from tasks.engines.inputs import VisionCache
 from tasks.engines.open_engines import Engines
@@ -25,16 +23,10 @@ from tasks.trainers.example import Example, Reward, Rollout
 from tasks.trainers.forward import PackedForward, Trajectory
 from tasks.trainers.grpo import micro_batch
 from tasks.trainers.packing import prompt_inputs, score
+from tests.fixtures.small_vllm import NEEDS_VLLM, SMALL
 from tests.fixtures.tiny_vlm import tiny_picture
 
-pytestmark = [
-    pytest.mark.vllm,
-    pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed"),
-]
-ROLLOUT_ENGINE = VLLM(
-    dtype="float32", max_model_len=512, max_lora_rank=8, enforce_eager=True, chunked_prefill=False,
-    gpu_memory_utilization=0.3,
-)  # fmt: skip
+pytestmark = NEEDS_VLLM
 TRAINING = TRL(
     steps=10, prompts=6, rollouts=16, max_tokens=6, learning_rate=3e-2, beta=0.0, lora=LoRA(rank=8, alpha=16),
 )  # fmt: skip
@@ -58,7 +50,7 @@ def test_a_reward_rises_with_an_adapter_and_with_whole_weights(
     folder: Path, examples: list[Example], tmp_path: Path, lora: LoRA | None
 ) -> None:
     config = TRAINING.model_copy(update={"lora": lora, "learning_rate": 3e-2 if lora else 3e-3})
-    engines = Engines(ROLLOUT_ENGINE, OWN_LIMITS)
+    engines = Engines(SMALL, OWN_LIMITS)
     training = Training(str(folder), None, examples, early, tmp_path / "out", seed=1, engines=engines)
     with closing(engines):
         rewards = [step.reward for step in config.train(training)]
@@ -70,7 +62,7 @@ def test_one_budget_gives_trainer_and_rollout_engine_the_same_tokens(
 ) -> None:
     """A step raises where the token ids of a prompt differ."""
     larger = PictureBudget(min_pixels=224 * 224)
-    engines = Engines(ROLLOUT_ENGINE, larger)
+    engines = Engines(SMALL, larger)
     with closing(engines):
         steps = TRAINING.train(Training(str(folder), None, examples, early, tmp_path / "out", 1, larger, engines))
     assert len(steps) == TRAINING.steps
@@ -85,7 +77,7 @@ def test_its_log_probabilities_are_those_of_the_trained_model(
         Request(example.prompt, example.picture, adapter, Sampling(6, temperature), 3, seed=i)
         for i, example in enumerate(examples)
     ]
-    engine = ROLLOUT_ENGINE.open(str(folder), OWN_LIMITS)
+    engine = SMALL.open(str(folder), OWN_LIMITS)
     _, samples = engine.sample(requests)
     engine.close()
     model, processor = load(str(folder), "cpu", "float32")
@@ -94,5 +86,5 @@ def test_its_log_probabilities_are_those_of_the_trained_model(
     rows = [[Trajectory(prompt, each, 0.0) for each in group] for prompt, group in zip(prompts, samples, strict=True)]
     batch = micro_batch(PackedForward(1), rows, model.device)
     with torch.no_grad():
-        scored = score(model, batch.batch, temperature)[0]
+        scored = score(model, batch.inputs, temperature)[0]
     assert (scored - batch.sampled)[batch.mask.bool()].abs().max() < 1e-3

@@ -45,8 +45,8 @@ def test_log_probabilities_are_those_of_the_models_own_forward(
     trainer = trainer_of(folder, examples, tmp_path)
     requests = [trainer._request(example, number) for number, example in enumerate(examples)]
     model, forward = trainer._base_model, trainer._forward
-    samples = forward.sample(trainer.policy, trainer.processing_class, requests)
     prompts = forward.prompts(model, trainer.processing_class, requests)
+    samples = forward.sample(trainer.policy, trainer.processing_class, requests, prompts)
     plain = encode(trainer.processing_class, requests)
     for prompt, own, group in zip(prompts, plain, samples, strict=True):
         groups = trainer._trajectories([prompt], [group], torch.tensor([[1.0, 2.0, 3.0, 4.0]]).numpy())

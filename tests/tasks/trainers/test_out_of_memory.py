@@ -43,7 +43,7 @@ class OtherSampler:
         self.trainer = trainer
 
     def sample(self, policy: Any, requests: Any, prompts: Any) -> Any:
-        return self.trainer._forward.sample(policy, self.trainer.processing_class, requests)
+        return self.trainer._forward.sample(policy, self.trainer.processing_class, requests, prompts)
 
 
 def _tower(trainer: Any, patch: pytest.MonkeyPatch) -> Fault:

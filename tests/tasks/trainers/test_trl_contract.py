@@ -36,7 +36,7 @@ def test_the_loss_is_the_clipped_objective_plus_k3_by_token(trainer: Any) -> Non
     (part,) = update.parts
     batch = trainer._micro_batch(part)
     torch.manual_seed(0)
-    new = trainer._score(batch.batch)
+    new = trainer._score(batch.inputs)
     batch = replace(batch, old=new + torch.randn_like(new) * 0.5)  # as if updates had moved the policy
     reference = new + torch.randn_like(new) * 0.3
     trainer._reference = lambda packed: reference
@@ -54,18 +54,18 @@ def test_the_loss_is_the_clipped_objective_plus_k3_by_token(trainer: Any) -> Non
 
 def test_the_reference_is_a_frozen_copy_of_the_adapter(trainer: Any) -> None:
     batch = trainer._micro_batch(trainer._updates_of_step(0)[0].parts[0])
-    before = trainer._reference(batch.batch)
+    before = trainer._reference(batch.inputs)
     with torch.no_grad():
         for name, parameter in trainer.model.named_parameters():
             if "lora_B.default" in name:
                 parameter.normal_()
-    assert torch.equal(trainer._reference(batch.batch), before)
-    assert not torch.allclose(trainer._score(batch.batch), before, atol=1e-2)
+    assert torch.equal(trainer._reference(batch.inputs), before)
+    assert not torch.allclose(trainer._score(batch.inputs), before, atol=1e-2)
 
 
 def test_the_sampler_has_the_log_probabilities_of_the_model(trainer: Any) -> None:
     batch = trainer._micro_batch(trainer._updates_of_step(0)[0].parts[0])
-    assert torch.allclose(trainer._score(batch.batch), batch.sampled, atol=1e-4)
+    assert torch.allclose(trainer._score(batch.inputs), batch.sampled, atol=1e-4)
 
 
 def test_nothing_but_the_adapter_is_trained(trainer: Any) -> None:
