@@ -92,7 +92,7 @@ def test_short_answers_never_need_the_algebra(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("tasks.grading.equality.algebra_outcome", lambda *_: pytest.fail("algebra"))
     for a in ("7", "red", "B", "yes", "5 cm", "3:05", "1, 2", "cat"):
         for b in ("8", "blue", "C", "no", "6 cm", "4:05", "2, 1", "act"):
-            equal(a, b)
+            assert equal(a, b).equal == (a == "1, 2" and b == "2, 1"), (a, b)  # the order of a list is free
 
 
 def decided(a: str, b: str) -> bool:

@@ -127,5 +127,5 @@ def test_a_box_in_the_middle_is_parsed_but_not_well_formed() -> None:
 )
 def test_no_text_makes_a_parser_raise(text: str) -> None:
     for role in (searcher, questioner, solver):
-        role.parse(text)
-        role.well_formed(text)
+        parsed = role.parse(text)
+        assert not (role.well_formed(text) and isinstance(parsed, Reject)), "a reward for what no stage can use"
