@@ -8,6 +8,7 @@ from tasks.config import RunConfig
 from tasks.corpus import CorpusHandle
 from tasks.evaluate import evaluate_solver, open_benchmarks
 from tasks.execution.flow_run import await_approval
+from tasks.execution.kept import keep_open
 from tasks.filter import filter_questions, open_gold_items
 from tasks.players.team import Team
 from tasks.probe import probe_frontier
@@ -64,6 +65,7 @@ class Round:
     corpus: CorpusHandle
 
 
+@keep_open()
 def play_round(config: RunConfig, store: Store, run: str, number: int, start: Start, approve: bool = False) -> Round:
     """Find the frontier, retrieve pictures on it, ask questions, keep those that teach, learn, measure.
 

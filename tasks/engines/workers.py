@@ -11,7 +11,6 @@ from __future__ import annotations
 import multiprocessing
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from math import ceil
 from multiprocessing.connection import Connection, wait
 from typing import Any
@@ -19,7 +18,6 @@ from typing import Any
 from tasks.engines.protocol import Engine
 from tasks.engines.request import Completion, Request, by_adapter
 from tasks.execution.processes import exit_with_creator
-from tasks.records.picture import Picture
 from tasks.settings.errors import UserError
 
 PRELOAD = ["torch", "transformers.models.qwen2_5_vl.modeling_qwen2_5_vl", "peft", "tasks.engines.decode"]
@@ -58,7 +56,7 @@ class WorkerEngine:
             while waiting or busy:
                 while waiting and idle:
                     worker, batch = idle.pop(), waiting.popleft()
-                    worker.send([_without_decoded_picture(requests[index]) for index in batch])
+                    worker.send([requests[index] for index in batch])
                     busy[worker] = batch
                 for worker in _ready(busy):
                     answers = worker.receive()
@@ -139,14 +137,6 @@ def _ready(busy: dict[_Worker, list[int]]) -> list[_Worker]:
     """Waits for workers that have answered or died (a dead worker's pipe reads as ended)."""
     ready = wait([worker.pipe for worker in busy])
     return [worker for worker in busy if worker.pipe in ready]
-
-
-def _without_decoded_picture(request: Request) -> Request:
-    """The request with its picture's encoded bytes alone, so that no decoded picture is pickled."""
-    if request.picture is None:
-        return request
-    picture = request.picture
-    return replace(request, picture=Picture(picture.key, picture.data, picture.orientation))
 
 
 def _serve(pipe: Connection, open_engine: Callable[[], Engine]) -> None:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, get_type_hin
 from pydantic import JsonValue
 
 from tasks.execution.dry_run import DryRun, current_dry_run
+from tasks.execution.kept import kept_or_own
 from tasks.execution.progress import LogLines, listen, listening, track
 from tasks.records import Row
 from tasks.settings.fingerprint import differences, digest, fingerprint_value, marks_not_fingerprinted
@@ -215,7 +216,7 @@ class Stage(Generic[P, R]):
 
     def _run(self, place: Place, fingerprinted: dict[str, JsonValue], work: Callable[[], Output[R]]) -> StageResult[R]:
         name, kept = place.folder(self.name), place.partial_results(self.name, fingerprinted)
-        with _gpu_slot() if self.gpu else nullcontext(), _working(name, kept):
+        with kept_or_own("gpu", _gpu_slot) if self.gpu else nullcontext(), _working(name, kept):
             started, retries_before = time.monotonic(), retry_count()
             output = work()
             seconds = time.monotonic() - started
@@ -317,7 +318,10 @@ def _progress_in_log() -> Iterator[None]:
 
 @contextmanager
 def _gpu_slot() -> Iterator[None]:
-    """Wait for the server's GPU slot: in a flow run, where there is a GPU. No waiting where the limit is undefined."""
+    """Wait for the server's GPU slot: in a flow run, where there is a GPU. No waiting where the limit is undefined.
+
+    A round keeps it, because its engines stay on the GPU between its stages.
+    """
     if not in_flow_run() or not _has_gpu():
         yield
         return

@@ -14,7 +14,7 @@ from pydantic import ConfigDict
 
 from tasks.config import PromptTemplates, RunConfig
 from tasks.engines import EngineConfig
-from tasks.engines.open_engines import Engines
+from tasks.engines.open_engines import engines_for_stage
 from tasks.engines.pictures import OWN_LIMITS, PictureBudget
 from tasks.execution.stage import partial_results
 from tasks.players.hub import HubModel
@@ -55,12 +55,9 @@ class Team(Frozen):
 
     @contextmanager
     def open(self, seed: int) -> Iterator[Sampler]:
-        """A sampler of this team. Engines open with the first request and close with the `with` block."""
-        engines = Engines(self.engine, self.pictures)
-        try:
+        """A sampler of this team. Engines open with the first request; a round keeps them for its next stage."""
+        with engines_for_stage(self.engine, self.pictures) as engines:
             yield Sampler(self.prompts, self._weights_of, engines, seed, partial_results())
-        finally:
-            engines.close()
 
     def _weights_of(self, role: Role) -> Weights:
         """The trained weights of a role; the base model's for a role that no stage trains."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -15,9 +16,19 @@ class Picture:
     """An encoded picture and its key. Equality and hashing are by key."""
 
     key: str
-    data: bytes = field(repr=False, compare=False)
+    stored: bytes | Callable[[], bytes] = field(repr=False, compare=False)
+    """The encoded bytes, or what reads them from where they lie."""
     orientation: int = field(default=1, repr=False, compare=False)
     """EXIF orientation 1..8, used where the bytes hold none."""
+
+    def __reduce__(self) -> Any:
+        """Pickled with its bytes: another process may not reach where they lie."""
+        return Picture, (self.key, self.data, self.orientation)
+
+    @property
+    def data(self) -> bytes:
+        """The encoded bytes, read now where they lie elsewhere."""
+        return self.stored if isinstance(self.stored, bytes) else self.stored()
 
     @property
     def pixels(self) -> int:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Protocol
 from pydantic import Field
 
 from tasks.corpora.sample import Location, Sample
+from tasks.corpora.spool import read_to_disk
 from tasks.corpora.table import SampleTable
 from tasks.records.picture import Picture
 from tasks.retrieval.captions import CaptionIndex, fuse_rankings
@@ -122,8 +123,8 @@ class SearchableCorpus:
         return [[Hit(next(keys), score) for _, score in hits] for hits in results]
 
     def pictures(self, keys: Sequence[str]) -> list[Picture]:
-        """The original bytes in the order of the keys. UserError for a key that is unknown or not served."""
-        return self.corpus.pictures(self.rows.locate(keys))
+        """The originals in the order of the keys, their bytes on disk. UserError for a key that is unknown or not served."""
+        return read_to_disk(self.corpus.pictures, self.rows.locate(keys))
 
     def embeddings(self, keys: Sequence[str]) -> NDArray[np.float32]:
         """Unit vectors [n, d] of pictures that can be found. UserError for any other key."""
