@@ -18,7 +18,7 @@ class Spool:
     """A nameless temporary file of pictures' bytes. It ends with the last picture that lies in it."""
 
     def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile()
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115  it lives as long as the pictures in it
         self._size = 0
 
     def add(self, picture: Picture) -> Picture:

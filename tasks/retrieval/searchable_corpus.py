@@ -123,7 +123,7 @@ class SearchableCorpus:
         return [[Hit(next(keys), score) for _, score in hits] for hits in results]
 
     def pictures(self, keys: Sequence[str]) -> list[Picture]:
-        """The originals in the order of the keys, their bytes on disk. UserError for a key that is unknown or not served."""
+        """The originals in the order of the keys, their bytes on disk. UserError for an unknown or unserved key."""
         return read_to_disk(self.corpus.pictures, self.rows.locate(keys))
 
     def embeddings(self, keys: Sequence[str]) -> NDArray[np.float32]:

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import BaseModel, ConfigDict
 
+from tasks.execution.kept import keep_open
 from tasks.execution.progress import Snapshot, listen
 from tasks.execution.stage import Stage, partial_results, stage, workspace
 from tasks.records import Row
@@ -264,6 +265,50 @@ def stumble(place: Place, error: str) -> Output[Number]:
     if len(calls) == 1:
         raise {"transient": ConnectionResetError(), "lasting": PermissionError("closed")}[error]
     return Output([])
+
+
+GPU_LIMIT = "gpu-of-a-kept-round"
+
+
+@stage("5-use", Number, gpu=True)
+def use_gpu(place: Place, value: int) -> Output[Number]:
+    calls.append(f"slots {slots_in_use()}")
+    return Output([Number(value=value)])
+
+
+def slots_in_use() -> int:
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        (limit,) = [each for each in client.read_global_concurrency_limits() if each.name == GPU_LIMIT]
+    return limit.active_slots
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_in_prefect_a_round_holds_one_gpu_slot_to_its_end(
+    prefect_server: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: bool
+) -> None:
+    """Its engines stay on the GPU between its stages. A stage outside a round holds the slot for itself alone."""
+    from prefect import flow
+    from prefect.client.orchestration import get_client
+
+    monkeypatch.setattr("tasks.execution.stage.GPU", GPU_LIMIT)
+    monkeypatch.setattr("tasks.execution.stage._has_gpu", lambda: True)
+    with get_client(sync_client=True) as client:
+        client.upsert_global_concurrency_limit_by_name(GPU_LIMIT, 1)
+    calls.clear()
+
+    @flow
+    def play() -> None:
+        with keep_open() if kept else nullcontext():
+            for value in (1, 2):
+                use_gpu(Place.round(Store(str(tmp_path)), "r", value), value)
+                calls.append(f"between {slots_in_use()}")
+
+    play()
+    between = f"between {int(kept)}"
+    assert calls == ["slots 1", between, "slots 1", between]
+    assert slots_in_use() == 0
 
 
 @pytest.mark.parametrize(("error", "tries"), [("transient", 2), ("lasting", 1)])
