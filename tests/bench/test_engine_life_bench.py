@@ -22,7 +22,7 @@ from tasks.execution.kept import keep_open
 from tasks.records.picture import Picture
 from tasks.records.prompt import Prompt
 from tests.fixtures.small_vllm import SMALL
-from tests.fixtures.tiny_vlm import tiny_picture, write_tiny_vlm
+from tests.fixtures.tiny_vlm import TinyShape, tiny_picture, write_tiny_vlm
 
 STAGES = 4
 REQUESTS = [
@@ -33,7 +33,8 @@ REQUESTS = [
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(write_tiny_vlm(tmp_path_factory.mktemp("bench") / "model"))
+    shape = TinyShape(hidden=128, heads=4, intermediate=256)  # vLLM needs heads of at least 32
+    return str(write_tiny_vlm(tmp_path_factory.mktemp("bench") / "model", shape))
 
 
 def engine(kind: str) -> EngineConfig:
