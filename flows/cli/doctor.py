@@ -70,16 +70,18 @@ def run_checks(config: RunConfig, store: Store, card: Card | None = None) -> lis
     from flows.cli import doctor_memory as memory
     from flows.cli import doctor_prefect as prefect
     from flows.cli import doctor_settings as settings
+    from tasks.engines import of_one_replica
 
+    on_one_card = config.model_copy(update={"engine": of_one_replica(config.engine)})
     checks: dict[str, Callable[[], Check]] = {
         "python": machine.python,
         "packages": machine.packages,
         "memory": machine.memory,
         "disk": lambda: machine.disk(store),
         "device": lambda: engine.device(config, card),
-        "C compiler": lambda: engine.compiler(config),
-        "memory plan": lambda: memory.memory_plan(config, card),
-        "prompt length": lambda: engine.lengths(config, memory.model_shape(config.model)),
+        "C compiler": lambda: engine.compiler(on_one_card),
+        "memory plan": lambda: memory.memory_plan(on_one_card, card),
+        "prompt length": lambda: engine.lengths(on_one_card, memory.model_shape(config.model)),
         "store": lambda: settings.store(store),
         "model": lambda: settings.model(config),
         "corpus": lambda: settings.corpus(config, store),

@@ -5,12 +5,19 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from tasks.engines.protocol import EngineSettings
+from tasks.engines.replicas import Ray
 from tasks.engines.scripted import Scripted
 from tasks.engines.transformers import Transformers
 from tasks.engines.vllm import VLLM
 
-EngineConfig = Annotated[Transformers | VLLM | Scripted, Field(discriminator="kind")]
+EngineConfig = Annotated[Transformers | VLLM | Scripted | Ray, Field(discriminator="kind")]
 """Any engine's settings. A new engine is a new file and a member of this union."""
+
+
+def of_one_replica(config: EngineConfig) -> Transformers | VLLM | Scripted:
+    """The settings of each replica where there are replicas; else the engine's own."""
+    return config.of if isinstance(config, Ray) else config
+
 
 if TYPE_CHECKING:
 
@@ -19,4 +26,4 @@ if TYPE_CHECKING:
         return config
 
 
-__all__ = ["VLLM", "EngineConfig", "EngineSettings", "Scripted", "Transformers"]
+__all__ = ["VLLM", "EngineConfig", "EngineSettings", "Ray", "Scripted", "Transformers", "of_one_replica"]

@@ -8,6 +8,7 @@ How a value is fingerprinted:
 
 - a model: its fields by name, without `NotFingerprinted` ones. A member of a union is fingerprinted as the class that
   it is, not as the class that the union declares, so members need a discriminating field (`kind`).
+- settings that say only where other settings are run (`stands_for`): those other settings.
 - a number: a whole float as the integer (YAML's `1` and the default `1.0` are one setting), `nan` and infinities as
   their names. Bools stay bools.
 - a tuple or list: a list, in order. A set: a sorted list. A mapping: keys as text.
@@ -53,6 +54,14 @@ class Fingerprinted(Protocol):
     def content_id(self) -> str: ...
 
 
+@runtime_checkable
+class StandsFor(Protocol):
+    """Settings that say only where other settings are run: those are fingerprinted in their place."""
+
+    @property
+    def stands_for(self) -> BaseModel: ...
+
+
 def fingerprint_fields(model: BaseModel) -> dict[str, JsonValue]:
     """The model's fields as JSON, recursively, without those declared `NotFingerprinted`."""
     fields = type(model).model_fields
@@ -66,6 +75,8 @@ def fingerprint_value(value: object) -> JsonValue:
             return value
         case float():
             return _number(value)
+        case StandsFor():
+            return fingerprint_value(value.stands_for)
         case BaseModel():
             return fingerprint_fields(value)
         case Enum():

@@ -1,0 +1,273 @@
+"""The Ray engine: several replicas of an engine, each on its own GPU or processor of a Ray cluster.
+
+Requests are cut into parts that hold all requests about one picture, so that a replica reads it once. The next part
+goes to the first idle replica; parts still waiting stay here, their pictures on disk. Ray replaces a replica that dies
+and gives it the lost part again: a request names all that decides its completions, so they are the same.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cachetools import LRUCache
+from pydantic import Field
+
+from tasks.engines.model_folder import check_adapter
+from tasks.engines.pictures import PictureBudget
+from tasks.engines.protocol import Engine
+from tasks.engines.request import Adapter, Completion, Request
+from tasks.engines.scripted import Scripted
+from tasks.engines.transformers import Transformers
+from tasks.engines.vllm import VLLM
+from tasks.settings.base import Settings
+from tasks.settings.errors import UserError
+from tasks.settings.fingerprint import NotFingerprinted
+
+if TYPE_CHECKING:
+    from tasks.engines.decode import SampledTokens
+
+RETRIES = 3
+"""Times that Ray gives a lost part to a replaced replica before the death is an error: that part may be the cause."""
+ADAPTERS = 16
+"""Adapters whose files are kept: those of the roles, and the last of a policy in training."""
+
+
+class Ray(Settings):
+    """Sampling by replicas of another engine on the cluster at RAY_ADDRESS, or else on this machine."""
+
+    kind: Literal["ray"] = "ray"
+    of: Annotated[Transformers | VLLM | Scripted, Field(discriminator="kind")] = Transformers()
+    """The engine of each replica. It alone enters fingerprints."""
+    replicas: Annotated[Literal["auto"] | Annotated[int, Field(ge=1)], NotFingerprinted] = "auto"
+    """How many; auto takes one for each `gpus` GPUs of the cluster, or for each processor where it has no GPU."""
+    gpus: Annotated[int, NotFingerprinted] = Field(1, ge=1)
+    """GPUs of a replica, on a cluster that has any. For vLLM it is `of.tensor_parallel_size`."""
+    rows: Annotated[int, NotFingerprinted] = Field(256, ge=1)
+    """Completions that a replica gets at once. More use a GPU better; fewer share short work more evenly."""
+
+    @property
+    def stands_for(self) -> Settings:
+        """What a fingerprint has in place of these settings: where it ran changes no completion."""
+        return self.of
+
+    @property
+    def needs_gpu(self) -> bool:
+        """See `EngineSettings.needs_gpu`. The GPUs may be those of other machines."""
+        return False
+
+    @property
+    def model_copies(self) -> int:
+        """See `EngineSettings.model_copies`: those of this machine, if the replicas run here."""
+        return self.of.model_copies * (1 if self.replicas == "auto" else self.replicas)
+
+    @property
+    def draws_rollouts(self) -> bool:
+        """See `EngineSettings.draws_rollouts`."""
+        return self.of.draws_rollouts
+
+    def open(self, model: str, pictures: PictureBudget) -> RayEngine:
+        """Start the replicas. Each loads the folder `model` at the same path on its machine."""
+        return RayEngine(self, model, pictures)
+
+
+class RayEngine:
+    """Replicas of an engine, as one engine."""
+
+    def __init__(self, config: Ray, model: str, pictures: PictureBudget) -> None:
+        self._config = config
+        self._ray, self._own_cluster = connect()
+        self._files: LRUCache[Adapter, Any] = LRUCache(ADAPTERS)
+        gpus = gpus_of(config) if self._ray.cluster_resources().get("GPU") else 0
+        remote = self._ray.remote(Replica).options(num_cpus=1, num_gpus=gpus, max_restarts=-1, max_task_retries=RETRIES)
+        count = replicas_on(self._ray.cluster_resources(), config, gpus)
+        self._replicas = [remote.remote(partial(config.of.open, model, pictures)) for _ in range(count)]
+        try:
+            self._get([replica.load.remote() for replica in self._replicas])
+        except BaseException:
+            self.close()
+            raise
+
+    def generate(
+        self, requests: Sequence[Request], on_done: Callable[[int], None] | None = None
+    ) -> list[list[Completion]]:
+        """See `Engine.generate`."""
+        results: list[list[Completion]] = [[] for _ in requests]
+        for indices, answers in self._shared("generate", requests):
+            for index, answer in zip(indices, answers, strict=True):
+                results[index] = answer
+            if on_done is not None:
+                on_done(sum(map(len, answers)))
+        return results
+
+    def sample(self, requests: Sequence[Request]) -> tuple[list[list[int]], list[list[SampledTokens]]]:
+        """See `PolicyEngine.sample`."""
+        prompts: list[list[int]] = [[] for _ in requests]
+        samples: list[list[SampledTokens]] = [[] for _ in requests]
+        for indices, (ids, groups) in self._shared("sample", requests):
+            for index, prompt, group in zip(indices, ids, groups, strict=True):
+                prompts[index], samples[index] = prompt, group
+        return prompts, samples
+
+    def fits(self, request: Request) -> bool:
+        """See `PolicyEngine.fits`."""
+        return bool(self._get(self._replicas[0].fits.remote(request)))
+
+    def reload(self, folder: Path) -> None:
+        """See `PolicyEngine.reload`. The folder must lie on a disk that all replicas share."""
+        self._get([replica.reload.remote(folder) for replica in self._replicas])
+
+    def close(self) -> None:
+        """End the replicas, and the cluster if it was started for them."""
+        for replica in self._replicas:
+            self._ray.kill(replica)
+        self._replicas = []
+        if self._own_cluster:
+            self._ray.shutdown()
+
+    def _shared(self, method: str, requests: Sequence[Request]) -> Iterator[tuple[list[int], Any]]:
+        """The indices and the answers of each part, in the order in which replicas finish them."""
+        from ray.util import ActorPool
+
+        pool: Any = ActorPool(self._replicas)
+        for indices in parts(requests, self._config.rows):
+            pool.submit(partial(self._submit, method, requests), indices)
+        while pool.has_next():
+            yield self._get(pool.get_next_unordered)
+
+    def _submit(self, method: str, requests: Sequence[Request], replica: Any, indices: list[int]) -> Any:
+        """Called when a replica is idle, so only parts at work have their pictures in memory."""
+        part = [requests[index] for index in indices]
+        files = {request.adapter: self._shipped(request.adapter) for request in part if request.adapter is not None}
+        return replica.answer.remote(method, indices, part, files)
+
+    def _shipped(self, adapter: Adapter) -> Any:
+        """Ray's reference to the adapter's files."""
+        if adapter not in self._files:
+            check_adapter(adapter)
+            self._files[adapter] = self._ray.put(
+                {file.name: file.read_bytes() for file in adapter.path.iterdir() if file.is_file()}
+            )
+        return self._files[adapter]
+
+    def _get(self, wanted: Any) -> Any:
+        """What Ray's references hold. An error of a replica is raised as the replica raised it."""
+        try:
+            return wanted() if callable(wanted) else self._ray.get(wanted)
+        except self._ray.exceptions.RayTaskError as error:
+            raise error.cause if isinstance(error.cause, UserError) else error from None
+        except self._ray.exceptions.RayActorError as error:
+            raise RuntimeError(
+                f"an engine replica died {RETRIES + 1} times: too little memory is the usual reason; "
+                f"lower engine.rows or engine.replicas ({error})"
+            ) from error
+
+
+class Replica:
+    """One replica, in a process of its own on some machine of the cluster."""
+
+    def __init__(self, open_engine: Callable[[], Engine]) -> None:
+        self._open = open_engine
+        self._folder = tempfile.TemporaryDirectory()
+        self._adapters: LRUCache[Adapter, Adapter] = LRUCache(ADAPTERS)
+
+    @cached_property
+    def _engine(self) -> Any:
+        """Opened by the first call, which a replaced replica gets without `load`."""
+        return self._open()
+
+    def load(self) -> None:
+        """Open the engine."""
+        _ = self._engine
+
+    def answer(self, method: str, indices: list[int], requests: list[Request], files: dict[Adapter, Any]) -> Any:
+        """`indices`, and what the engine's `generate` or `sample` gives for the requests."""
+        local = [
+            request if request.adapter is None else replace(request, adapter=self._local(request.adapter, files))
+            for request in requests
+        ]
+        return indices, getattr(self._engine, method)(local)
+
+    def fits(self, request: Request) -> bool:
+        """See `PolicyEngine.fits`."""
+        return bool(self._engine.fits(request))
+
+    def reload(self, folder: Path) -> None:
+        """See `PolicyEngine.reload`."""
+        if not folder.is_dir():
+            raise UserError(f"{folder} is not on this machine of the cluster: set TMPDIR to a disk that all share")
+        self._engine.reload(folder)
+
+    def _local(self, adapter: Adapter, files: dict[Adapter, Any]) -> Adapter:
+        """The adapter with its files on this machine."""
+        import ray
+
+        if adapter not in self._adapters:
+            folder = Path(self._folder.name) / adapter.name
+            folder.mkdir(exist_ok=True)
+            for name, data in ray.get(files[adapter]).items():
+                (folder / name).write_bytes(data)
+            self._adapters[adapter] = Adapter(adapter.name, folder)
+        return self._adapters[adapter]
+
+
+def connect() -> tuple[Any, bool]:
+    """Ray, connected to the cluster at RAY_ADDRESS or one started here; and whether this call started it."""
+    try:
+        import ray
+    except ImportError:
+        raise UserError("engine ray needs Ray: install the extra `ray` (pip install 'active-zero[ray]').") from None
+    if ray.is_initialized():
+        return ray, False
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        ray.init(log_to_driver=False, include_dashboard=False, configure_logging=False)
+    except ConnectionError as error:
+        raise UserError(f"no Ray cluster answers at RAY_ADDRESS={os.environ.get('RAY_ADDRESS')}: {error}") from error
+    return ray, True
+
+
+def gpus_of(config: Ray) -> int:
+    """GPUs of a replica on a cluster that has some."""
+    if isinstance(config.of, VLLM):
+        return config.of.tensor_parallel_size
+    return 0 if isinstance(config.of, Scripted) or config.of.device == "cpu" else config.gpus
+
+
+def replicas_on(resources: dict[str, float], config: Ray, gpus: int) -> int:
+    """The number of replicas on a cluster with these resources. `UserError` if they would wait for ever."""
+    name, each = ("GPU", gpus) if gpus else ("CPU", 1)
+    room = int(resources.get(name, 0)) // each
+    if room == 0 or (config.replicas != "auto" and config.replicas > room):
+        raise UserError(
+            f"engine.replicas is {config.replicas}, at {each} {name} each; the cluster has {resources.get(name, 0):g}"
+        )
+    return room if config.replicas == "auto" else config.replicas
+
+
+def parts(requests: Sequence[Request], rows: int) -> list[list[int]]:
+    """Indices of the requests of each part: of about `rows` completions, each picture whole, adapters kept together.
+
+    The cuts depend on the requests alone, not on the number of replicas.
+    """
+    by_picture: dict[tuple[Adapter | None, str | int], list[int]] = defaultdict(list)
+    for index, request in enumerate(requests):
+        picture = index if request.picture is None else request.picture.key
+        by_picture[request.adapter, picture].append(index)
+    ordered = sorted(by_picture.items(), key=lambda item: "" if item[0][0] is None else item[0][0].name)
+    found: list[list[int]] = []
+    size = rows
+    for _, indices in ordered:
+        count = sum(requests[index].n for index in indices)
+        if size + count > rows:
+            found.append([])
+            size = 0
+        found[-1] += indices
+        size += count
+    return found
