@@ -48,7 +48,6 @@ def test_ray_replicas_beside_worker_processes() -> None:
     one = statistics.median(seconds["one process"])
     for name, engine in engines.items():
         middle = statistics.median(seconds[name])
-        print(
-            f"\n{name}: start and first call {starts[name]:.1f} s, then {middle:.2f} s, {one / middle:.2f} times as fast"
-        )
+        ratio = one / middle
+        print(f"\n{name}: start and first call {starts[name]:.1f} s, then {middle:.2f} s, {ratio:.2f} times as fast")
         engine.close()
