@@ -35,24 +35,32 @@ def generate_or_resume(
     requests: Sequence[Request],
     generate: Callable[[Sequence[Request]], list[list[Completion]]],
     on_resumed: Callable[[int], None],
+    width: Callable[[], int] = lambda: 1,
 ) -> list[list[Completion]]:
     """Completions of each request, in order: chunks found in `partial` are read, the others generated and kept.
 
-    `on_resumed(k)` is called for k completions that were read.
+    `on_resumed(k)` is called for k completions that were read. `width()` chunks are generated at a time; it is called
+    if any is missing.
     """
-    completions: list[list[Completion]] = []
-    for chunk in chunks(requests):
-        name = f"completions-{digest([_values(request) for request in chunk])[:32]}"
-        groups = _read(partial, name) if partial else None
-        if groups is None:
-            started = time.monotonic()
-            groups = generate(chunk)
-            if partial and time.monotonic() - started >= WORTH_KEEPING:
-                _write(partial, name, groups)
-        else:
-            on_resumed(sum(map(len, groups)))
-        completions += groups
-    return completions
+    parts = list(chunks(requests))
+    names = [f"completions-{digest([_values(request) for request in part])[:32]}" for part in parts]
+    found = [_read(partial, name) if partial else None for name in names]
+    on_resumed(sum(len(group) for groups in found if groups is not None for group in groups))
+    missing = [number for number, groups in enumerate(found) if groups is None]
+    for numbers in batched(missing, width() if missing else 1):
+        started = time.monotonic()
+        completions = iter(generate([request for number in numbers for request in parts[number]]))
+        worth_keeping = time.monotonic() - started >= WORTH_KEEPING
+        for number in numbers:
+            found[number] = groups = [next(completions) for _ in parts[number]]
+            if partial and worth_keeping:
+                _write(partial, names[number], groups)
+    return [group for groups in found for group in groups or ()]
+
+
+def batched(numbers: Sequence[int], size: int) -> Iterator[Sequence[int]]:
+    """The numbers in slices of `size`."""
+    yield from (numbers[start : start + size] for start in range(0, len(numbers), size))
 
 
 def chunks(requests: Sequence[Request]) -> Iterator[Sequence[Request]]:

@@ -25,6 +25,11 @@ class Engine(Protocol):
     work gives the same completions, and a resumed stage samples what a stage without interruption samples.
     """
 
+    @property
+    def width(self) -> int:
+        """Chunks of `partial_completions.CHUNK` completions that keep all its processors or GPUs busy."""
+        ...
+
     def generate(
         self, requests: Sequence[Request], on_done: Callable[[int], None] | None = None
     ) -> list[list[Completion]]:

@@ -35,6 +35,10 @@ if TYPE_CHECKING:
 
 RETRIES = 3
 """Times that Ray gives a lost part to a replaced replica before the death is an error: that part may be the cause."""
+PARTS = 2
+"""Parts that a replica has: one at work, and one that waits, so that it is never idle between two."""
+CHUNKS = 4
+"""Chunks of completions that are generated at once, for each replica."""
 ADAPTERS = 16
 """Adapters whose files are kept: those of the roles, and the last of a policy in training."""
 
@@ -49,8 +53,9 @@ class Ray(Settings):
     """How many; auto takes one for each `gpus` GPUs of the cluster, or for each processor where it has no GPU."""
     gpus: Annotated[int, NotFingerprinted] = Field(1, ge=1)
     """GPUs of a replica, on a cluster that has any. For vLLM it is `of.tensor_parallel_size`."""
-    rows: Annotated[int, NotFingerprinted] = Field(256, ge=1)
-    """Completions that a replica gets at once. More use a GPU better; fewer share short work more evenly."""
+    rows: Annotated[Literal["auto"] | Annotated[int, Field(ge=1)], NotFingerprinted] = "auto"
+    """Completions that a replica gets at once: more use a GPU better, fewer share short work more evenly. Auto is 256,
+    and eight times `of.max_num_seqs` for vLLM, which is idle in part when a batch ends."""
 
     @property
     def stands_for(self) -> Settings:
@@ -94,6 +99,11 @@ class RayEngine:
             self.close()
             raise
 
+    @property
+    def width(self) -> int:
+        """See `Engine.width`: enough that the wait for the last replica is short beside the work."""
+        return CHUNKS * len(self._replicas)
+
     def generate(
         self, requests: Sequence[Request], on_done: Callable[[int], None] | None = None
     ) -> list[list[Completion]]:
@@ -135,8 +145,8 @@ class RayEngine:
         """The indices and the answers of each part, in the order in which replicas finish them."""
         from ray.util import ActorPool
 
-        pool: Any = ActorPool(self._replicas)
-        for indices in parts(requests, self._config.rows):
+        pool: Any = ActorPool(self._replicas * PARTS)
+        for indices in parts(requests, rows_of(self._config)):
             pool.submit(partial(self._submit, method, requests), indices)
         while pool.has_next():
             yield self._get(pool.get_next_unordered)
@@ -238,6 +248,13 @@ def gpus_of(config: Ray) -> int:
     if isinstance(config.of, VLLM):
         return config.of.tensor_parallel_size
     return 0 if isinstance(config.of, Scripted) or config.of.device == "cpu" else config.gpus
+
+
+def rows_of(config: Ray) -> int:
+    """Completions of a part."""
+    if config.rows != "auto":
+        return config.rows
+    return 8 * config.of.max_num_seqs if isinstance(config.of, VLLM) else 256
 
 
 def replicas_on(resources: dict[str, float], config: Ray, gpus: int) -> int:

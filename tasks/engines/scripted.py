@@ -73,6 +73,8 @@ class Scripted(Settings):
 class ScriptedEngine:
     """The rules, as an engine."""
 
+    width = 1
+
     def __init__(self, config: Scripted) -> None:
         self._rules = config.rules
 

@@ -83,6 +83,8 @@ class Transformers(Settings):
 class TorchEngine:
     """A model in this process."""
 
+    width = 1
+
     def __init__(self, config: Transformers, model: str, pictures: PictureBudget) -> None:
         import torch
 
@@ -134,6 +136,8 @@ class TorchEngine:
 
 class GeneralEngine:
     """A model of any architecture in this process."""
+
+    width = 1
 
     def __init__(self, config: Transformers, model: str, pictures: PictureBudget) -> None:
         import torch

@@ -88,6 +88,8 @@ class VLLM(Settings):
 class VLLMEngine:
     """A vLLM instance in a process of its own."""
 
+    width = 1
+
     def __init__(self, config: VLLM, model: str, pictures: PictureBudget) -> None:
         try:
             from vllm import LLM

@@ -31,6 +31,8 @@ class WorkerDied(RuntimeError):
 class WorkerEngine:
     """An engine that splits its requests over processes, each with an engine of its own."""
 
+    width = 1
+
     def __init__(self, open_engine: Callable[[], Engine], workers: int, rows: int) -> None:
         """Starts `workers` processes that each call `open_engine`; a batch has at most `rows` completions."""
         context = multiprocessing.get_context("forkserver")

@@ -145,6 +145,7 @@ class Sampler:
                 engine_requests,
                 lambda part: self.engines.for_model(weights.model).generate(part, on_done=progress.advance),
                 on_resumed=progress.advance,
+                width=lambda: self.engines.for_model(weights.model).width,
             )
         completions = dict(zip(distinct, groups, strict=True))
         return [completions[request] for request in requests]

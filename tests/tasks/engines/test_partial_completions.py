@@ -92,6 +92,18 @@ def test_a_killed_sampling_resumes_after_its_last_chunk(open_partial: Callable[.
     assert resumed == generate_or_resume(None, wanted, Counting(), nothing)
 
 
+def test_an_engine_of_many_replicas_gets_many_chunks_at_once(open_partial: Callable[..., PartialResults]) -> None:
+    """Each chunk is kept by itself all the same, so that an engine of one replica resumes from it."""
+    wanted, wide = requests(7), Counting()
+    expected = generate_or_resume(None, wanted, Counting(), nothing)
+    assert generate_or_resume(open_partial(), wanted, wide, nothing, width=lambda: 3) == expected
+    assert wide.calls == 2
+    assert len(open_partial().names) == 4
+    again = Counting()
+    assert generate_or_resume(open_partial(), wanted, again, nothing) == expected
+    assert again.calls == 0
+
+
 def test_another_fingerprint_or_request_reads_no_chunk(open_partial: Callable[..., PartialResults]) -> None:
     wanted = requests(4)
     generate_or_resume(open_partial(seed=1), wanted, Counting(), nothing)

@@ -1,0 +1,108 @@
+"""Scheduling over many replicas, by simulation: `python -m tests.bench.cluster_simulation 64 200000`.
+
+Ray, the engine of replicas and requests with pictures are real. A replica only sleeps for the time that its tokens
+would take (`RATE`), `SPEED` times faster. One replica in eight is killed on the way. Efficiency is the time that the
+tokens take on all replicas together, divided by the time that it took.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from random import Random
+
+from tasks.corpora.sample import Location
+from tasks.corpora.spool import read_to_disk
+from tasks.engines import Ray, Scripted
+from tasks.engines.partial_completions import generate_or_resume
+from tasks.engines.pictures import OWN_LIMITS, PictureBudget
+from tasks.engines.protocol import Engine
+from tasks.engines.request import Completion, Request, Sampling
+from tasks.records.picture import Picture
+from tasks.records.prompt import Prompt
+from tests.fixtures.ray_cluster import replica_processes
+
+RATE = 5439.0
+"""Tokens a second of a replica: a 7B model on an H100 with the transformers engine (tests/gpu/README.md)."""
+SPEED, TOKENS, ANSWERS, PICTURE = 8.0, 250, 8, 40_000
+"""Tokens of an answer on average, answers a request, bytes of a picture."""
+
+
+class Sleeping(Scripted):
+    """Settings of an engine that sleeps."""
+
+    def open(self, model: str, pictures: PictureBudget) -> Engine:
+        return SleepingEngine()
+
+
+class SleepingEngine:
+    width = 1
+
+    def generate(
+        self, requests: Sequence[Request], on_done: Callable[[int], None] | None = None
+    ) -> list[list[Completion]]:
+        answers = [
+            [Completion("42", tokens_of(request, i), finished=True) for i in request.numbers] for request in requests
+        ]
+        time.sleep(sum(answer.tokens for group in answers for answer in group) / RATE / SPEED)
+        return answers
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
+def tokens_of(request: Request, number: int) -> int:
+    """Between half and one and a half of `TOKENS`."""
+    return TOKENS // 2 + Random(request.seed * 1000 + number).randrange(TOKENS)
+
+
+def requests_of(count: int) -> list[Request]:
+    """Four requests a picture, the pictures on disk."""
+    wanted = [Location(f"p{i}", "s", f"{i}.jpg", i * PICTURE, PICTURE, 0, 1) for i in range(count // 4)]
+    noise = Random(0).randbytes(PICTURE)
+    pictures = read_to_disk(lambda part: [Picture(each.key, noise) for each in part], wanted)
+    return [
+        Request(Prompt(f"question {i}"), pictures[i // 4], None, Sampling(TOKENS), ANSWERS, seed=i)
+        for i in range(4 * len(pictures))
+    ]
+
+
+def kill_some(count: int, seconds: float) -> None:
+    """Kill so many replicas, one after another, within the time."""
+    random = Random(1)
+    for _ in range(count):
+        time.sleep(seconds / (count + 1))
+        os.kill(random.choice(sorted(replica_processes())), signal.SIGKILL)
+
+
+def main(replicas: int, count: int) -> None:
+    import ray
+
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
+    ray.init(address="local", num_cpus=replicas, include_dashboard=False, log_to_driver=False)
+    requests = requests_of(count)
+    tokens = sum(tokens_of(request, i) for request in requests for i in request.numbers)
+    engine = Ray(of=Sleeping(), replicas=replicas).open("", OWN_LIMITS)
+    least = tokens / RATE / SPEED / replicas
+    print(
+        f"{len(requests)} requests, {tokens / 1e6:.0f} million tokens: {least:.1f} s on {replicas} replicas", flush=True
+    )
+    threading.Thread(target=kill_some, args=(replicas // 8, least), daemon=True).start()
+    started = time.monotonic()
+    answers = generate_or_resume(None, requests, engine.generate, lambda k: None, lambda: engine.width)
+    seconds = time.monotonic() - started
+    assert sum(answer.tokens for group in answers for answer in group) == tokens
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(f"{seconds:.1f} s, efficiency {least / seconds:.3f}, memory of the driver {memory:.2f} GiB", flush=True)
+    engine.close()
+    ray.shutdown()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]))
