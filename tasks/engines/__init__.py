@@ -7,14 +7,15 @@ from pydantic import Field
 from tasks.engines.protocol import EngineSettings
 from tasks.engines.replicas import Ray
 from tasks.engines.scripted import Scripted
+from tasks.engines.server import Server
 from tasks.engines.transformers import Transformers
 from tasks.engines.vllm import VLLM
 
-EngineConfig = Annotated[Transformers | VLLM | Scripted | Ray, Field(discriminator="kind")]
+EngineConfig = Annotated[Transformers | VLLM | Scripted | Ray | Server, Field(discriminator="kind")]
 """Any engine's settings. A new engine is a new file and a member of this union."""
 
 
-def of_one_replica(config: EngineConfig) -> Transformers | VLLM | Scripted:
+def of_one_replica(config: EngineConfig) -> Transformers | VLLM | Scripted | Server:
     """The settings of each replica where there are replicas; else the engine's own."""
     return config.of if isinstance(config, Ray) else config
 
@@ -26,4 +27,4 @@ if TYPE_CHECKING:
         return config
 
 
-__all__ = ["VLLM", "EngineConfig", "EngineSettings", "Ray", "Scripted", "Transformers", "of_one_replica"]
+__all__ = ["VLLM", "EngineConfig", "EngineSettings", "Ray", "Scripted", "Server", "Transformers", "of_one_replica"]

@@ -131,7 +131,7 @@ class Encoder:
 
     def text(self, prompt: Prompt, *, picture: bool) -> str:
         """The prompt in the chat template, with one placeholder for the picture."""
-        chat = messages(self._without_special_tokens(prompt), picture=picture)
+        chat = messages(self.clean(prompt), picture=picture)
         return str(self._processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False))
 
     def _expand(self, prompt: Prompt, vision: VisionFeatures | None) -> str:
@@ -143,7 +143,18 @@ class Encoder:
         token, merged = self._processor.image_token, self._processor.image_processor.merge_size**2
         return text.replace(token, token * (time * height * width // merged), 1)
 
-    def _without_special_tokens(self, prompt: Prompt) -> Prompt:
+    def length(self, prompt: Prompt, picture: Picture | None) -> int:
+        """Tokens of the prompt with its picture, whose size is enough to know them."""
+        text = self.text(prompt, picture=picture is not None)
+        tokens = len(self._processor.tokenizer(text, add_special_tokens=False)["input_ids"])
+        if picture is None:
+            return tokens
+        width, height = picture.size
+        counted = self._processor._get_num_multimodal_tokens(image_sizes=[(height, width)])  # as vLLM itself counts
+        return int(tokens + counted.num_image_tokens[0] - 1)  # they replace one placeholder
+
+    def clean(self, prompt: Prompt) -> Prompt:
+        """The prompt without special tokens in its texts."""
         clean = self._special.sub
         return Prompt(clean("", prompt.user), None if prompt.system is None else clean("", prompt.system))
 

@@ -134,12 +134,7 @@ class VLLMEngine:
 
     def fits(self, request: Request) -> bool:
         """See `PolicyEngine.fits`: prompt and longest completion within `max_model_len` tokens."""
-        text = self._encoder.text(request.prompt, picture=request.picture is not None)
-        tokens = len(self._processor.tokenizer(text, add_special_tokens=False)["input_ids"])
-        if request.picture is not None:
-            width, height = request.picture.size
-            counted = self._processor._get_num_multimodal_tokens(image_sizes=[(height, width)])  # as vLLM itself counts
-            tokens += counted.num_image_tokens[0] - 1  # they replace one placeholder
+        tokens = self._encoder.length(request.prompt, request.picture)
         return tokens + request.sampling.max_tokens <= self._max_model_len
 
     def reload(self, folder: Path) -> None:
@@ -248,8 +243,13 @@ def sampling_params(request: Request, placeholders: Sequence[int], logprobs: int
         max_tokens=sampling.max_tokens,
         logprobs=logprobs,
         logit_bias=dict.fromkeys(placeholders, -100.0),
-        seed=request.first + int.from_bytes(hashlib.blake2b(str(request.seed).encode(), digest_size=4).digest(), "big"),
+        seed=seed_number(request),
     )
+
+
+def seed_number(request: Request) -> int:
+    """vLLM's seed of a request's first completion."""
+    return request.first + int.from_bytes(hashlib.blake2b(str(request.seed).encode(), digest_size=4).digest(), "big")
 
 
 def _completion(output: Any) -> Completion:

@@ -43,7 +43,7 @@ def message(flow: str = "self-play", **parameters: object) -> str:
         ("train.solver.learning_rate=0.0", "'train.solver.learning_rate=a number, above 0' was expected"),
         ("promote.least_mean_gain=-101", "'promote.least_mean_gain=a number, at least -100, at most 100' was expected"),
         ("seed=0.5", "'seed=a whole number, at least 0' was expected"),
-        ("engine.kind=vlm", "'engine.kind=ray or scripted or transformers or vllm' was expected"),
+        ("engine.kind=vlm", "'engine.kind=ray or scripted or server or transformers or vllm' was expected"),
         ("retrieval.fusion=perhaps", "'retrieval.fusion=true or false' was expected"),
         ("corpus.source.shards=s3://key:secret@bucket/x", "'an address without a password, token or signature"),
     ],
