@@ -1,8 +1,8 @@
 """Keeps completions in the store while a stage runs, so that a stage that is killed resumes after the last kept chunk.
 
 A stage's requests are cut into chunks of about `CHUNK` completions, always at the same places, so that a resumed stage
-gets the completions that an uninterrupted one gets. A chunk that took less than `WORTH_KEEPING` seconds is not kept:
-sampling it again is quicker.
+gets the completions that an uninterrupted one gets. Chunks of the first `WORTH_KEEPING` seconds are not kept: sampling
+them again is quicker.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import astuple
 from pathlib import Path
 
@@ -33,34 +33,25 @@ _COMPLETIONS = TypeAdapter(list[list[Completion]])
 def generate_or_resume(
     partial: PartialResults | None,
     requests: Sequence[Request],
-    generate: Callable[[Sequence[Request]], list[list[Completion]]],
+    stream: Callable[[Sequence[Sequence[Request]]], Iterable[tuple[int, list[list[Completion]]]]],
     on_resumed: Callable[[int], None],
-    width: Callable[[], int] = lambda: 1,
 ) -> list[list[Completion]]:
     """Completions of each request, in order: chunks found in `partial` are read, the others generated and kept.
 
-    `on_resumed(k)` is called for k completions that were read. `width()` chunks are generated at a time; it is called
-    if any is missing.
+    `stream` is `Engine.stream`, and is called if any chunk is missing. `on_resumed(k)` is called for k completions that
+    were read.
     """
     parts = list(chunks(requests))
     names = [f"completions-{digest([_values(request) for request in part])[:32]}" for part in parts]
     found = [_read(partial, name) if partial else None for name in names]
     on_resumed(sum(len(group) for groups in found if groups is not None for group in groups))
     missing = [number for number, groups in enumerate(found) if groups is None]
-    for numbers in batched(missing, width() if missing else 1):
-        started = time.monotonic()
-        completions = iter(generate([request for number in numbers for request in parts[number]]))
-        worth_keeping = time.monotonic() - started >= WORTH_KEEPING
-        for number in numbers:
-            found[number] = groups = [next(completions) for _ in parts[number]]
-            if partial and worth_keeping:
-                _write(partial, names[number], groups)
+    started = time.monotonic()
+    for position, groups in stream([parts[number] for number in missing]) if missing else ():
+        found[missing[position]] = groups
+        if partial and time.monotonic() - started >= WORTH_KEEPING:
+            _write(partial, names[missing[position]], groups)
     return [group for groups in found for group in groups or ()]
-
-
-def batched(numbers: Sequence[int], size: int) -> Iterator[Sequence[int]]:
-    """The numbers in slices of `size`."""
-    yield from (numbers[start : start + size] for start in range(0, len(numbers), size))
 
 
 def chunks(requests: Sequence[Request]) -> Iterator[Sequence[Request]]:

@@ -5,7 +5,7 @@ A new engine is one file with both classes, and one line in the union `EngineCon
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -25,11 +25,6 @@ class Engine(Protocol):
     work gives the same completions, and a resumed stage samples what a stage without interruption samples.
     """
 
-    @property
-    def width(self) -> int:
-        """Chunks of `partial_completions.CHUNK` completions that keep all its processors or GPUs busy."""
-        ...
-
     def generate(
         self, requests: Sequence[Request], on_done: Callable[[int], None] | None = None
     ) -> list[list[Completion]]:
@@ -39,6 +34,13 @@ class Engine(Protocol):
         `on_done(k)` is called after k more completions. `UserError` for an adapter that the engine cannot serve.
         """
         ...
+
+    def stream(
+        self, parts: Sequence[Sequence[Request]], on_done: Callable[[int], None] | None = None
+    ) -> Iterator[tuple[int, list[list[Completion]]]]:
+        """The number and the completions of each part, as it is complete. An engine of many replicas mixes parts."""
+        for number, part in enumerate(parts):
+            yield number, self.generate(part, on_done)
 
     def close(self) -> None:
         """Free the model and end the engine's processes. A closed engine cannot be used again."""

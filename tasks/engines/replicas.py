@@ -21,9 +21,10 @@ from pydantic import Field
 
 from tasks.engines.model_folder import check_adapter
 from tasks.engines.pictures import PictureBudget
-from tasks.engines.protocol import Engine
+from tasks.engines.protocol import Engine, PolicyEngine
 from tasks.engines.request import Adapter, Completion, Request
 from tasks.engines.scripted import Scripted
+from tasks.engines.streams import by_part
 from tasks.engines.transformers import Transformers
 from tasks.engines.vllm import VLLM
 from tasks.settings.base import Settings
@@ -37,8 +38,6 @@ RETRIES = 3
 """Times that Ray gives a lost part to a replaced replica before the death is an error: that part may be the cause."""
 PARTS = 2
 """Parts that a replica has: one at work, and one that waits, so that it is never idle between two."""
-CHUNKS = 4
-"""Chunks of completions that are generated at once, for each replica."""
 ADAPTERS = 16
 """Adapters whose files are kept: those of the roles, and the last of a policy in training."""
 
@@ -82,7 +81,7 @@ class Ray(Settings):
         return RayEngine(self, model, pictures)
 
 
-class RayEngine:
+class RayEngine(PolicyEngine):
     """Replicas of an engine, as one engine."""
 
     def __init__(self, config: Ray, model: str, pictures: PictureBudget) -> None:
@@ -99,22 +98,29 @@ class RayEngine:
             self.close()
             raise
 
-    @property
-    def width(self) -> int:
-        """See `Engine.width`: enough that the wait for the last replica is short beside the work."""
-        return CHUNKS * len(self._replicas)
-
     def generate(
         self, requests: Sequence[Request], on_done: Callable[[int], None] | None = None
     ) -> list[list[Completion]]:
         """See `Engine.generate`."""
-        results: list[list[Completion]] = [[] for _ in requests]
+        if not requests:
+            return []
+        ((_, results),) = self.stream([requests], on_done)
+        return results
+
+    def stream(
+        self, parts: Sequence[Sequence[Request]], on_done: Callable[[int], None] | None = None
+    ) -> Iterator[tuple[int, list[list[Completion]]]]:
+        """See `Engine.stream`: no replica waits for the end of a part."""
+        return by_part(parts, self._answers([request for part in parts for request in part], on_done))
+
+    def _answers(
+        self, requests: Sequence[Request], on_done: Callable[[int], None] | None
+    ) -> Iterator[tuple[int, list[Completion]]]:
+        """The position and the completions of each request."""
         for indices, answers in self._shared("generate", requests):
-            for index, answer in zip(indices, answers, strict=True):
-                results[index] = answer
+            yield from zip(indices, answers, strict=True)
             if on_done is not None:
                 on_done(sum(map(len, answers)))
-        return results
 
     def sample(self, requests: Sequence[Request]) -> tuple[list[list[int]], list[list[SampledTokens]]]:
         """See `PolicyEngine.sample`."""

@@ -70,10 +70,8 @@ class Scripted(Settings):
         return ScriptedEngine(self)
 
 
-class ScriptedEngine:
+class ScriptedEngine(Engine):
     """The rules, as an engine."""
-
-    width = 1
 
     def __init__(self, config: Scripted) -> None:
         self._rules = config.rules

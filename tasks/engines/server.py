@@ -15,8 +15,8 @@ import os
 import threading
 import time
 import zlib
-from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -26,7 +26,9 @@ from pydantic import Field
 from tasks.engines.architecture import placeholders, read_config
 from tasks.engines.model_folder import check_adapter, check_model
 from tasks.engines.pictures import PictureBudget
+from tasks.engines.protocol import Engine
 from tasks.engines.request import Adapter, Completion, Request
+from tasks.engines.streams import by_part
 from tasks.engines.vllm import TOO_LONG, seed_number
 from tasks.settings.base import Settings
 from tasks.settings.errors import UserError
@@ -81,7 +83,7 @@ class ServerFault(Exception):
     """An answer, or none, after which the request is sent again."""
 
 
-class ServerEngine:
+class ServerEngine(Engine):
     """Several servers, as one engine."""
 
     def __init__(self, config: Server, model: str, pictures: PictureBudget) -> None:
@@ -102,21 +104,34 @@ class ServerEngine:
         self._last_answer = time.monotonic()
         self._names = {url: self._until_deadline(partial(self._base_name, url), url) for url in config.urls}
 
-    @property
-    def width(self) -> int:
-        """See `Engine.width`."""
-        return len(self._config.urls)
-
     def generate(
         self, requests: Sequence[Request], on_done: Callable[[int], None] | None = None
     ) -> list[list[Completion]]:
         """See `Engine.generate`. `UserError` if no server has answered for `deadline` seconds."""
+        if not requests:
+            return []
+        ((_, completions),) = self.stream([requests], on_done)
+        return completions
+
+    def stream(
+        self, parts: Sequence[Sequence[Request]], on_done: Callable[[int], None] | None = None
+    ) -> Iterator[tuple[int, list[list[Completion]]]]:
+        """See `Engine.stream`: no server waits for the end of a part."""
+        return by_part(parts, self._answers([request for part in parts for request in part], on_done))
+
+    def _answers(
+        self, requests: Sequence[Request], on_done: Callable[[int], None] | None
+    ) -> Iterator[tuple[int, list[Completion]]]:
+        """The position and the completions of each request, in the order in which they come."""
         self._last_answer = time.monotonic()
         with ThreadPoolExecutor(self._config.requests * len(self._config.urls)) as pool:
-            futures = [pool.submit(self._complete, request, on_done) for request in requests]
+            numbers = {pool.submit(self._complete, request): number for number, request in enumerate(requests)}
             try:
-                wait(futures, return_when=FIRST_EXCEPTION)
-                return [future.result() for future in futures]
+                for future in as_completed(numbers):
+                    completions = future.result()
+                    if on_done is not None:
+                        on_done(len(completions))
+                    yield numbers[future], completions
             except BaseException:
                 self._failed.set()
                 pool.shutdown(wait=False, cancel_futures=True)
@@ -126,7 +141,7 @@ class ServerEngine:
         """Close the connections; the servers and the adapters on them stay."""
         self._client.close()
 
-    def _complete(self, request: Request, on_done: Callable[[int], None] | None) -> list[Completion]:
+    def _complete(self, request: Request) -> list[Completion]:
         """The completions of one request, from the first server that gives them."""
         urls = self._config.urls
         start = 0 if request.picture is None else zlib.crc32(request.picture.key.encode())
@@ -140,8 +155,6 @@ class ServerEngine:
                 self._pause(attempt, url, fault)
                 attempt += 1
         self._last_answer = time.monotonic()
-        if on_done is not None:
-            on_done(request.n)
         return completions
 
     def _ask(self, url: str, request: Request) -> list[Completion]:

@@ -80,10 +80,8 @@ class Transformers(Settings):
         return WorkerEngine(partial(kind, self, model, pictures), self.workers, self.rows)
 
 
-class TorchEngine:
+class TorchEngine(Engine):
     """A model in this process."""
-
-    width = 1
 
     def __init__(self, config: Transformers, model: str, pictures: PictureBudget) -> None:
         import torch
@@ -134,10 +132,8 @@ class TorchEngine:
             return Decoder(model)
 
 
-class GeneralEngine:
+class GeneralEngine(Engine):
     """A model of any architecture in this process."""
-
-    width = 1
 
     def __init__(self, config: Transformers, model: str, pictures: PictureBudget) -> None:
         import torch

@@ -23,6 +23,7 @@ from pydantic import Field
 from tasks.engines.architecture import changes_tower, placeholders, read_config
 from tasks.engines.model_folder import check_adapter, check_model
 from tasks.engines.pictures import PictureBudget
+from tasks.engines.protocol import PolicyEngine
 from tasks.engines.request import Adapter, Completion, Request
 from tasks.settings.base import Settings
 from tasks.settings.errors import UserError
@@ -85,10 +86,8 @@ class VLLM(Settings):
         return VLLMEngine(self, model, pictures)
 
 
-class VLLMEngine:
+class VLLMEngine(PolicyEngine):
     """A vLLM instance in a process of its own."""
-
-    width = 1
 
     def __init__(self, config: VLLM, model: str, pictures: PictureBudget) -> None:
         try:

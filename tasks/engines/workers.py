@@ -28,10 +28,8 @@ class WorkerDied(RuntimeError):
     """A worker process ended before it answered."""
 
 
-class WorkerEngine:
+class WorkerEngine(Engine):
     """An engine that splits its requests over processes, each with an engine of its own."""
-
-    width = 1
 
     def __init__(self, open_engine: Callable[[], Engine], workers: int, rows: int) -> None:
         """Starts `workers` processes that each call `open_engine`; a batch has at most `rows` completions."""

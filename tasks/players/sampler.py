@@ -143,9 +143,8 @@ class Sampler:
             groups = generate_or_resume(
                 self.partial,
                 engine_requests,
-                lambda part: self.engines.for_model(weights.model).generate(part, on_done=progress.advance),
+                lambda parts: self.engines.for_model(weights.model).stream(parts, on_done=progress.advance),
                 on_resumed=progress.advance,
-                width=lambda: self.engines.for_model(weights.model).width,
             )
         completions = dict(zip(distinct, groups, strict=True))
         return [completions[request] for request in requests]

@@ -41,8 +41,8 @@ class Sleeping(Scripted):
         return SleepingEngine()
 
 
-class SleepingEngine:
-    width = 1
+class SleepingEngine(Engine):
+    """Answers after the time that the tokens take."""
 
     def generate(
         self, requests: Sequence[Request], on_done: Callable[[int], None] | None = None
@@ -95,7 +95,7 @@ def main(replicas: int, count: int) -> None:
     )
     threading.Thread(target=kill_some, args=(replicas // 8, least), daemon=True).start()
     started = time.monotonic()
-    answers = generate_or_resume(None, requests, engine.generate, lambda k: None, lambda: engine.width)
+    answers = generate_or_resume(None, requests, engine.stream, lambda k: None)
     seconds = time.monotonic() - started
     assert sum(answer.tokens for group in answers for answer in group) == tokens
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

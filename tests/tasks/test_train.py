@@ -41,10 +41,8 @@ SCRIPT = Scripted(
 )
 
 
-class Recording:
+class Recording(Engine):
     """The scripted engine; it records its requests."""
-
-    width = 1
 
     def __init__(self, engine: Engine) -> None:
         self.engine, self.requests = engine, list[Request]()

@@ -34,7 +34,7 @@ FLAGS = [
 
 @contextmanager
 def served(folder: Path, port: int) -> Iterator[str]:
-    """vLLM's server on a port, once it is ready. `vllm serve` asks for a package `vllm`, and the CPU build's differs."""
+    """vLLM's server on a port, once it is ready. `vllm serve` asks for a package `vllm`: not the CPU build."""
     module = "vllm.entrypoints.openai.api_server"
     command = [sys.executable, "-m", module, "--model", str(folder), "--port", str(port), *FLAGS]
     environment = {**os.environ, "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True"}
