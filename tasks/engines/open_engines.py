@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import cast
 
-from tasks.engines import EngineConfig
+from tasks.engines import EngineConfig, Ray
 from tasks.engines.pictures import PictureBudget
 from tasks.engines.protocol import Engine, PolicyEngine
 from tasks.execution.kept import kept_or_own
@@ -37,6 +37,11 @@ class Engines:
         if not self._config.draws_rollouts:
             return None
         return cast(PolicyEngine, self._opened(model, changing=whole))
+
+    @property
+    def leave_room_for_ranks(self) -> bool:
+        """Whether a training's ranks stand on the GPUs of the engine's replicas."""
+        return isinstance(self._config, Ray) and self._config.share
 
     @contextmanager
     def stage(self, config: EngineConfig, pictures: PictureBudget) -> Iterator[Engines]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cachetools import LRUCache
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tasks.engines.model_folder import check_adapter
 from tasks.engines.pictures import PictureBudget
@@ -38,6 +38,8 @@ RETRIES = 3
 """Times that Ray gives a lost part to a replaced replica before the death is an error: that part may be the cause."""
 PARTS = 2
 """Parts that a replica has: one at work, and one that waits, so that it is never idle between two."""
+BESIDE_RANK = 0.51
+"""GPUs of a replica that leaves room for a rank: no second replica fits beside it, and one rank does."""
 ADAPTERS = 16
 """Adapters whose files are kept: those of the roles, and the last of a policy in training."""
 
@@ -52,9 +54,17 @@ class Ray(Settings):
     """How many; auto takes one for each `gpus` GPUs of the cluster, or for each processor where it has no GPU."""
     gpus: Annotated[int, NotFingerprinted] = Field(1, ge=1)
     """GPUs of a replica, on a cluster that has any. For vLLM it is `of.tensor_parallel_size`."""
+    share: Annotated[bool, NotFingerprinted] = False
+    """Leave room on each GPU for one rank of a training, so that replicas and ranks stand on the same cards."""
     rows: Annotated[Literal["auto"] | Annotated[int, Field(ge=1)], NotFingerprinted] = "auto"
     """Completions that a replica gets at once: more use a GPU better, fewer share short work more evenly. Auto is 256,
     and eight times `of.max_num_seqs` for vLLM, which is idle in part when a batch ends."""
+
+    @model_validator(mode="after")
+    def _shares_one_gpu(self) -> Ray:
+        if self.share and gpus_of(self) > 1:
+            raise ValueError("share: a replica of several GPUs leaves no room on them; set share=false")
+        return self
 
     @property
     def stands_for(self) -> Settings:
@@ -89,7 +99,10 @@ class RayEngine(PolicyEngine):
         self._ray, self._own_cluster = connect()
         self._files: LRUCache[Adapter, Any] = LRUCache(ADAPTERS)
         gpus = gpus_of(config) if self._ray.cluster_resources().get("GPU") else 0
-        remote = self._ray.remote(Replica).options(num_cpus=1, num_gpus=gpus, max_restarts=-1, max_task_retries=RETRIES)
+        reserved = BESIDE_RANK if gpus and config.share else gpus
+        remote = self._ray.remote(Replica).options(
+            num_cpus=1, num_gpus=reserved, max_restarts=-1, max_task_retries=RETRIES
+        )
         count = replicas_on(self._ray.cluster_resources(), config, gpus)
         self._replicas = [remote.remote(partial(config.of.open, model, pictures)) for _ in range(count)]
         try:
@@ -250,7 +263,7 @@ def connect() -> tuple[Any, bool]:
 
 
 def gpus_of(config: Ray) -> int:
-    """GPUs of a replica on a cluster that has some."""
+    """GPUs that a replica uses on a cluster that has some."""
     if isinstance(config.of, VLLM):
         return config.of.tensor_parallel_size
     return 0 if isinstance(config.of, Scripted) or config.of.device == "cpu" else config.gpus

@@ -27,8 +27,9 @@ Shapes: N rollouts of a micro-batch, C tokens of its longest completion.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -44,18 +45,21 @@ from torch.utils.data import DataLoader
 from transformers import TrainerCallback
 from transformers.trainer_utils import get_last_checkpoint
 from trl.trainer.grpo_config import GRPOConfig
-from trl.trainer.grpo_trainer import GRPOTrainer
 from trl.trainer.utils import use_adapter
 
 from tasks.engines.decode import SampledTokens
 from tasks.engines.request import Request, Sampling
 from tasks.records import Step
+from tasks.settings.errors import UserError
+from tasks.trainers import ranks
 from tasks.trainers.advantages import Scale, advantages, has_spread, informative
 from tasks.trainers.checkpoints import Checkpoints
 from tasks.trainers.example import Example, Reward, Rollout
 from tasks.trainers.forward import Batch, Forward, Rows, Trajectory, forward_of
 from tasks.trainers.protocol import Training
 from tasks.trainers.rollout_engine import RolloutEngine
+from tasks.trainers.sharding import Scorer, is_sharded, local, shard, unsharded
+from tasks.trainers.shared_checkpoints import SharedCheckpoints
 
 log = logging.getLogger(__name__)
 
@@ -106,15 +110,19 @@ class MicroBatch:
 
 @dataclass(frozen=True, eq=False)
 class Update:
-    """One optimiser update: groups of rollouts, and the counts that the loss is averaged over."""
+    """One optimiser update: this rank's groups of rollouts, and the counts that the loss is averaged over."""
 
     groups: tuple[Sequence[Trajectory], ...]
-    """The groups that need a forward pass."""
+    """The groups whose forward pass this rank runs."""
     parts: tuple[Rows, ...]
     """Their rows by forward pass. They become tensors one part at a time: a packed row holds a copy of its picture's
     features."""
+    fillers: tuple[Rows, ...]
+    """Passes that count for nothing: ranks that share weights must run as many passes as the one with most."""
+    scored: int
+    """Groups of all ranks that need a forward pass."""
     rollouts: int
-    """Rollouts of all groups, those without a forward pass included."""
+    """Rollouts of all ranks' groups, those without a forward pass included."""
     tokens: int
     """Their completion tokens."""
 
@@ -130,17 +138,64 @@ class _Scores:
 class _ScoringModel:
     """Stands for the model in `compute_loss`: its call ignores TRL's inputs and scores a batch."""
 
-    def __init__(self, forward: Forward, model: Any, batch: Batch, temperature: float) -> None:
-        self._forward, self._model, self._batch, self._temperature = forward, model, batch, temperature
+    def __init__(self, scorer: Scorer, batch: Batch, temperature: float) -> None:
+        self._scorer, self._batch, self._temperature = scorer, batch, temperature
 
     def __call__(self, **ignored: Any) -> _Scores:
-        return _Scores(*self._forward.score(self._model, self._batch, self._temperature))
+        return _Scores(*self._scorer(self._batch, self._temperature))
+
+
+class _StepPrompts:
+    """The prompts of a step's requests, each made when this rank first needs it."""
+
+    def __init__(self, make: Callable[[Sequence[Request]], list[Any]], requests: Sequence[Request]) -> None:
+        self._make, self._requests = make, requests
+        self._made: dict[int, Any] = {}
+
+    def of(self, numbers: Sequence[int]) -> list[Any]:
+        """The prompts of these requests."""
+        missing = [number for number in numbers if number not in self._made]
+        if missing:
+            made = self._make([self._requests[number] for number in missing])
+            self._made |= zip(missing, made, strict=True)
+        return [self._made[number] for number in numbers]
+
+
+@dataclass(frozen=True)
+class _Rollouts:
+    """A step's rollouts with their advantages, on every rank."""
+
+    prompts: _StepPrompts
+    groups: Sequence[Sequence[SampledTokens]]
+    advantages: NDArray[np.float64]
+    """(groups, rollouts)."""
+    token_ids: Sequence[list[int]] | None
+    """Each prompt's tokens as a rollout engine read them."""
+
+    def tokens(self, number: int) -> int:
+        """Completion tokens of a group."""
+        return sum(len(sample.ids) for sample in self.groups[number])
+
+    def trajectories(self, number: int) -> list[Trajectory]:
+        """A group to learn from. A rollout with an advantage of 0 has no gradient, but counts in the loss's averages.
+
+        `UserError` if the rollout engine read the prompt as other tokens.
+        """
+        (prompt,) = self.prompts.of([number])
+        if self.token_ids is not None and prompt.ids.tolist() != self.token_ids[number]:
+            raise UserError(
+                f"the engine reads a prompt of {len(prompt.ids)} tokens as {len(self.token_ids[number])} tokens: "
+                "its processor is not the one that was saved with the model."
+            )
+        pairs = zip(self.groups[number], self.advantages[number], strict=True)
+        return [Trajectory(prompt, sample, float(value)) for sample, value in pairs]
 
 
 class OneProcessConfig(GRPOConfig):
-    """TRL's configuration for a training in this process, on the one GPU that it was given.
+    """TRL's configuration for one rank in this process, on the one GPU that it was given.
 
     With several GPUs visible, transformers would copy the model to each (`DataParallel`), and TRL refuses to start.
+    Ranks are no matter of TRL's: `GRPO` adds up what they compute.
     """
 
     @property
@@ -148,17 +203,26 @@ class OneProcessConfig(GRPOConfig):
         """1 with any number of GPUs, 0 without."""
         return min(1, int(super().n_gpu))
 
+    @property
+    def should_save(self) -> bool:
+        """Whether this rank writes checkpoints."""
+        return ranks.number() == 0
 
-class GRPO(GRPOTrainer):
+
+class GRPO(SharedCheckpoints):
     """TRL's trainer for one training. TRL counts optimiser updates as steps; `steps` and rows count generations."""
 
     def __init__(
         self, *, batching: Batching, training: Training, rollout_engine: RolloutEngine | None, **arguments: Any
     ) -> None:
         """`arguments` are those of TRL's trainer, except for the reward functions."""
+        base = _base_of(arguments["model"])
+        way = forward_of(base.config, batching.row_tokens)
+        self._scorer = _spread(Scorer(way, base), whole=arguments["model"] is base)
         super().__init__(reward_funcs=_unused_reward, **arguments)
+        if self.ref_model is not None:
+            self._ref_scorer = _spread(Scorer(way, self.ref_model), whole=True)
         self._batching, self._training, self._rollout_engine = batching, training, rollout_engine
-        self._forward = forward_of(self._base_model.config, batching.row_tokens)
         self._pending_updates: list[Update] = []
         self._measurements: dict[str, Any] = {}
 
@@ -167,18 +231,13 @@ class GRPO(GRPOTrainer):
         """One row a step so far, those before a resumed checkpoint included."""
         return [_step(entry, number) for number, entry in enumerate(filter(_is_step, self.state.log_history), 1)]
 
-    @property
-    def policy(self) -> Any:
-        """The model in training: a PeftModel, or the whole model without an adapter."""
-        return self.accelerator.unwrap_model(self.model)
-
     def resume(self, scratch: Path) -> None:
         """Train to the end, from the last saved checkpoint if there is one. `scratch` is for checkpoints on the way."""
         if self._training.checkpoints is not None:
             self._training.checkpoints.restore(scratch)
             self.add_callback(_SaveCheckpoint(self._training.checkpoints))
         last = get_last_checkpoint(str(scratch))
-        if last is not None and hasattr(self.policy, "peft_config"):
+        if last is not None and self.trains_adapter:
             self.add_callback(_RestoreAdapter(Path(last)))
         self.train(resume_from_checkpoint=last)
 
@@ -214,7 +273,7 @@ class GRPO(GRPOTrainer):
     def check_finite(self) -> None:
         """`Diverged` if a trained weight is not finite."""
         for name, parameter in self.policy.named_parameters():
-            if parameter.requires_grad and not parameter.isfinite().all():
+            if parameter.requires_grad and not local(parameter).isfinite().all():
                 raise Diverged(f"the weights {name} are no longer finite: lower the learning rate.")
 
     # -- rollouts -----------------------------------------------------------------------------------------------------
@@ -226,13 +285,14 @@ class GRPO(GRPOTrainer):
         examples = step_examples(self._training.examples, step, batching.prompts, batching.seed)
         requests = [self._request(example, step * batching.prompts + i) for i, example in enumerate(examples)]
         self.policy.eval()
-        prompts = self._forward.prompts(self._base_model, self.processing_class, requests)
-        groups = self._sample(requests, prompts)
-        totals, rewards = self._rewards(examples, groups)
+        prompts = _StepPrompts(partial(self._forward.prompts, self._base_model, self.processing_class), requests)
+        token_ids, groups = self._sample(requests, prompts)
+        totals, rewards = ranks.from_first(lambda: self._rewards(examples, groups))
         self._measurements = measurements(totals, rewards, groups)
-        trajectories = self._with_old(self._trajectories(prompts, groups, totals))
-        order = np.random.default_rng((batching.seed, step, 1)).permutation(len(trajectories))
-        return [self._update([trajectories[i] for i in part]) for part in np.array_split(order, batching.updates)]
+        kept = np.flatnonzero(informative(totals)) if batching.drop_uniform else np.arange(len(groups))
+        order = np.random.default_rng((batching.seed, step, 1)).permutation(kept)
+        rollouts = _Rollouts(prompts, groups, advantages(totals, batching.scale), token_ids)
+        return [self._update(rollouts, part.tolist()) for part in np.array_split(order, batching.updates)]
 
     def _request(self, example: Example, number: int) -> Request:
         """The request for an example's rollouts; `number` counts the prompts of all steps and makes the seed."""
@@ -240,11 +300,17 @@ class GRPO(GRPOTrainer):
         seed = batching.seed * 1_000_003 + number
         return Request(example.prompt, example.picture, None, batching.sampling, batching.rollouts, seed)
 
-    def _sample(self, requests: Sequence[Request], prompts: Sequence[Any]) -> list[list[SampledTokens]]:
-        """Samples of each request by the policy's current weights."""
+    def _sample(
+        self, requests: Sequence[Request], prompts: _StepPrompts
+    ) -> tuple[list[list[int]] | None, list[list[SampledTokens]]]:
+        """A rollout engine's reading of each prompt, and samples of each request by the policy's current weights."""
         if self._rollout_engine is not None:
-            return self._rollout_engine.sample(self.policy, requests, [prompt.ids.tolist() for prompt in prompts])
-        return self._forward.sample(self.policy, self.processing_class, requests, prompts)
+            return self._rollout_engine.sample(self.policy, requests)
+        own = ranks.own_share(range(len(requests)))
+        with unsharded(self._scorer):
+            mine = [requests[i] for i in own]
+            samples = self._forward.sample(self.policy, self.processing_class, mine, prompts.of(own)) if mine else []
+        return None, ranks.gathered(samples)
 
     def _rewards(
         self, examples: Sequence[Example], groups: Sequence[Sequence[SampledTokens]]
@@ -265,43 +331,39 @@ class GRPO(GRPOTrainer):
             raise ValueError("the reward function returned a reward that is not finite")
         return totals.reshape(len(groups), -1), rewards
 
-    def _trajectories(
-        self, prompts: Sequence[Any], groups: Sequence[Sequence[SampledTokens]], totals: NDArray[np.float64]
-    ) -> list[list[Trajectory]]:
-        """The groups to learn from: all, or those that DAPO's filter keeps.
+    def _update(self, rollouts: _Rollouts, numbers: Sequence[int]) -> Update:
+        """These groups as one update. Without a KL term, groups whose advantages are all 0 need no forward pass."""
+        scored = [number for number in numbers if self.beta or rollouts.advantages[number].any()]
+        share = ranks.balanced([rollouts.tokens(number) for number in scored], ranks.count())[ranks.number()]
+        own = [rollouts.trajectories(scored[i]) for i in share]
+        parts = self._forward.parts(own, self._batching.micro_batch)
+        idle = ranks.largest(len(parts)) - len(parts) if is_sharded(self._scorer) else 0
+        filler = parts[-1:] or (self._forward.parts([rollouts.trajectories(scored[0])], 1)[:1] if idle else ())
+        update = Update(
+            tuple(own),
+            parts,
+            filler * idle,
+            len(scored),
+            sum(len(rollouts.groups[number]) for number in numbers),
+            sum(map(rollouts.tokens, numbers)),
+        )
+        return self._with_old(update)
 
-        A rollout with an advantage of 0 has no gradient, but counts in the averages of the loss.
-        """
-        kept = informative(totals) if self._batching.drop_uniform else np.ones(len(groups), dtype=bool)
-        table = advantages(totals, self._batching.scale)
-        return [
-            [Trajectory(prompt, sample, float(value)) for sample, value in zip(group, values, strict=True)]
-            for prompt, group, values, keep in zip(prompts, groups, table, kept, strict=True)
-            if keep
-        ]
-
-    def _update(self, groups: Sequence[Sequence[Trajectory]]) -> Update:
-        """The groups as one update. Without a KL term, groups whose advantages are all 0 need no forward pass."""
-        trajectories = [trajectory for group in groups for trajectory in group]
-        scored = [group for group in groups if self.beta or any(trajectory.advantage for trajectory in group)]
-        tokens = sum(len(trajectory.sample.ids) for trajectory in trajectories)
-        return Update(tuple(scored), self._forward.parts(scored, self._batching.micro_batch), len(trajectories), tokens)
-
-    def _with_old(self, groups: list[list[Trajectory]]) -> list[list[Trajectory]]:
-        """The groups with old log-probabilities, where the loss needs them.
+    def _with_old(self, update: Update) -> Update:
+        """The update with old log-probabilities, where the loss needs them.
 
         The model's own sampler recorded them in float32. A rollout engine's are not the trained model's, and those of a
         sampler in bfloat16 are rounded in other places (on random weights 76 % of the ratios are off by more than 1 %),
         so there they are computed. With one update a step they are the current ones, and TRL computes those.
         """
         if self._rollout_engine is None and self._batching.updates == 1:
-            return groups
+            return update
         if self._rollout_engine is None and self._base_model.dtype == torch.float32:
-            return [[replace(one, old=torch.tensor(one.sample.logprobs)) for one in group] for group in groups]
+            return _replaced(update, lambda one: torch.tensor(one.sample.logprobs))
         old: dict[int, Tensor] = {}
-        for part in self._forward.parts(groups, self._batching.micro_batch):
+        for part in (*update.parts, *update.fillers):
             old |= self._log_probs(part)
-        return [[replace(one, old=old[id(one)]) for one in group] for group in groups]
+        return _replaced(update, lambda one: old[id(one)])
 
     def _log_probs(self, part: Rows) -> dict[int, Tensor]:
         """Log-probabilities (C,) of each rollout of a part, by its `id`, on the host.
@@ -312,7 +374,7 @@ class GRPO(GRPOTrainer):
             scores = self._score(self._micro_batch(part).inputs).cpu()
         except torch.OutOfMemoryError:
             smaller = self._forward.parts(part, self._forward.size(part) // 2)
-            if len(smaller) == 1:
+            if len(smaller) == 1 or is_sharded(self._scorer):
                 raise
         else:
             flat = [trajectory for row in part for trajectory in row]
@@ -326,7 +388,7 @@ class GRPO(GRPOTrainer):
     # -- loss ---------------------------------------------------------------------------------------------------------
 
     def _gradients(self, update: Update) -> tuple[float, float]:
-        """Accumulates the update's gradients; returns its loss, and its KL summed over tokens.
+        """Accumulates the update's gradients; returns its loss, and its KL summed over tokens: those of all ranks.
 
         When the GPU is out of memory, the update starts again with micro-batches of half as many tokens: its gradients
         stay the same.
@@ -334,17 +396,22 @@ class GRPO(GRPOTrainer):
         while True:
             try:
                 parts = [self._backward(self._micro_batch(part), update) for part in update.parts]
+                for filler in update.fillers:
+                    self._backward(self._micro_batch(filler), update, weight=0.0)
             except torch.OutOfMemoryError as error:
                 update = self._halved(update, error)
                 continue
-            return sum(loss for loss, _ in parts), sum(kl for _, kl in parts)
+            if update.scored and not is_sharded(self._scorer):
+                ranks.add_up_gradients(weight for weight in self.policy.parameters() if weight.requires_grad)
+            loss, kl = ranks.total(sum(loss for loss, _ in parts), sum(kl for _, kl in parts))
+            return loss, kl
 
     def _halved(self, update: Update, error: torch.OutOfMemoryError) -> Update:
         """The update in micro-batches of half as many tokens, which all later updates have too.
 
-        Raises `error` if no micro-batch can be smaller.
+        Raises `error` if no micro-batch can be smaller, or weights are sharded: other ranks would wait for its passes.
         """
-        if len(self._forward.parts(update.groups, 1)) == len(update.parts):
+        if len(self._forward.parts(update.groups, 1)) == len(update.parts) or is_sharded(self._scorer):
             raise error
         tokens = min(self._batching.micro_batch, max(map(self._forward.size, update.parts))) // 2
         log.warning("out of memory: micro-batches of %d tokens from update %d on", tokens, self.state.global_step + 1)
@@ -354,18 +421,18 @@ class GRPO(GRPOTrainer):
         torch.cuda.empty_cache()
         return replace(update, parts=self._forward.parts(update.groups, tokens))
 
-    def _backward(self, batch: MicroBatch, update: Update) -> tuple[float, float]:
+    def _backward(self, batch: MicroBatch, update: Update, weight: float = 1.0) -> tuple[float, float]:
         """Adds the micro-batch's gradients; returns its part of the update's loss, and its KL summed over tokens.
 
         Only `dapo` divides by the update's tokens. The other losses are means over the micro-batch's rollouts, so they
         are weighted by its share of the update.
         """
-        model = _ScoringModel(self._forward, self._base_model, batch.inputs, self.temperature)
+        model = _ScoringModel(self._scorer, batch.inputs, self.temperature)
         with self.accelerator.autocast():  # as in `_score`: else a ratio of equal weights is not 1 in bfloat16
             loss = self.compute_loss(model, self._loss_inputs(batch, update))
         if self.loss_type != "dapo":
             loss = loss * (len(batch.advantages) / update.rollouts)
-        self.accelerator.backward(loss)
+        self.accelerator.backward(loss * weight)
         (kl,) = self._metrics["train"].pop("kl", [0.0])
         return float(loss.detach()), kl * int(batch.mask.sum())
 
@@ -391,19 +458,24 @@ class GRPO(GRPOTrainer):
     def _reference(self, batch: Batch) -> Tensor:
         """Log-probabilities (N, C) by the policy at the stage's start, TRL's frozen copy of the adapter or model."""
         if self.ref_model is not None:
-            return self._score(batch, self.ref_model)
+            return self._score(batch, self._ref_scorer)
         with use_adapter(self.policy, "ref"):
             return self._score(batch)
 
-    def _score(self, batch: Batch, model: Any = None) -> Tensor:
+    def _score(self, batch: Batch, scorer: Scorer | None = None) -> Tensor:
         """Log-probabilities (N, C) by the current policy or another model, without gradients."""
         with torch.no_grad(), self.accelerator.autocast():
-            return self._forward.score(model or self._base_model, batch, self.temperature)[0]
+            log_probs: Tensor = (scorer or self._scorer)(batch, self.temperature)[0]
+        return log_probs
 
     @property
     def _base_model(self) -> Any:
         """The model inside a PeftModel; the adapter's layers are in its linear layers and stay active."""
-        return self.policy.get_base_model() if hasattr(self.policy, "get_base_model") else self.policy
+        return _base_of(self.policy)
+
+    @property
+    def _forward(self) -> Forward:
+        return self._scorer.way
 
 
 class _SaveCheckpoint(TrainerCallback):
@@ -427,6 +499,31 @@ class _RestoreAdapter(TrainerCallback):
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Called by transformers once it has restored the rest of the checkpoint."""
         set_peft_model_state_dict(kwargs["model"], self._weights, adapter_name="default")
+
+
+def _base_of(policy: Any) -> Any:
+    """The model inside a PeftModel, or the policy itself."""
+    return policy.get_base_model() if hasattr(policy, "get_base_model") else policy
+
+
+def _spread(scorer: Scorer, whole: bool) -> Scorer:
+    """The scorer, its weights spread over the ranks where there are several and they are trained whole."""
+    if whole and ranks.count() > 1:
+        shard(scorer)
+    return scorer
+
+
+def _replaced(update: Update, old: Callable[[Trajectory], Tensor]) -> Update:
+    """The update with these old log-probabilities."""
+    new = {
+        id(one): replace(one, old=old(one)) for part in (*update.parts, *update.fillers) for row in part for one in row
+    }
+    groups = tuple([new[id(one)] for one in group] for group in update.groups)
+    parts, fillers = (
+        tuple([[new[id(one)] for one in row] for row in part] for part in passes)
+        for passes in (update.parts, update.fillers)
+    )
+    return replace(update, groups=groups, parts=parts, fillers=fillers)
 
 
 def correction(difference: Tensor) -> Tensor:

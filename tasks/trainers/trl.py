@@ -24,7 +24,7 @@ import logging
 import math
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from tasks.engines.model_folder import check_adapter, check_model
-from tasks.engines.request import Sampling
+from tasks.engines.request import Request, Sampling
 from tasks.execution.device import device_of
 from tasks.records import Step
 from tasks.settings.base import Settings
@@ -43,9 +43,10 @@ from tasks.settings.fingerprint import NotFingerprinted
 from tasks.trainers.protocol import Training
 
 if TYPE_CHECKING:
+    from tasks.engines.protocol import PolicyEngine
     from tasks.engines.request import Adapter
     from tasks.trainers.grpo import GRPO, Batching
-    from tasks.trainers.rollout_engine import RolloutEngine
+    from tasks.trainers.rollout_engine import PolicySampler, RolloutEngine
 
 
 log = logging.getLogger(__name__)
@@ -128,6 +129,8 @@ class TRL(Settings):
     """Where to train; auto takes a GPU if there is one."""
     threads: Annotated[int, Field(ge=0), NotFingerprinted] = 1
     """CPU threads; 0 keeps torch's setting. A small model is faster on one than on two if the machine is busy."""
+    workers: Annotated[int, Field(ge=1), NotFingerprinted] = 1
+    """Ranks that train together, each on a GPU or processor of its own, placed by Ray if there are several."""
     micro_batch: Annotated[int, Field(ge=1), NotFingerprinted] = 4096
     """Tokens (padding included) of a forward pass."""
     row_tokens: Annotated[int, Field(ge=1), NotFingerprinted] = 320
@@ -160,12 +163,26 @@ class TRL(Settings):
         check_model(Path(training.model))
         if training.start is not None:
             check_adapter(training.start)
+        engine = self._policy_engine(training)
+        training = self._fitting(training, engine)
+        if self.workers == 1:
+            return self.train_rank(training, engine)
+        from tasks.trainers.placement import train_on_ranks
+
+        return train_on_ranks(self, training, engine)
+
+    def train_rank(self, training: Training, engine: PolicySampler | None) -> list[Step]:
+        """Train as one rank of `ranks.count()`. `engine` draws the rollouts; None: the model in training does.
+
+        Only the first rank writes the weights.
+        """
+        from tasks.trainers.rollout_engine import RolloutEngine
+
         with _quiet(), _torch_threads(self.threads), tempfile.TemporaryDirectory() as folder:
             scratch = Path(folder)
             policy, processor = self._policy(training)
             write = partial(_write_weights, processor, Path(training.model).name)
-            rollout_engine = self._rollout_engine(training, write, scratch)
-            training = self._fitting(training, rollout_engine)
+            rollout_engine = None if engine is None else RolloutEngine(engine, write, scratch)
             trainer = self._trainer(training, policy, processor, scratch, rollout_engine)
             start_weights = _trained_parameters(trainer.policy)
             trainer.resume(scratch)
@@ -174,23 +191,20 @@ class TRL(Settings):
             write(trainer.policy, training.out)
             return trainer.steps
 
-    def _rollout_engine(
-        self, training: Training, write: Callable[[Any, Path], None], scratch: Path
-    ) -> RolloutEngine | None:
-        """What samples rollouts by one of the stage's engines; None where the model in training samples them."""
-        from tasks.trainers.rollout_engine import RolloutEngine
-
+    def _policy_engine(self, training: Training) -> PolicyEngine | None:
+        """The one of the stage's engines that samples rollouts; None where the model in training samples them."""
         if training.engines is None:
             return None
-        engine = training.engines.for_policy(training.model, whole=self.lora is None)
-        return None if engine is None else RolloutEngine(engine, write, scratch)
+        return training.engines.for_policy(training.model, whole=self.lora is None)
 
-    def _fitting(self, training: Training, rollout_engine: RolloutEngine | None) -> Training:
+    def _fitting(self, training: Training, engine: PolicyEngine | None) -> Training:
         """The training without the examples that the rollout engine cannot hold. `UserError` if none is left."""
-        if rollout_engine is None:
+        if engine is None:
             return training
         sampling = Sampling(self.max_tokens, self.temperature)
-        fitting = [each for each in training.examples if rollout_engine.fits(each, sampling)]
+        fitting = [
+            each for each in training.examples if engine.fits(Request(each.prompt, each.picture, None, sampling))
+        ]
         if not fitting:
             raise UserError("no example fits engine.max_model_len: raise it, or lower train.<role>.max_tokens.")
         if left_out := len(training.examples) - len(fitting):
@@ -357,12 +371,18 @@ def _average_weights(policy: Any, start: dict[str, Any], share: float) -> None:
 
 
 def _write_weights(processor: Any, model: str, policy: Any, out: Path) -> None:
-    """Write the policy into a folder: a PEFT adapter of the base model named `model`, or a whole model."""
-    out.mkdir(parents=True, exist_ok=True)
+    """Write the policy into a folder: a PEFT adapter of the base model named `model`, or a whole model.
+
+    All ranks call it; the first one writes.
+    """
+    from tasks.trainers import ranks
+
     if not hasattr(policy, "peft_config"):
-        policy.save_pretrained(out)
-        processor.save_pretrained(out)
+        _write_model(processor, policy, out)
         return
+    if ranks.number() != 0:
+        return
+    out.mkdir(parents=True, exist_ok=True)
     from peft import get_peft_model_state_dict
     from safetensors.torch import save_file
 
@@ -371,6 +391,16 @@ def _write_weights(processor: Any, model: str, policy: Any, out: Path) -> None:
     weights = get_peft_model_state_dict(policy, adapter_name="default", save_embedding_layers=False)
     save_file({name: tensor.contiguous().cpu() for name, tensor in weights.items()}, out / "adapter_model.safetensors")
     settings.save_pretrained(str(out))
+
+
+def _write_model(processor: Any, policy: Any, out: Path) -> None:
+    from tasks.trainers import ranks
+    from tasks.trainers.sharding import whole_weights
+
+    weights = whole_weights(policy)
+    if ranks.number() == 0:
+        policy.save_pretrained(out, state_dict=weights)
+        processor.save_pretrained(out)
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from tasks.engines.protocol import Engine
 from tasks.engines.request import Completion, Request, Sampling
 from tasks.records.picture import Picture
 from tasks.records.prompt import Prompt
-from tests.fixtures.ray_cluster import replica_processes
+from tests.fixtures.ray_cluster import actor_processes
 
 RATE = 5439.0
 """Tokens a second of a replica: a 7B model on an H100 with the transformers engine (tests/gpu/README.md)."""
@@ -78,7 +78,7 @@ def kill_some(count: int, seconds: float) -> None:
     random = Random(1)
     for _ in range(count):
         time.sleep(seconds / (count + 1))
-        os.kill(random.choice(sorted(replica_processes())), signal.SIGKILL)
+        os.kill(random.choice(sorted(actor_processes("Replica"))), signal.SIGKILL)
 
 
 def main(replicas: int, count: int) -> None:

@@ -56,7 +56,7 @@ def ours(config: TRL, folder: Path, examples: list[Example], scratch: Path, gene
     training = Training(str(folder), None, examples, length, scratch / "out", seed=1)
     trainer = config._trainer(training, *config._policy(training), scratch, rollout_engine=None)
     if general_way:
-        trainer._forward = PaddedForward()
+        trainer._scorer.way = PaddedForward()
     started = time.process_time()
     trainer.train()
     return time.process_time() - started

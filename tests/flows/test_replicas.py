@@ -17,7 +17,7 @@ from tasks.engines.request import Completion, Request
 from tasks.execution.stage import workspace
 from tasks.store import Store
 from tests.fixtures.overrides import as_overrides
-from tests.fixtures.ray_cluster import ray_cluster, replica_processes
+from tests.fixtures.ray_cluster import actor_processes, ray_cluster
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
@@ -79,7 +79,7 @@ def test_a_replica_killed_in_each_scoring_stage_changes_nothing(
             if on_done is not None:
                 on_done(count)
             if stage not in killed:
-                killed[stage] = min(replica_processes())
+                killed[stage] = min(actor_processes("Replica"))
                 os.kill(killed[stage], signal.SIGKILL)
 
         return generate(self, requests, kill_once)

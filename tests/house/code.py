@@ -37,7 +37,7 @@ def unused_names(sources: Sequence[Source], root: Path) -> Iterator[Offence]:
     entries = _entry_points(root)
     reachable = _reachable(sources, entries)
     read = sum((_identifiers(source.tree) for source in sources), Counter[str]())
-    ours = {node.name for source in sources for node in source.classes()}
+    ours = _without_foreign_ancestors({node.name: node for source in sources for node in source.classes()})
     for source in sources:
         for node in source.definitions():
             if not node.name.startswith("_") and (source.module, node.name) not in reachable:
@@ -119,8 +119,18 @@ def _identifiers(tree: ast.AST) -> Counter[str]:
     return found
 
 
+def _without_foreign_ancestors(classes: dict[str, ast.ClassDef]) -> set[str]:
+    """Names of the classes whose bases, and theirs, are all among the classes."""
+    ours = {*classes, "Protocol"}
+    while foreign := {
+        name for name in ours & classes.keys() if not all(last_name(base) in ours for base in classes[name].bases)
+    }:
+        ours -= foreign
+    return ours
+
+
 def _own_methods(node: Definition, ours: set[str]) -> Iterator[Definition]:
-    """The public methods of a public class, unless it has a foreign base: that base's library may call them."""
+    """The public methods of a public class, unless an ancestor is foreign: its library may call them."""
     if not isinstance(node, ast.ClassDef) or node.name.startswith("_"):
         return
     if all(last_name(base) in ours for base in node.bases):

@@ -49,6 +49,12 @@ def test_a_method_that_nothing_calls_is_unused(root: Path) -> None:
     assert [offence.line for offence in unused_names([source("tasks/a.py", text)], root)] == [3]
 
 
+@pytest.mark.parametrize(("root_class", "lines"), [("Protocol", [3]), ("Trainer", [])])
+def test_methods_for_a_foreign_ancestor_are_used(root: Path, root_class: str, lines: list[int]) -> None:
+    text = f"class A({root_class}): ...\nclass B(A):\n def f(self): ...\nB()"
+    assert [offence.line for offence in unused_names([source("tasks/a.py", text)], root)] == lines
+
+
 def test_a_setting_counts_as_read_only_where_its_class_fits() -> None:
     config = source(
         "tasks/c.py", "class Settings: ...\nclass A(Settings):\n x: int\n y: int\nclass B(Settings):\n x: int\n y: int"

@@ -20,7 +20,7 @@ from tasks.records.picture import Picture
 from tasks.records.prompt import Prompt
 from tasks.settings.errors import UserError
 from tasks.settings.fingerprint import fingerprint_value
-from tests.fixtures.ray_cluster import ray_cluster, replica_processes
+from tests.fixtures.ray_cluster import actor_processes, ray_cluster
 
 ONE = Transformers(device="cpu")
 
@@ -74,12 +74,12 @@ def test_a_killed_replica_is_replaced_and_its_requests_are_drawn_again(
 
     def kill(done: int) -> None:
         if not killed:
-            killed.append(min(replica_processes()))
+            killed.append(min(actor_processes("Replica")))
             os.kill(killed[0], signal.SIGKILL)
 
     try:
         assert engine.generate(requests, kill) == alone.generate(requests)
-        assert killed and killed[0] not in replica_processes()
+        assert killed and killed[0] not in actor_processes("Replica")
         assert engine.generate(requests) == alone.generate(requests)
     finally:
         engine.close()
@@ -91,9 +91,9 @@ def test_a_closed_engine_leaves_no_process_and_an_incomplete_model_is_named(clus
     with pytest.raises(UserError, match="no model folder"):
         Ray(of=ONE, replicas=2).open(str(tmp_path / "nothing"), OWN_LIMITS)
     end = time.monotonic() + 20
-    while replica_processes() and time.monotonic() < end:
+    while actor_processes("Replica") and time.monotonic() < end:
         threading.Event().wait(0.1)
-    assert not replica_processes()
+    assert not actor_processes("Replica")
 
 
 def test_the_number_of_replicas_follows_what_the_cluster_has() -> None:

@@ -13,7 +13,7 @@ from tasks.engines.architecture import placeholders
 from tasks.engines.general import encode
 from tasks.trainers import TRL, LoRA, Training
 from tasks.trainers.example import Example, Reward, Rollout
-from tasks.trainers.forward import PaddedForward
+from tasks.trainers.forward import PaddedForward, Trajectory
 from tests.fixtures.tiny_architectures import ARCHITECTURES, write_tiny_architecture
 
 CONFIG = TRL(
@@ -49,7 +49,7 @@ def test_log_probabilities_are_those_of_the_models_own_forward(
     samples = forward.sample(trainer.policy, trainer.processing_class, requests, prompts)
     plain = encode(trainer.processing_class, requests)
     for prompt, own, group in zip(prompts, plain, samples, strict=True):
-        groups = trainer._trajectories([prompt], [group], torch.tensor([[1.0, 2.0, 3.0, 4.0]]).numpy())
+        groups = [[Trajectory(prompt, sample, 1.0) for sample in group]]
         (part,) = forward.parts(groups, 100_000)
         scored = trainer._log_probs(part)
         for trajectory in groups[0]:
@@ -95,7 +95,7 @@ def test_both_ways_learn_the_same(examples: list[Example], tmp_path: Path) -> No
     for name in ("fast", "general"):
         trainer = trainer_of(folder, examples, tmp_path / name)
         if name == "general":
-            trainer._forward = PaddedForward()
+            trainer._scorer.way = PaddedForward()
         update = trainer._updates_of_step(0)[0]
         trainer.policy.train()
         trainer._gradients(update)

@@ -42,8 +42,11 @@ class OtherSampler:
     def __init__(self, trainer: Any) -> None:
         self.trainer = trainer
 
-    def sample(self, policy: Any, requests: Any, prompts: Any) -> Any:
-        return self.trainer._forward.sample(policy, self.trainer.processing_class, requests, prompts)
+    def sample(self, policy: Any, requests: Any) -> Any:
+        trainer = self.trainer
+        prompts = trainer._forward.prompts(trainer._base_model, trainer.processing_class, requests)
+        samples = trainer._forward.sample(policy, trainer.processing_class, requests, prompts)
+        return [prompt.ids.tolist() for prompt in prompts], samples
 
 
 def _tower(trainer: Any, patch: pytest.MonkeyPatch) -> Fault:

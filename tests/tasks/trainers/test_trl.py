@@ -166,7 +166,7 @@ def test_the_batching_of_rollouts_does_not_change_the_update(
 
 
 def test_resources_do_not_affect_fingerprint() -> None:
-    moved = QUICK.model_copy(update={"threads": 7, "device": "cuda", "micro_batch": 9, "row_tokens": 3})
+    moved = QUICK.model_copy(update={"threads": 7, "device": "cuda", "micro_batch": 9, "row_tokens": 3, "workers": 2})
     assert fingerprint_fields(moved) == fingerprint_fields(QUICK)
 
 
