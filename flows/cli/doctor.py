@@ -9,11 +9,11 @@ import typer
 
 from flows.cli.check import Check
 from flows.cli.console import print_json, print_line
-from flows.cli.options import DEFAULT_CONFIG, Config, Json, Overrides, examples
+from flows.cli.options import DEFAULT_CONFIG, Config, Gpus, Json, Overrides, examples
 
 if TYPE_CHECKING:
     from tasks.config import RunConfig
-    from tasks.memory.cards import Card
+    from tasks.memory.cards import Cluster
     from tasks.store import Store
 
 app = typer.Typer()
@@ -27,15 +27,30 @@ Gpu = Annotated[
 ]
 
 
-@app.command(epilog=examples("active-zero doctor", "active-zero doctor --config qwen2.5-vl-7b --gpu h100-80"))
-def doctor(config: Config = DEFAULT_CONFIG, overrides: Overrides = None, gpu: Gpu = None, json: Json = False) -> None:
+@app.command(
+    epilog=examples(
+        "active-zero doctor",
+        "active-zero doctor --config qwen2.5-vl-7b --gpu h100-80",
+        "active-zero doctor --config paper --gpus 8 --gpu h100-80",
+    )
+)
+def doctor(
+    config: Config = DEFAULT_CONFIG,
+    overrides: Overrides = None,
+    gpu: Gpu = None,
+    gpus: Gpus = None,
+    json: Json = False,
+) -> None:
     """Check packages, memory, store, model, corpus, benchmarks and Prefect: pass, warn or fail, and what to do."""
     from tasks.config import load_config
-    from tasks.memory.cards import card_named
+    from tasks.memory.cards import Cluster, card_named
+    from tasks.settings.errors import UserError
     from tasks.store import Store
 
-    card = None if gpu is None else card_named(gpu)
-    checks = run_checks(load_config(config, overrides or []), Store.from_environment(), card)
+    if gpus is not None and gpu is None:
+        raise UserError(f"--gpus {gpus} says how many, --gpu says of which card: add --gpu h100-80, or another card.")
+    cluster = None if gpu is None else Cluster(card_named(gpu), gpus or 1)
+    checks = run_checks(load_config(config, overrides or []), Store.from_environment(), cluster)
     if json:
         print_json([_as_json(check) for check in checks])
     else:
@@ -60,28 +75,26 @@ def _print(checks: Sequence[Check]) -> None:
             print_plan(check.details)
 
 
-def run_checks(config: RunConfig, store: Store, card: Card | None = None) -> list[Check]:
+def run_checks(config: RunConfig, store: Store, cluster: Cluster | None = None) -> list[Check]:
     """Run every check by itself: an exception makes that check fail and stops no other.
 
-    `card` is the one that memory is planned for; None takes this machine's.
+    `cluster` is what memory is planned for; None takes this machine.
     """
     from flows.cli import doctor_engine as engine
     from flows.cli import doctor_machine as machine
     from flows.cli import doctor_memory as memory
     from flows.cli import doctor_prefect as prefect
     from flows.cli import doctor_settings as settings
-    from tasks.engines import of_one_replica
 
-    on_one_card = config.model_copy(update={"engine": of_one_replica(config.engine)})
     checks: dict[str, Callable[[], Check]] = {
         "python": machine.python,
         "packages": machine.packages,
         "memory": machine.memory,
         "disk": lambda: machine.disk(store),
-        "device": lambda: engine.device(config, card),
-        "C compiler": lambda: engine.compiler(on_one_card),
-        "memory plan": lambda: memory.memory_plan(on_one_card, card),
-        "prompt length": lambda: engine.lengths(on_one_card, memory.model_shape(config.model)),
+        "device": lambda: engine.device(config, cluster),
+        "C compiler": lambda: engine.compiler(config),
+        "memory plan": lambda: memory.memory_plan(config, cluster),
+        "prompt length": lambda: engine.lengths(config, memory.model_shape(config.model)),
         "store": lambda: settings.store(store),
         "model": lambda: settings.model(config),
         "corpus": lambda: settings.corpus(config, store),

@@ -33,6 +33,7 @@ CorpusUri = Annotated[str, typer.Option("--corpus", metavar="URI", help="Where t
 ForceFrom = Annotated[
     str | None, typer.Option("--force-from", metavar="STAGE", help="Run this stage and all later ones again.")
 ]
+Gpus = Annotated[int | None, typer.Option("--gpus", metavar="N", min=1, help="Cards of the cluster.")]
 Shards = Annotated[str, typer.Argument(metavar="SHARDS_OR_FOLDER", help="Tar shards, or a folder of pictures.")]
 BenchmarkName = Annotated[
     str,

@@ -20,6 +20,11 @@ def of_one_replica(config: EngineConfig) -> Transformers | VLLM | Scripted | Ser
     return config.of if isinstance(config, Ray) else config
 
 
+def setting_name(config: EngineConfig, name: str) -> str:
+    """The key of a replica's setting as a user writes it: `engine.of.rows` where there are replicas."""
+    return f"engine.of.{name}" if isinstance(config, Ray) else f"engine.{name}"
+
+
 if TYPE_CHECKING:
 
     def _satisfies_protocol(config: EngineConfig) -> EngineSettings:
@@ -27,4 +32,14 @@ if TYPE_CHECKING:
         return config
 
 
-__all__ = ["VLLM", "EngineConfig", "EngineSettings", "Ray", "Scripted", "Server", "Transformers", "of_one_replica"]
+__all__ = [
+    "VLLM",
+    "EngineConfig",
+    "EngineSettings",
+    "Ray",
+    "Scripted",
+    "Server",
+    "Transformers",
+    "of_one_replica",
+    "setting_name",
+]

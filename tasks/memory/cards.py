@@ -19,6 +19,14 @@ class Card:
     is_gpu: bool = True
 
 
+@dataclass(frozen=True)
+class Cluster:
+    """Cards of one kind, on one machine or several."""
+
+    card: Card
+    cards: int = 1
+
+
 CARDS = {
     "rtx3090-24": 23.6,
     "rtx4090-24": 23.5,

@@ -1,14 +1,13 @@
-"""The memory plan: the peak of each stage of a round on one card, as a sum of terms."""
+"""The memory plan: the peak of each stage of a round on one card or on each of several, as a sum of terms."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tasks.config import RunConfig
-from tasks.engines import VLLM, Transformers
+from tasks.engines import VLLM, Transformers, of_one_replica
 from tasks.engines.inputs import VISION_CACHE_BYTES
-from tasks.memory.cards import GIB, Card
+from tasks.memory.cards import GIB, Card, Cluster
 from tasks.memory.clip import clip_bytes
 from tasks.memory.engine import (
     PROCESS,
@@ -18,10 +17,11 @@ from tasks.memory.engine import (
     torch_memory,
     vllm_memory,
 )
+from tasks.memory.layout import CardUse, Layout, layout_of
 from tasks.memory.shape import BYTES, ModelShape
 from tasks.memory.terms import MemoryTerms, Phase
-from tasks.memory.trainer import rollout_phase, rows_at_once, state_memory, update_phase
-from tasks.memory.work import StageWork, prompt_length, trainer_of, work
+from tasks.memory.trainer import rollout_phase, rows_at_once, state_memory, update_phases
+from tasks.memory.work import StageWork, models_of, prompt_length, trainer_of, work
 
 USABLE = 0.95
 """Share of a card that a plan may fill: the allocator's fragments and the driver need the rest."""
@@ -33,6 +33,8 @@ class StagePlan:
 
     stage: str
     phases: tuple[Phase, ...]
+    use: CardUse
+    """What stands on the card."""
     shortage: int = 0
     """Bytes that vLLM's share of the card lacks; 0 if it can start."""
 
@@ -49,10 +51,11 @@ class StagePlan:
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """All stages on one card."""
+    """All stages on one card, or on each kind of card of a cluster."""
 
     card: Card
     stages: tuple[StagePlan, ...]
+    layout: Layout
 
     @property
     def usable(self) -> int:
@@ -76,39 +79,77 @@ class MemoryPlan:
 
     @property
     def fits(self) -> bool:
-        """Whether every stage fits as configured."""
-        return not self.impossible and not self.tight
+        """Whether every stage fits as configured, and every part has a card."""
+        return self.problem is None and not self.impossible and not self.tight
+
+    @property
+    def problem(self) -> str | None:
+        """Why some part gets no card; None if each has one."""
+        return self.layout.problem() if self.card.is_gpu else None
 
 
-def plan(config: RunConfig, shape: ModelShape, card: Card) -> MemoryPlan:
-    """The plan of a round. With several visible GPUs one is used, so it is the plan of that one."""
-    return MemoryPlan(card, tuple(_stage_plan(config, shape, card, one) for one in work(config, shape)))
+def plan(config: RunConfig, shape: ModelShape, cluster: Cluster) -> MemoryPlan:
+    """The plan of a round on a cluster; each stage has one entry for each kind of use of a card.
+
+    The process that plays the round embeds queries on its first card, so every entry has room for that.
+    """
+    card, layout = cluster.card, layout_of(config, cluster.cards if cluster.card.is_gpu else 0)
+    stages = [
+        _stage_plan(config, shape, card, one, use, layout)
+        for one in work(config, shape)
+        for use in layout.uses(one.stage)
+    ]
+    return MemoryPlan(card, tuple(stages), layout)
 
 
-def _stage_plan(config: RunConfig, shape: ModelShape, card: Card, stage: StageWork) -> StagePlan:
-    engine, clip = config.engine, MemoryTerms(clip=clip_bytes(config.retrieval.clip, card.is_gpu))
-    phases, shortage = _training_phases(config, shape, stage), 0
-    fixed = MemoryTerms(contexts=PROCESS) + (MemoryTerms() if card.is_gpu else clip)
-    if stage.trained is not None:
+def _stage_plan(
+    config: RunConfig, shape: ModelShape, card: Card, stage: StageWork, use: CardUse, layout: Layout
+) -> StagePlan:
+    clip = MemoryTerms(clip=clip_bytes(config.retrieval.clip, card.is_gpu))
+    fixed = MemoryTerms(contexts=PROCESS * _processes(use, layout)) + (MemoryTerms() if card.is_gpu else clip)
+    phases, shortage = [], 0
+    if stage.trained is not None and use.rank:
         fixed += state_memory(trainer_of(config, stage.trained), shape)
+        phases += _training_phases(config, shape, stage)
     if not card.is_gpu:
         fixed += MemoryTerms(vision=_host_features(config, shape, stage))
-    if isinstance(engine, VLLM):
-        one, models = vllm_memory(engine, config, shape, card), len(_models(config, stage, rollouts=True))
-        fixed, shortage = sum([one.terms] * models, fixed), one.shortage
-    if isinstance(engine, Transformers) and stage.sampled:
-        models, roles = len(_models(config, stage, rollouts=False)), len(stage.sampled)
-        fixed += torch_memory(engine, shape, card.is_gpu, models, roles)
-        phases += sampling_phases(engine, config, shape, stage.sampled, card.is_gpu)
-    if stage.trained is None:
+    if use.engine:
+        terms, sampling, shortage = _engine_terms(config, shape, card, stage, layout)
+        fixed, phases = fixed + terms, [*phases, *sampling]
+    if not (stage.trained is not None and use.rank):
         phases.append(Phase("sample", MemoryTerms(), MemoryTerms()))
-    elif stage.queries and card.is_gpu:  # elsewhere queries are embedded while no engine is open
+    if stage.trained is not None and stage.queries and card.is_gpu:  # else queries are embedded with no engine open
         phases.append(Phase("embed queries", clip, clip))
-    return StagePlan(stage.stage, tuple(phase.above(fixed) for phase in phases), shortage)
+    return StagePlan(stage.stage, tuple(phase.above(fixed) for phase in phases), use, shortage)
+
+
+def _processes(use: CardUse, layout: Layout) -> int:
+    """Processes with a context on the card; vLLM's own is one of its terms."""
+    replica = use.engine and layout.on_ray and layout.engine == "transformers"
+    return 1 + replica + (use.rank and layout.ranks > 1)
+
+
+def _engine_terms(
+    config: RunConfig, shape: ModelShape, card: Card, stage: StageWork, layout: Layout
+) -> tuple[MemoryTerms, list[Phase], int]:
+    """What the engine holds throughout a stage, its phases, and the bytes that vLLM's share lacks.
+
+    On Ray the engines of several models stand on different cards, elsewhere on the same.
+    """
+    engine = of_one_replica(config.engine)
+    if isinstance(engine, VLLM):
+        one = vllm_memory(engine, config, shape, card)
+        models = 1 if layout.on_ray else len(models_of(config, stage.stage, rollouts=True))
+        return sum([one.terms] * models, MemoryTerms()), [], one.shortage
+    if isinstance(engine, Transformers) and stage.sampled:
+        models = 1 if layout.on_ray else len(models_of(config, stage.stage, rollouts=False))
+        held = torch_memory(engine, shape, card.is_gpu, models, len(stage.sampled))
+        return held, sampling_phases(engine, config, shape, stage.sampled, card.is_gpu), 0
+    return MemoryTerms(), [], 0
 
 
 def _training_phases(config: RunConfig, shape: ModelShape, stage: StageWork) -> list[Phase]:
-    """The phases of a training stage: its pictures, its rollouts unless vLLM samples them, its updates."""
+    """The phases of a rank: its pictures, its rollouts unless an engine samples them, its updates."""
     if stage.trained is None:
         return []
     trainer, prompt = trainer_of(config, stage.trained), prompt_length(config, shape, stage.trained)
@@ -116,25 +157,14 @@ def _training_phases(config: RunConfig, shape: ModelShape, stage: StageWork) -> 
     rows = rows_at_once(trainer, shape, prompt)
     pictures = [encode_phase(config, shape, size, rows)] if prompt.visual else []
     own = [] if config.engine.draws_rollouts else [rollout_phase(trainer, shape, stage.trained, prompt)]
-    return [*pictures, *own, update_phase(trainer, shape, prompt)]
-
-
-def _models(config: RunConfig, stage: StageWork, rollouts: bool) -> set[str]:
-    """The models that a stage samples from: the base, and one for each role that is trained without an adapter.
-
-    Adapters share an engine; a whole model needs one of its own (`tasks.engines.open_engines`). That is so for frozen
-    roles from the second round on, and for a policy with `rollouts` always.
-    """
-    trained: Sequence[str] = [stage.trained] if rollouts and stage.trained is not None else []
-    roles = [*(sampled.role for sampled in stage.sampled), *trained]
-    return {role if trainer_of(config, role).lora is None else "base" for role in roles}
+    return [*pictures, *own, *update_phases(trainer, shape, prompt)]
 
 
 def _host_features(config: RunConfig, shape: ModelShape, stage: StageWork) -> int:
     """Picture features in main memory: the engine's cache in each process, and the trainer's."""
-    features = 0
-    if isinstance(config.engine, Transformers) and stage.sampled:
-        limit, copies = config.engine.vision_cache * GIB, config.engine.model_copies
+    features, engine = 0, of_one_replica(config.engine)
+    if isinstance(engine, Transformers) and stage.sampled:
+        limit, copies = engine.vision_cache * GIB, engine.model_copies
         features += copies * cached_features(config, shape, 4, stage.pictures, limit)
     if stage.trained not in (None, "searcher"):
         features += cached_features(config, shape, 4, stage.pictures, VISION_CACHE_BYTES)

@@ -62,11 +62,19 @@ class LanguageShape:
     @property
     def parameters(self) -> int:
         """All parameters: what full fine-tuning trains."""
+        return self.root_parameters + self.layers * self.layer_parameters
+
+    @property
+    def root_parameters(self) -> int:
+        """Parameters outside the decoder layers: embeddings, head, last norm."""
+        return (1 if self.tied else 2) * self.vocabulary * self.hidden + self.hidden
+
+    @property
+    def layer_parameters(self) -> int:
+        """Parameters of one decoder layer: linear maps, norms, biases."""
         width = self.heads * self.head_size
         extra = width + 2 * self.kv_width if self.family == "qwen2_5_vl" else 2 * self.head_size
-        norms = self.layers * (2 * self.hidden + extra) + self.hidden
-        tables = (1 if self.tied else 2) * self.vocabulary * self.hidden
-        return tables + self.linear_parameters + norms
+        return sum(map(math.prod, self.linears.values())) + 2 * self.hidden + extra
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,8 @@ class MemoryTerms:
     """AdamW's two moments: float32, two a trained parameter."""
     reference: int = 0
     """The policy at the stage's start: TRL's frozen copy for the KL term, and the copy for weight averaging."""
+    gathered: int = 0
+    """Sharded weights that a rank holds whole while it computes with them, and their gradients (FSDP2)."""
     kv_cache: int = 0
     """Keys and values of prompts and completions."""
     vision: int = 0

@@ -18,6 +18,21 @@ EVALUATED_PICTURES = 5000
 """Pictures of the benchmarks where `evaluate.items` sets no limit: MathVerse has 3940 items."""
 
 
+SAMPLED = {
+    "probe": ("questioner", "solver"),
+    "train-searcher": ("questioner", "solver"),
+    "search": ("searcher",),
+    "train-questioner": ("solver",),
+    "synthesize": ("questioner",),
+    "filter": ("solver",),
+    "train-solver": (),
+    "evaluate": ("solver",),
+}
+"""The frozen roles that each stage with models samples from."""
+TRAINED = {f"train-{role}": role for role in ("searcher", "questioner", "solver")}
+"""The role that each training stage trains."""
+
+
 @dataclass(frozen=True)
 class PromptLength:
     """The longest prompt of a role, in tokens."""
@@ -80,6 +95,16 @@ def trainer_of(config: RunConfig, role: str) -> TrainerConfig:
     """The trainer's settings of a role."""
     trainer: TrainerConfig = getattr(config.train, role)
     return trainer
+
+
+def models_of(config: RunConfig, stage: str, rollouts: bool) -> set[str]:
+    """The models that a stage samples from: the base, and one for each role that is trained without an adapter.
+
+    Adapters share an engine; a whole model needs one of its own (`tasks.engines.open_engines`). That is so for frozen
+    roles from the second round on, and for a policy with `rollouts` always.
+    """
+    trained = [TRAINED[stage]] if rollouts and stage in TRAINED else []
+    return {role if trainer_of(config, role).lora is None else "base" for role in (*SAMPLED[stage], *trained)}
 
 
 def work(config: RunConfig, shape: ModelShape) -> list[StageWork]:

@@ -1,16 +1,19 @@
-"""Scheduling over many replicas, by simulation: `python -m tests.bench.cluster_simulation 64 200000`.
+"""Scheduling over many replicas, by simulation: `python -m tests.bench.cluster_simulation 64 200000 scheduling.png`.
 
 Ray, the engine of replicas and requests with pictures are real. A replica only sleeps for the time that its tokens
 would take (`RATE`), `SPEED` times faster. One replica in eight is killed on the way. Efficiency is the time that the
-tokens take on all replicas together, divided by the time that it took.
+tokens take on all replicas together, divided by the time that it took. The plot, if a file is named, has the share of
+the replicas that were at work in each second; work that died with its replica counts as idle.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import resource
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -37,12 +40,18 @@ SPEED, TOKENS, ANSWERS, PICTURE = 8.0, 250, 8, 40_000
 class Sleeping(Scripted):
     """Settings of an engine that sleeps."""
 
+    times: str
+    """Folder with a file a process: begin and end of each call."""
+
     def open(self, model: str, pictures: PictureBudget) -> Engine:
-        return SleepingEngine()
+        return SleepingEngine(Path(self.times) / str(os.getpid()))
 
 
 class SleepingEngine(Engine):
     """Answers after the time that the tokens take."""
+
+    def __init__(self, times: Path) -> None:
+        self._times = times
 
     def generate(
         self, requests: Sequence[Request], on_done: Callable[[int], None] | None = None
@@ -50,7 +59,10 @@ class SleepingEngine(Engine):
         answers = [
             [Completion("42", tokens_of(request, i), finished=True) for i in request.numbers] for request in requests
         ]
+        begin = time.time()
         time.sleep(sum(answer.tokens for group in answers for answer in group) / RATE / SPEED)
+        with self._times.open("a") as file:
+            file.write(f"{begin} {time.time()}\n")
         return answers
 
     def close(self) -> None:
@@ -73,36 +85,69 @@ def requests_of(count: int) -> list[Request]:
     ]
 
 
-def kill_some(count: int, seconds: float) -> None:
-    """Kill so many replicas, one after another, within the time."""
+def kill_some(count: int, seconds: float, killed: list[float]) -> None:
+    """Kill so many replicas, one after another, within the time. `killed` gets the times."""
     random = Random(1)
     for _ in range(count):
         time.sleep(seconds / (count + 1))
         os.kill(random.choice(sorted(actor_processes("Replica"))), signal.SIGKILL)
+        killed.append(time.time())
 
 
-def main(replicas: int, count: int) -> None:
+def busy_shares(times: Path, replicas: int, start: float, seconds: float) -> list[float]:
+    """The share of the replicas that were at work, for each second from `start`."""
+    shares = [0.0] * math.ceil(seconds)
+    for file in times.iterdir():
+        for line in file.read_text().splitlines():
+            begin, end = (float(word) - start for word in line.split())
+            for second in range(int(begin), min(int(end) + 1, len(shares))):
+                shares[second] += max(0.0, min(end, second + 1) - max(begin, second)) / replicas
+    return shares
+
+
+def draw(shares: Sequence[float], killed: Sequence[float], title: str, out: Path) -> None:
+    """The busy share over time as a PNG, with a mark for each killed replica."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 2.6), dpi=100, layout="constrained")
+    axes = figure.subplots()
+    axes.step(range(len(shares)), [100 * share for share in shares], where="post", color="#1f5fa8")
+    axes.plot(killed, [3] * len(killed), "^", color="#b3402a", label="a replica is killed")
+    axes.set(xlabel="seconds", ylabel="replicas at work, %", ylim=(0, 105), xlim=(0, len(shares)), title=title)
+    axes.legend(loc="lower center", frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(out)
+
+
+def main(replicas: int, count: int, plot: Path | None) -> None:
     import ray
 
     os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
     ray.init(address="local", num_cpus=replicas, include_dashboard=False, log_to_driver=False)
     requests = requests_of(count)
     tokens = sum(tokens_of(request, i) for request in requests for i in request.numbers)
-    engine = Ray(of=Sleeping(), replicas=replicas).open("", OWN_LIMITS)
     least = tokens / RATE / SPEED / replicas
     print(
         f"{len(requests)} requests, {tokens / 1e6:.0f} million tokens: {least:.1f} s on {replicas} replicas", flush=True
     )
-    threading.Thread(target=kill_some, args=(replicas // 8, least), daemon=True).start()
-    started = time.monotonic()
-    answers = generate_or_resume(None, requests, engine.stream, lambda k: None)
-    seconds = time.monotonic() - started
+    killed: list[float] = []
+    with tempfile.TemporaryDirectory() as times:
+        engine = Ray(of=Sleeping(times=times), replicas=replicas).open("", OWN_LIMITS)
+        threading.Thread(target=kill_some, args=(replicas // 8, least, killed), daemon=True).start()
+        started, clock = time.time(), time.monotonic()
+        answers = generate_or_resume(None, requests, engine.stream, lambda k: None)
+        seconds = time.monotonic() - clock
+        shares = busy_shares(Path(times), replicas, started, seconds)
     assert sum(answer.tokens for group in answers for answer in group) == tokens
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"{seconds:.1f} s, efficiency {least / seconds:.3f}, memory of the driver {memory:.2f} GiB", flush=True)
+    result = f"{seconds:.1f} s, efficiency {least / seconds:.3f}, memory of the driver {memory:.2f} GiB"
+    print(result, flush=True)
     engine.close()
     ray.shutdown()
+    if plot is not None:
+        title = f"{replicas} replicas, {len(requests)} requests: efficiency {least / seconds:.3f}"
+        draw(shares, [moment - started for moment in killed], title, plot)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]))
+    main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]) if len(sys.argv) > 3 else None)

@@ -11,11 +11,15 @@ from flows.cli.doctor_memory import memory_plan, model_shape
 from flows.cli.doctor_settings import benchmarks, corpus, gold_items
 from flows.cli.main import FAILURE, USER, command
 from tasks.config import load_config
-from tasks.memory.cards import card_named
+from tasks.memory.cards import Cluster, card_named
 from tasks.memory.shape import published
 from tasks.store import Store
 from tests.fixtures.command_line import contents
 from tests.fixtures.shards import sample, write_shard
+
+
+def one(card: str) -> Cluster:
+    return Cluster(card_named(card))
 
 
 def test_a_doctor_prints_what_is_wrong_and_what_to_do(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
@@ -98,20 +102,21 @@ def test_a_doctor_prints_the_plan_as_a_table(store: Store, capsys: pytest.Captur
 
 
 def test_full_fine_tuning_is_refused_with_the_sum() -> None:
-    check = memory_plan(load_config("paper"), card_named("h100-80"))
+    alone = ["engine={kind: vllm, max_model_len: 6144, gpu_memory_utilization: 0.4}", "train.defaults.workers=1"]
+    check = memory_plan(load_config("paper", alone), one("h100-80"))
     assert check.state == "fail" and "\n" not in check.message
     assert "takes at least" in check.message and "gradients 28.4 + adam 56.7" in check.message
     assert check.message.endswith("set 'train.defaults.lora={rank: 32, alpha: 64}'")
 
 
 def test_too_small_a_share_of_the_card_is_named() -> None:
-    check = memory_plan(load_config("qwen2.5-vl-7b", ["engine.gpu_memory_utilization=0.2"]), card_named("h100-80"))
+    check = memory_plan(load_config("qwen2.5-vl-7b", ["engine.gpu_memory_utilization=0.2"]), one("h100-80"))
     assert check.state == "fail"
     assert "engine.gpu_memory_utilization=0.2 of h100-80 is 15.8 GiB: set engine.gpu_memory" in check.message
 
 
 def test_batches_that_are_halved_are_a_warning() -> None:
-    check = memory_plan(load_config("qwen2.5-vl-3b", ["engine={kind: transformers}"]), card_named("a6000-48"))
+    check = memory_plan(load_config("qwen2.5-vl-3b", ["engine={kind: transformers}"]), one("a6000-48"))
     assert check.state == "warn" and "batches are halved until they fit" in check.message
 
 
