@@ -64,6 +64,23 @@ class Layout:
             return [CardUse(has_engine, rank=True)]
         return [CardUse(engine=True, rank=False), CardUse(engine=False, rank=True)]
 
+    def stands(self, stage: str, ranks: int) -> str:
+        """What a stage with models runs on, in words. `ranks`: those of its training."""
+        engine = self._engine_words()
+        if stage not in TRAINED:
+            return engine
+        if ranks == 1:
+            return f"1 rank and {engine}"
+        return f"{ranks} ranks and {engine}, {'on the same cards' if self.share else 'on cards of their own'}"
+
+    def _engine_words(self) -> str:
+        if not self.replicas:
+            return f"{self.engine} elsewhere"
+        each = {0: "a processor", 1: "a card"}.get(self.cards_each, f"{self.cards_each} cards")
+        if not self.on_ray:
+            return f"{self.engine} on {each}"
+        return f"{self.replicas} replica{'' if self.replicas == 1 else 's'} of {self.engine}, {each} each"
+
     def problem(self) -> str | None:
         """Why some part would wait for a card for ever; None if each part gets one."""
         ranks = self.ranks if self.ranks > 1 else 0

@@ -112,9 +112,10 @@ def draw(shares: Sequence[float], killed: Sequence[float], title: str, out: Path
     figure = Figure(figsize=(7, 2.6), dpi=100, layout="constrained")
     axes = figure.subplots()
     axes.step(range(len(shares)), [100 * share for share in shares], where="post", color="#1f5fa8")
-    axes.plot(killed, [3] * len(killed), "^", color="#b3402a", label="a replica is killed")
+    if killed:
+        axes.plot(killed, [3] * len(killed), "^", color="#b3402a", label="a replica is killed")
+        axes.legend(loc="center", frameon=False)
     axes.set(xlabel="seconds", ylabel="replicas at work, %", ylim=(0, 105), xlim=(0, len(shares)), title=title)
-    axes.legend(loc="lower center", frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(out)
 

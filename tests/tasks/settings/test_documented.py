@@ -10,7 +10,11 @@ from tasks.config import load_config
 from tasks.settings.documented import documented_yaml
 from tasks.settings.overlay import CONFIGS
 
-PROFILES = sorted(path.name for path in CONFIGS.glob("*.yaml") if isinstance(yaml.safe_load(path.read_text()), dict))
+PROFILES = sorted(
+    path.name
+    for path in CONFIGS.glob("*.yaml")
+    if isinstance(yaml.safe_load(path.read_text()), dict) and not path.name.startswith("rates-")
+)
 
 
 def descriptions(settings: BaseModel) -> list[str]:
