@@ -106,5 +106,5 @@ class Rates(Settings):
 
 def load_rates(name: str) -> Rates:
     """The rates in a file (a path, or a name in `configs/`). UserError, in one line, for any mistake in it."""
-    path = find_config(name)
+    path = find_config(name, "rates")
     return validate(Rates, read_config(path), f"rates {path.name}")

@@ -128,7 +128,8 @@ def _sharded_forward(
     """The forward pass of a rank.
 
     Gathered in float32: what lies outside the decoder layers, the layer at work, and the next one, which is on its way.
-    Autocast keeps a bfloat16 copy of every weight that it has met until the pass ends.
+    Autocast keeps a bfloat16 copy of every weight that it has met until the pass ends, gathered or not (seen on two
+    ranks without a GPU).
     """
     language, size = shape.language, BYTES[trainer.precision]
     tokens = rows * plan.tokens

@@ -25,13 +25,17 @@ ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "configs"
 
 
-def find_config(name: str | Path) -> Path:
-    """The path of a config: `name` as given, or in `configs/`, with or without `.yaml`. UserError if it is unknown."""
+def find_config(name: str | Path, what: str = "config") -> Path:
+    """The path of a config: `name` as given, or in `configs/`, with or without `.yaml`. UserError if it is unknown.
+
+    `what` is `config`, or `rates` for a file of rates, whose name begins with `rates-`.
+    """
     for path in (Path(name), CONFIGS / name, CONFIGS / f"{name}.yaml"):
         if path.is_file():
             return path
-    known = ", ".join(sorted(path.name for path in CONFIGS.glob("*.yaml") if isinstance(_yaml(path), dict)))
-    raise UserError(f"config {name} is not a file: give a path, or one of {known}")
+    found = sorted(path.name for path in CONFIGS.glob("*.yaml") if isinstance(_yaml(path), dict))
+    known = ", ".join(file for file in found if file.startswith("rates-") == (what == "rates"))
+    raise UserError(f"{what} {name} is not a file: give a path, or one of {known}")
 
 
 def read_config(path: Path, below: tuple[Path, ...] = ()) -> dict[str, Any]:

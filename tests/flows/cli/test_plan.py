@@ -68,7 +68,10 @@ def test_the_table_of_a_plan_has_its_numbers(capsys: pytest.CaptureFixture[str])
     ("arguments", "message"),
     [
         (("--rates", "rates-h100"), "there is no GPU here: say how many, such as --gpus 8"),
-        (("--rates", "no-such-file", "--gpus", "1"), "config no-such-file is not a file"),
+        (
+            ("--rates", "no-such-file", "--gpus", "1"),
+            "rates no-such-file is not a file: give a path, or one of rates-h100.yaml",
+        ),
         (("--rates", "rates-h100", "--gpus", "1"), "have no model infra/models/vlm"),
         (
             ("--config", "paper", "--rates", "rates-h100", "--gpus", "4"),

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from tasks.config import load_config
-from tasks.estimates.counts import Completions, Rollouts, StageCounts
+from tasks.estimates.counts import Completions, Rollouts, StageCounts, round_counts
 from tasks.estimates.hours import Estimate
 from tasks.estimates.rates import load_rates
 from tasks.memory.layout import layout_of
 from tasks.memory.shape import PUBLISHED
+from tasks.settings.overlay import ROOT
 
 ANSWERS = 4096
 ENGINE = "{kind: vllm, max_model_len: 6144}"
+SHIPPED = {name: getattr(load_rates("rates-h100"), name) for name in ("read", "start", "efficiency")}
 
 
 def estimate(cards: int, overrides: Sequence[str] = (), **rates: Any) -> Estimate:
@@ -105,3 +109,30 @@ def test_all_cards_are_paid_for_all_the_time() -> None:
 def test_a_completion_is_no_longer_than_its_role_may_write() -> None:
     short = estimate(1, ["prompts.solver.max_tokens=100"])
     assert short.hours(scoring()).seconds == pytest.approx(ONE_CARD / 3)
+
+
+@pytest.mark.parametrize(("column", "cards"), [(0, 1), (1, 8), (2, 64)])
+def test_the_table_of_the_page_is_what_plan_prints(column: int, cards: int) -> None:
+    page = (ROOT / "infra/README.md").read_text()
+    (block,) = re.findall(r"```\n(active-zero plan .+?)\n```", page, re.DOTALL)
+    words = shlex.split(block.replace("\\\n", " "))
+    overrides = [words[i + 1] for i, word in enumerate(words) if word == "--set"]
+    found = estimate(cards, [*overrides, f"train.defaults.workers={cards}"], **SHIPPED)
+    stages = {counts.stage: counts for counts in round_counts(found.config, 2)}
+    total = 0.0
+    for name, counts in stages.items():
+        cells = cells_of(page, name)
+        rollouts = counts.rollouts.total if counts.rollouts else 0
+        assert [int(cell.replace(" ", "") or 0) for cell in cells[:2]] == [counts.sampled, rollouts], name
+        assert cells[2 + column] == f"{found.hours(counts).hours:.2f}", name
+        total += found.hours(counts).hours
+    total += 2 * found.hours(None).hours
+    assert cells_of(page, r"\*\*sum\*\*")[2 + column] == f"**{total:.2f}**"
+    assert cells_of(page, "GPU hours")[2 + column] == f"{total * cards:.1f}"
+    assert cells_of(page, "cost at 3 USD.*?")[2 + column] == f"{3 * total * cards:.0f}"
+
+
+def cells_of(page: str, name: str) -> list[str]:
+    """The cells of a row behind its name."""
+    (row,) = re.findall(rf"^\| {name} \|(.*)\|$", page, re.MULTILINE)
+    return [cell.strip() for cell in row.split("|")]
