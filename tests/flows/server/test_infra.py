@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import importlib
+import importlib.metadata
 import json
 import os
 import re
@@ -13,7 +15,10 @@ from typing import Any
 
 import pytest
 import yaml
+from jsonschema import Draft202012Validator
 from prefect import Flow
+from prefect.utilities.templating import apply_values
+from prefect.workers.base import BaseJobConfiguration
 
 from flows.round import FOLDERS
 from flows.server.api import POOL
@@ -72,16 +77,20 @@ def test_schedules_are_paused_until_somebody_starts_them() -> None:
 
 
 def test_compose_publishes_only_the_ui_and_only_on_loopback() -> None:
-    services = yaml.safe_load((INFRA / "compose.yaml").read_text())["services"]
-    published = {name: service["ports"] for name, service in services.items() if "ports" in service}
+    files = [yaml.safe_load(path.read_text())["services"] for path in INFRA.glob("compose*.yaml")]
+    published = {name: service["ports"] for file in files for name, service in file.items() if "ports" in service}
     assert list(published) == ["server"]
     assert all(port.startswith("127.0.0.1:") for port in published["server"])
 
 
-@pytest.mark.parametrize("files", [["compose.yaml"], ["compose.yaml", "compose.gpu.yaml"]], ids=len)
+COMPOSE = (["compose.yaml"], ["compose.yaml", "compose.gpu.yaml"], ["compose.yaml", "compose.ray.yaml"])
+
+
+@pytest.mark.parametrize("files", COMPOSE, ids=lambda files: files[-1])
 def test_docker_accepts_the_compose_files(files: list[str]) -> None:
     require_tool("docker", "compose", "version")
-    secrets = dict.fromkeys(("POSTGRES_PASSWORD", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), "x")
+    names = ("POSTGRES_PASSWORD", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "RAY_AUTH_TOKEN")
+    secrets = dict.fromkeys(names, "x")
     command = ["docker", "compose", *(part for name in files for part in ("-f", str(INFRA / name))), "config", "-q"]
     subprocess.run(command, env={**os.environ, **secrets}, check=True)
 
@@ -105,24 +114,115 @@ def test_a_job_template_uses_the_variables_that_it_declares() -> None:
     assert used == set(template["variables"]["properties"])
 
 
-def test_a_job_with_default_values_requests_a_gpu(tmp_path: Path) -> None:
-    require_tool("kubectl", "version", "--client")
+def job(**values: object) -> dict[str, Any]:
+    """The job of a flow run as Prefect's worker fills it in, with the pool's default values."""
     template = job_template()
-    values = {name: field.get("default", "x") for name, field in template["variables"]["properties"].items()}
-    manifest = filled(template["job_configuration"]["job_manifest"], values)
-    manifest["metadata"]["name"] = "one"
-    container = manifest["spec"]["template"]["spec"]["containers"][0]
-    container.update(args=["prefect", "flow-run", "execute"], env=[{"name": "A", "value": "b"}])
-    shown = kustomized(tmp_path, yaml.safe_dump(manifest))
-    assert shown["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == 1
+    defaults = BaseJobConfiguration._get_base_config_defaults(template["variables"]["properties"])
+    given = {"command": ["prefect", "flow-run", "execute"], "env": [], "labels": {}, **values}
+    found: dict[str, Any] = apply_values(template["job_configuration"]["job_manifest"], {**defaults, **given})
+    return {**found, "metadata": {**found["metadata"], "name": "one"}}
 
 
-def test_kubectl_accepts_the_worker(tmp_path: Path) -> None:
+def container_of(job: dict[str, Any]) -> dict[str, Any]:
+    (found,) = job["spec"]["template"]["spec"]["containers"]
+    return dict(found)
+
+
+def test_kubectl_accepts_a_job(tmp_path: Path) -> None:
     require_tool("kubectl", "version", "--client")
-    text = (INFRA / "kubernetes" / "worker.yaml").read_text()
-    kinds = [document["kind"] for document in yaml.safe_load_all(text)]
-    assert kinds == ["Namespace", "ServiceAccount", "Role", "RoleBinding", "Deployment"]
-    kustomized(tmp_path, text)
+    shown = kustomized(tmp_path, yaml.safe_dump(job(ray_address="head:6379")))
+    assert container_of(shown)["args"] == ["prefect", "flow-run", "execute"]
+
+
+def test_a_job_requests_a_gpu_and_none_as_a_driver_of_a_ray_cluster() -> None:
+    alone, driver = job(), job(ray_address="head:6379", gpus=0, models={"claimName": "models"})
+    assert container_of(alone)["resources"]["limits"]["nvidia.com/gpu"] == 1
+    assert container_of(alone)["command"][-1] == ""
+    assert container_of(driver)["resources"]["limits"]["nvidia.com/gpu"] == 0
+    assert container_of(driver)["command"][-2:] == ["/app/infra/ray-driver.sh", "head:6379"]
+    assert driver["spec"]["template"]["spec"]["volumes"][1]["persistentVolumeClaim"] == {"claimName": "models"}
+
+
+def documents(name: str) -> dict[str, Any]:
+    """The documents of a file in `infra/kubernetes`, by their kind."""
+    found = yaml.safe_load_all((INFRA / "kubernetes" / name).read_text())
+    return {document["kind"]: document for document in found}
+
+
+@pytest.mark.parametrize(
+    ("file", "kinds"),
+    [
+        ("worker.yaml", ["Namespace", "ServiceAccount", "Role", "RoleBinding", "Deployment"]),
+        ("ray-cluster.yaml", ["PersistentVolumeClaim", "NetworkPolicy", "RayCluster"]),
+    ],
+)
+def test_kubectl_accepts_the_manifests(tmp_path: Path, file: str, kinds: list[str]) -> None:
+    require_tool("kubectl", "version", "--client")
+    assert list(documents(file)) == kinds
+    kustomized(tmp_path, (INFRA / "kubernetes" / file).read_text())
+
+
+RAYCLUSTER_SCHEMA = Path(__file__).parents[2] / "fixtures" / "raycluster_v1.json.gz"
+"""The schema of RayCluster, ray.io/v1, in the file ray-operator/config/crd/bases/ray.io_rayclusters.yaml of KubeRay
+v1.7.0 (github.com/ray-project/kuberay, Apache License 2.0), without descriptions and `status`. It holds Kubernetes' own
+schema of a pod."""
+
+
+def raycluster_schema() -> dict[str, Any]:
+    """The operator's schema. A field that it does not know is an error, as for `kubectl apply --validate=strict`."""
+    schema: dict[str, Any] = strict(json.loads(gzip.decompress(RAYCLUSTER_SCHEMA.read_bytes())))
+    return schema
+
+
+def strict(schema: Any) -> Any:
+    match schema:
+        case {"properties": dict(), "type": "object"} if "additionalProperties" not in schema:
+            schema = {**schema, "additionalProperties": False}
+        case {"type": "object"} if set(schema) == {"type"}:  # metadata
+            return schema
+    if isinstance(schema, dict):
+        return {name: strict(item) for name, item in schema.items()}
+    return [strict(item) for item in schema] if isinstance(schema, list) else schema
+
+
+def problems(value: object, schema: dict[str, Any]) -> list[str]:
+    return [f"{error.json_path}: {error.message[:200]}" for error in Draft202012Validator(schema).iter_errors(value)]
+
+
+def test_the_operator_accepts_the_ray_cluster() -> None:
+    cluster, schema = documents("ray-cluster.yaml")["RayCluster"], raycluster_schema()
+    assert problems(cluster, schema) == []
+    cluster["spec"]["workerGroupSpecs"][0]["maxReplica"] = "8"
+    (problem,) = problems(cluster, schema)
+    assert "maxReplica" in problem
+
+
+def test_kubernetes_accepts_the_pods_of_jobs_and_of_the_worker() -> None:
+    group = raycluster_schema()["properties"]["spec"]["properties"]["workerGroupSpecs"]["items"]
+    pod = group["properties"]["template"]["properties"]["spec"]
+    worker = documents("worker.yaml")["Deployment"]["spec"]["template"]["spec"]
+    jobs = [job(), job(ray_address="head:6379", gpus=0, models={"claimName": "models"})]
+    for spec in [worker, *(job["spec"]["template"]["spec"] for job in jobs)]:
+        assert problems(spec, pod) == []
+
+
+def test_ray_nodes_have_the_workers_image_and_the_locked_version() -> None:
+    spec = documents("ray-cluster.yaml")["RayCluster"]["spec"]
+    groups = [spec["headGroupSpec"], *spec["workerGroupSpecs"]]
+    images = {container["image"] for group in groups for container in group["template"]["spec"]["containers"]}
+    assert images == {job_template()["variables"]["properties"]["image"]["default"]}
+    assert spec["rayVersion"] == importlib.metadata.version("ray")
+    for name in ("cpu", "gpu"):
+        assert f"ray=={spec['rayVersion']} " in (INFRA / "locks" / f"{name}.txt").read_text()
+
+
+def test_only_workers_of_the_ray_cluster_take_work_and_they_scale() -> None:
+    spec = documents("ray-cluster.yaml")["RayCluster"]["spec"]
+    assert spec["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
+    gpu, cpu = spec["workerGroupSpecs"]
+    assert spec["enableInTreeAutoscaling"] and gpu["minReplicas"] < gpu["maxReplicas"]
+    limits = [group["template"]["spec"]["containers"][0]["resources"]["limits"] for group in (gpu, cpu)]
+    assert [limit.get("nvidia.com/gpu", 0) for limit in limits] == [1, 0]
 
 
 def kustomized(folder: Path, text: str) -> Any:
@@ -131,15 +231,3 @@ def kustomized(folder: Path, text: str) -> Any:
     (folder / "kustomization.yaml").write_text("resources: [resource.yaml]\n")
     done = subprocess.run(["kubectl", "kustomize", str(folder)], check=True, capture_output=True, text=True)
     return next(yaml.safe_load_all(done.stdout))
-
-
-def filled(value: Any, values: dict[str, Any]) -> Any:
-    """A job template with its variables replaced by values, as a worker does it."""
-    match value:
-        case dict():
-            return {name: filled(item, values) for name, item in value.items()}
-        case list():
-            return [filled(item, values) for item in value]
-        case str() if match := VARIABLE.fullmatch(value):
-            return values[match[1]]
-    return value
