@@ -7,10 +7,13 @@ and gives it the lost part again: a request names all that decides its completio
 
 from __future__ import annotations
 
+import logging
 import os
+import socket
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -22,6 +25,7 @@ from pydantic import Field, model_validator
 from tasks.engines.model_folder import check_adapter
 from tasks.engines.pictures import PictureBudget
 from tasks.engines.protocol import Engine, PolicyEngine
+from tasks.engines.replica_logs import Outbox, Reply, delivered, log_notes_of_ray
 from tasks.engines.request import Adapter, Completion, Request
 from tasks.engines.scripted import Scripted
 from tasks.engines.streams import by_part
@@ -34,6 +38,8 @@ from tasks.settings.fingerprint import NotFingerprinted
 if TYPE_CHECKING:
     from tasks.engines.decode import SampledTokens
 
+log = logging.getLogger(__name__)
+
 RETRIES = 3
 """Times that Ray gives a lost part to a replaced replica before the death is an error: that part may be the cause."""
 PARTS = 2
@@ -42,6 +48,10 @@ BESIDE_RANK = 0.51
 """GPUs of a replica that leaves room for a rank: no second replica fits beside it, and one rank does."""
 ADAPTERS = 16
 """Adapters whose files are kept: those of the roles, and the last of a policy in training."""
+CONNECT = 10.0
+"""Seconds for the head of a cluster to accept a connection."""
+LAST_WORDS = 2.0
+"""Seconds that a replica has to send its last warnings before it ends; one at work does not."""
 
 
 class Ray(Settings):
@@ -104,7 +114,8 @@ class RayEngine(PolicyEngine):
             num_cpus=1, num_gpus=reserved, max_restarts=-1, max_task_retries=RETRIES
         )
         count = replicas_on(self._ray.cluster_resources(), config, gpus)
-        self._replicas = [remote.remote(partial(config.of.open, model, pictures)) for _ in range(count)]
+        opened = partial(config.of.open, model, pictures)
+        self._replicas = [remote.remote(opened, number) for number in range(1, count + 1)]
         try:
             self._get([replica.load.remote() for replica in self._replicas])
         except BaseException:
@@ -154,11 +165,20 @@ class RayEngine(PolicyEngine):
 
     def close(self) -> None:
         """End the replicas, and the cluster if it was started for them."""
+        self._hear_last_words()
         for replica in self._replicas:
             self._ray.kill(replica)
         self._replicas = []
         if self._own_cluster:
             self._ray.shutdown()
+
+    def _hear_last_words(self) -> None:
+        """Log what the replicas have logged since their last answers: after an error, the reason may be among it."""
+        last = [replica.last_words.remote() for replica in self._replicas]
+        heard, _ = self._ray.wait(last, num_returns=len(last), timeout=LAST_WORDS) if last else ([], [])
+        for reference in heard:
+            with suppress(self._ray.exceptions.RayError):  # the replica has died
+                delivered([self._ray.get(reference)])
 
     def _shared(self, method: str, requests: Sequence[Request]) -> Iterator[tuple[list[int], Any]]:
         """The indices and the answers of each part, in the order in which replicas finish them."""
@@ -186,9 +206,10 @@ class RayEngine(PolicyEngine):
         return self._files[adapter]
 
     def _get(self, wanted: Any) -> Any:
-        """What Ray's references hold. An error of a replica is raised as the replica raised it."""
+        """The replies that Ray's references stand for. An error of a replica is raised as the replica raised it."""
         try:
-            return wanted() if callable(wanted) else self._ray.get(wanted)
+            replies = wanted() if callable(wanted) else self._ray.get(wanted)
+            return delivered(replies) if isinstance(replies, list) else delivered([replies])[0]
         except self._ray.exceptions.RayTaskError as error:
             raise error.cause if isinstance(error.cause, UserError) else error from None
         except self._ray.exceptions.RayActorError as error:
@@ -201,8 +222,14 @@ class RayEngine(PolicyEngine):
 class Replica:
     """One replica, in a process of its own on some machine of the cluster."""
 
-    def __init__(self, open_engine: Callable[[], Engine]) -> None:
-        self._open = open_engine
+    def __init__(self, open_engine: Callable[[], Engine], number: int) -> None:
+        import ray
+
+        self._open, self._outbox = open_engine, Outbox(number)
+        again = ray.get_runtime_context().was_current_actor_reconstructed
+        self._outbox.collect()
+        if again:
+            log.warning("started again: its process had died")
         self._folder = tempfile.TemporaryDirectory()
         self._adapters: LRUCache[Adapter, Adapter] = LRUCache(ADAPTERS)
 
@@ -211,27 +238,34 @@ class Replica:
         """Opened by the first call, which a replaced replica gets without `load`."""
         return self._open()
 
-    def load(self) -> None:
+    def load(self) -> Reply:
         """Open the engine."""
         _ = self._engine
+        return self._outbox.reply(None)
 
-    def answer(self, method: str, indices: list[int], requests: list[Request], files: dict[Adapter, Any]) -> Any:
+    def last_words(self) -> Reply:
+        """What was logged since the last answer."""
+        return self._outbox.reply(None)
+
+    def answer(self, method: str, indices: list[int], requests: list[Request], files: dict[Adapter, Any]) -> Reply:
         """`indices`, and what the engine's `generate` or `sample` gives for the requests."""
         local = [
             request if request.adapter is None else replace(request, adapter=self._local(request.adapter, files))
             for request in requests
         ]
-        return indices, getattr(self._engine, method)(local)
+        answers = getattr(self._engine, method)(local)
+        return self._outbox.reply((indices, answers))
 
-    def fits(self, request: Request) -> bool:
+    def fits(self, request: Request) -> Reply:
         """See `PolicyEngine.fits`."""
-        return bool(self._engine.fits(request))
+        return self._outbox.reply(bool(self._engine.fits(request)))
 
-    def reload(self, folder: Path) -> None:
+    def reload(self, folder: Path) -> Reply:
         """See `PolicyEngine.reload`."""
         if not folder.is_dir():
             raise UserError(f"{folder} is not on this machine of the cluster: set TMPDIR to a disk that all share")
         self._engine.reload(folder)
+        return self._outbox.reply(None)
 
     def _local(self, adapter: Adapter, files: dict[Adapter, Any]) -> Adapter:
         """The adapter with its files on this machine."""
@@ -252,14 +286,29 @@ def connect() -> tuple[Any, bool]:
         import ray
     except ImportError:
         raise UserError("engine ray needs Ray: install the extra `ray` (pip install 'active-zero[ray]').") from None
+    log_notes_of_ray()
     if ray.is_initialized():
         return ray, False
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    address = os.environ.get("RAY_ADDRESS", "")
+    check_listening(address)
     try:
         ray.init(log_to_driver=False, include_dashboard=False, configure_logging=False)
     except ConnectionError as error:
-        raise UserError(f"no Ray cluster answers at RAY_ADDRESS={os.environ.get('RAY_ADDRESS')}: {error}") from error
+        advice = "this machine needs a node of the cluster (infra/ray-driver.sh) and its RAY_AUTH_TOKEN"
+        raise UserError(f"the Ray cluster at RAY_ADDRESS={address} cannot be used: {error}; {advice}") from error
     return ray, True
+
+
+def check_listening(address: str) -> None:
+    """UserError where nothing listens at `host:port`. Ray itself would try for ten minutes."""
+    host, _, port = address.rpartition(":")
+    if not port.isdigit() or "://" in host:  # none, `auto`, or Ray's client
+        return
+    try:
+        socket.create_connection((host, int(port)), CONNECT).close()
+    except OSError as error:
+        raise UserError(f"no Ray cluster answers at RAY_ADDRESS={address}: {error}") from None
 
 
 def gpus_of(config: Ray) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -11,16 +12,19 @@ from pathlib import Path
 
 import pytest
 
+from flows.server.server import free_port
 from tasks.engines import Ray, Transformers
 from tasks.engines.pictures import OWN_LIMITS
 from tasks.engines.protocol import Engine
-from tasks.engines.replicas import parts, replicas_on
+from tasks.engines.replicas import connect, parts, replicas_on
 from tasks.engines.request import Adapter, Request, Sampling
+from tasks.engines.scripted import Rule
 from tasks.records.picture import Picture
 from tasks.records.prompt import Prompt
 from tasks.settings.errors import UserError
 from tasks.settings.fingerprint import fingerprint_value
 from tests.fixtures.ray_cluster import actor_processes, ray_cluster
+from tests.fixtures.talking_engine import Talking
 
 ONE = Transformers(device="cpu")
 
@@ -94,6 +98,64 @@ def test_a_closed_engine_leaves_no_process_and_an_incomplete_model_is_named(clus
     while actor_processes("Replica") and time.monotonic() < end:
         threading.Event().wait(0.1)
     assert not actor_processes("Replica")
+
+
+class Heard:
+    """The warnings of replicas in this process's log."""
+
+    def __init__(self, caplog: pytest.LogCaptureFixture) -> None:
+        self._caplog, self._seen = caplog, 0
+
+    def new(self) -> list[str]:
+        """Those since the last call, without the machine's name."""
+        texts = [
+            f"{record.name.removeprefix('tasks.engines.')}: {record.getMessage()}" for record in self._caplog.records
+        ]
+        found = [text.replace(f" on {socket.gethostname()}", "") for text in texts if ": replica " in text]
+        self._seen, start = len(found), self._seen
+        return found[start:]
+
+
+def ask(engine: Engine, *texts: str) -> None:
+    engine.generate([Request(Prompt(text), None, None, Sampling(4), 1, seed=0) for text in texts])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_replicas_warnings_come_once_with_its_number(
+    cluster: None, tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Also those of a replica that was started again, and those before an error."""
+    heard, death = Heard(caplog), f"die {tmp_path / 'died'}"
+    engine = Ray(of=Talking(rules=(Rule(texts=("yes",)),)), replicas=2).open("none", OWN_LIMITS)
+    try:
+        assert heard.new() == ["talking: replica 1: opened", "talking: replica 2: opened"]
+        ask(engine, "why", "print what was printed")
+        lines = heard.new()
+        one = lines[0].split(": ")[1]
+        assert lines == [f"talking: {one}: asked why", f"replica_logs: {one}: what was printed"]
+        ask(engine, death)
+        lines = heard.new()
+        one = lines[0].split(": ")[1]
+        again = f"replicas: {one}: started again: its process had died"
+        assert lines == [again, f"talking: {one}: opened", f"talking: {one}: asked {death}"]
+        with pytest.raises(Exception, match="no luck"):
+            ask(engine, "fail no luck")
+    finally:
+        engine.close()
+    (line,) = heard.new()
+    assert line.endswith(": asked fail no luck")
+    assert capfd.readouterr() == ("", "")  # Ray's notes about the death are in the log alone
+    notes = [record.getMessage() for record in caplog.records if "/ray/" in record.pathname]
+    assert any("died" in note for note in notes)
+
+
+def test_a_cluster_that_is_not_there_is_an_error_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    monkeypatch.setattr("ray.is_initialized", lambda: False)  # another test's cluster may be open
+    with pytest.raises(UserError, match=f"no Ray cluster answers at RAY_ADDRESS={address}"):
+        connect()
 
 
 def test_the_number_of_replicas_follows_what_the_cluster_has() -> None:
