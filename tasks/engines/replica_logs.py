@@ -12,7 +12,6 @@ import logging
 import socket
 import sys
 from collections import deque
-from collections.abc import Iterable
 from copy import copy
 from dataclasses import dataclass
 from typing import IO, Any
@@ -74,14 +73,11 @@ class _Lines:
         return getattr(self._stream, name)
 
 
-def delivered(replies: Iterable[Reply]) -> list[Any]:
-    """The values of replies; their records are logged here."""
-    values = []
-    for reply in replies:
-        for record in reply.records:
-            logging.getLogger(record.name).handle(record)
-        values.append(reply.value)
-    return values
+def delivered(reply: Reply) -> Any:
+    """A reply's value; its records are logged here."""
+    for record in reply.records:
+        logging.getLogger(record.name).handle(record)
+    return reply.value
 
 
 def log_notes_of_ray() -> None:

@@ -1,8 +1,8 @@
 """The Ray engine: several replicas of an engine, each on its own GPU or processor of a Ray cluster.
 
 Requests are cut into parts that hold all requests about one picture, so that a replica reads it once. The next part
-goes to the first idle replica; parts still waiting stay here, their pictures on disk. Ray replaces a replica that dies
-and gives it the lost part again: a request names all that decides its completions, so they are the same.
+goes to the replica with fewest; parts still waiting stay here, their pictures on disk. A part that a replica took with
+it goes to another one: a request names all that decides its completions, so they are the same.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 import socket
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property, partial
@@ -26,6 +26,7 @@ from tasks.engines.model_folder import check_adapter
 from tasks.engines.pictures import PictureBudget
 from tasks.engines.protocol import Engine, PolicyEngine
 from tasks.engines.replica_logs import Outbox, Reply, delivered, log_notes_of_ray
+from tasks.engines.replica_pool import ReplicaPool
 from tasks.engines.request import Adapter, Completion, Request
 from tasks.engines.scripted import Scripted
 from tasks.engines.streams import by_part
@@ -40,10 +41,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-RETRIES = 3
-"""Times that Ray gives a lost part to a replaced replica before the death is an error: that part may be the cause."""
-PARTS = 2
-"""Parts that a replica has: one at work, and one that waits, so that it is never idle between two."""
 BESIDE_RANK = 0.51
 """GPUs of a replica that leaves room for a rank: no second replica fits beside it, and one rank does."""
 ADAPTERS = 16
@@ -108,18 +105,21 @@ class RayEngine(PolicyEngine):
         self._config = config
         self._ray, self._own_cluster = connect()
         self._files: LRUCache[Adapter, Any] = LRUCache(ADAPTERS)
+        self._weights: Path | None = None
+        """The model's folder after a `reload`."""
         gpus = gpus_of(config) if self._ray.cluster_resources().get("GPU") else 0
         reserved = BESIDE_RANK if gpus and config.share else gpus
-        remote = self._ray.remote(Replica).options(
-            num_cpus=1, num_gpus=reserved, max_restarts=-1, max_task_retries=RETRIES
-        )
-        count = replicas_on(self._ray.cluster_resources(), config, gpus)
-        opened = partial(config.of.open, model, pictures)
-        self._replicas = [remote.remote(opened, number) for number in range(1, count + 1)]
+        remote = self._ray.remote(Replica).options(num_cpus=1, num_gpus=reserved)
+        check_room(self._machines, config, gpus)
         try:
-            self._get([replica.load.remote() for replica in self._replicas])
+            self._pool = ReplicaPool(
+                self._ray,
+                partial(remote.remote, partial(config.of.open, model, pictures)),
+                lambda: room_on(self._machines, gpus) if config.replicas == "auto" else config.replicas,
+                self._get,
+            )
         except BaseException:
-            self.close()
+            self._leave()
             raise
 
     def generate(
@@ -157,44 +157,45 @@ class RayEngine(PolicyEngine):
 
     def fits(self, request: Request) -> bool:
         """See `PolicyEngine.fits`."""
-        return bool(self._get(self._replicas[0].fits.remote(request)))
+        (answer,) = self._pool.answers([request], lambda replica, request: replica.fits.remote(request))
+        return bool(answer)
 
     def reload(self, folder: Path) -> None:
-        """See `PolicyEngine.reload`. The folder must lie on a disk that all replicas share."""
-        self._get([replica.reload.remote(folder) for replica in self._replicas])
+        """See `PolicyEngine.reload`. The folder must lie on a disk that all replicas share. Each loads it when used."""
+        self._weights = folder
 
     def close(self) -> None:
         """End the replicas, and the cluster if it was started for them."""
         self._hear_last_words()
-        for replica in self._replicas:
-            self._ray.kill(replica)
-        self._replicas = []
+        self._pool.close()
+        self._leave()
+
+    @property
+    def _machines(self) -> list[dict[str, float]]:
+        """The resources of each machine of the cluster."""
+        return [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+
+    def _leave(self) -> None:
         if self._own_cluster:
             self._ray.shutdown()
 
     def _hear_last_words(self) -> None:
         """Log what the replicas have logged since their last answers: after an error, the reason may be among it."""
-        last = [replica.last_words.remote() for replica in self._replicas]
+        last = [replica.last_words.remote() for replica in self._pool.ready]
         heard, _ = self._ray.wait(last, num_returns=len(last), timeout=LAST_WORDS) if last else ([], [])
         for reference in heard:
             with suppress(self._ray.exceptions.RayError):  # the replica has died
-                delivered([self._ray.get(reference)])
+                delivered(self._ray.get(reference))
 
     def _shared(self, method: str, requests: Sequence[Request]) -> Iterator[tuple[list[int], Any]]:
         """The indices and the answers of each part, in the order in which replicas finish them."""
-        from ray.util import ActorPool
-
-        pool: Any = ActorPool(self._replicas * PARTS)
-        for indices in parts(requests, rows_of(self._config)):
-            pool.submit(partial(self._submit, method, requests), indices)
-        while pool.has_next():
-            yield self._get(pool.get_next_unordered)
+        return self._pool.answers(parts(requests, rows_of(self._config)), partial(self._submit, method, requests))
 
     def _submit(self, method: str, requests: Sequence[Request], replica: Any, indices: list[int]) -> Any:
-        """Called when a replica is idle, so only parts at work have their pictures in memory."""
+        """Called when a replica has room, so only parts at work have their pictures in memory."""
         part = [requests[index] for index in indices]
         files = {request.adapter: self._shipped(request.adapter) for request in part if request.adapter is not None}
-        return replica.answer.remote(method, indices, part, files)
+        return replica.answer.remote(method, indices, part, files, self._weights)
 
     def _shipped(self, adapter: Adapter) -> Any:
         """Ray's reference to the adapter's files."""
@@ -205,37 +206,27 @@ class RayEngine(PolicyEngine):
             )
         return self._files[adapter]
 
-    def _get(self, wanted: Any) -> Any:
-        """The replies that Ray's references stand for. An error of a replica is raised as the replica raised it."""
+    def _get(self, reference: Any) -> Any:
+        """What a replica's method returned. An error of the engine is raised as the replica raised it."""
         try:
-            replies = wanted() if callable(wanted) else self._ray.get(wanted)
-            return delivered(replies) if isinstance(replies, list) else delivered([replies])[0]
+            return delivered(self._ray.get(reference))
         except self._ray.exceptions.RayTaskError as error:
             raise error.cause if isinstance(error.cause, UserError) else error from None
-        except self._ray.exceptions.RayActorError as error:
-            raise RuntimeError(
-                f"an engine replica died {RETRIES + 1} times: too little memory is the usual reason; "
-                f"lower engine.rows or engine.replicas ({error})"
-            ) from error
 
 
 class Replica:
     """One replica, in a process of its own on some machine of the cluster."""
 
     def __init__(self, open_engine: Callable[[], Engine], number: int) -> None:
-        import ray
-
         self._open, self._outbox = open_engine, Outbox(number)
-        again = ray.get_runtime_context().was_current_actor_reconstructed
         self._outbox.collect()
-        if again:
-            log.warning("started again: its process had died")
+        self._weights: Path | None = None
         self._folder = tempfile.TemporaryDirectory()
         self._adapters: LRUCache[Adapter, Adapter] = LRUCache(ADAPTERS)
 
     @cached_property
     def _engine(self) -> Any:
-        """Opened by the first call, which a replaced replica gets without `load`."""
+        """Opened by `load`."""
         return self._open()
 
     def load(self) -> Reply:
@@ -247,8 +238,12 @@ class Replica:
         """What was logged since the last answer."""
         return self._outbox.reply(None)
 
-    def answer(self, method: str, indices: list[int], requests: list[Request], files: dict[Adapter, Any]) -> Reply:
-        """`indices`, and what the engine's `generate` or `sample` gives for the requests."""
+    def answer(
+        self, method: str, indices: list[int], requests: list[Request], files: dict[Adapter, Any], weights: Path | None
+    ) -> Reply:
+        """`indices`, and what the engine's `generate` or `sample` gives for the requests by these weights."""
+        if weights != self._weights:
+            self._reload(weights)
         local = [
             request if request.adapter is None else replace(request, adapter=self._local(request.adapter, files))
             for request in requests
@@ -260,12 +255,11 @@ class Replica:
         """See `PolicyEngine.fits`."""
         return self._outbox.reply(bool(self._engine.fits(request)))
 
-    def reload(self, folder: Path) -> Reply:
-        """See `PolicyEngine.reload`."""
-        if not folder.is_dir():
+    def _reload(self, folder: Path | None) -> None:
+        if folder is None or not folder.is_dir():
             raise UserError(f"{folder} is not on this machine of the cluster: set TMPDIR to a disk that all share")
         self._engine.reload(folder)
-        return self._outbox.reply(None)
+        self._weights = folder
 
     def _local(self, adapter: Adapter, files: dict[Adapter, Any]) -> Adapter:
         """The adapter with its files on this machine."""
@@ -325,15 +319,18 @@ def rows_of(config: Ray) -> int:
     return 8 * config.of.max_num_seqs if isinstance(config.of, VLLM) else 256
 
 
-def replicas_on(resources: dict[str, float], config: Ray, gpus: int) -> int:
-    """The number of replicas on a cluster with these resources. `UserError` if they would wait for ever."""
+def room_on(machines: Sequence[Mapping[str, float]], gpus: int) -> int:
+    """Replicas of so many GPUs each, or of one processor, that machines with these resources hold."""
     name, each = ("GPU", gpus) if gpus else ("CPU", 1)
-    room = int(resources.get(name, 0)) // each
+    return sum(int(machine.get(name, 0)) // each for machine in machines)
+
+
+def check_room(machines: Sequence[Mapping[str, float]], config: Ray, gpus: int) -> None:
+    """`UserError` if replicas would wait for ever."""
+    room = room_on(machines, gpus)
     if room == 0 or (config.replicas != "auto" and config.replicas > room):
-        raise UserError(
-            f"engine.replicas is {config.replicas}, at {each} {name} each; the cluster has {resources.get(name, 0):g}"
-        )
-    return room if config.replicas == "auto" else config.replicas
+        each = f"{gpus} GPU" if gpus else "1 CPU"
+        raise UserError(f"engine.replicas is {config.replicas}, at {each} each; the cluster has room for {room}")
 
 
 def parts(requests: Sequence[Request], rows: int) -> list[list[int]]:

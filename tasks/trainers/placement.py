@@ -28,10 +28,11 @@ from torch import cuda, distributed
 
 from tasks.engines.pictures import PictureBudget
 from tasks.engines.protocol import PolicyEngine
-from tasks.engines.replicas import RETRIES, connect
+from tasks.engines.replica_pool import RETRIES
+from tasks.engines.replicas import connect
 from tasks.engines.request import Adapter, Request
 from tasks.records import Step
-from tasks.settings.errors import UserError
+from tasks.settings.errors import UserError, first_line
 from tasks.trainers import ranks
 from tasks.trainers.checkpoints import Checkpoints
 from tasks.trainers.example import Example, Reward, Rollout
@@ -210,9 +211,12 @@ class _Conductor:
                 if deaths > RETRIES:
                     raise RuntimeError(
                         f"a rank of the training died {deaths} times: too little memory is the usual reason; "
-                        f"lower train.<role>.micro_batch ({error})"
+                        f"lower train.<role>.micro_batch ({first_line(error)})"
                     ) from error
-                log.warning("a rank of the training died: all ranks start again from the last checkpoint (%s)", error)
+                log.warning(
+                    "a rank of the training died: all ranks start again from the last checkpoint (%s)",
+                    first_line(error),
+                )
                 self._stage.forget()
 
     def _attempt(self) -> list[Step]:
