@@ -15,6 +15,7 @@ from tasks.benchmarks.metrics import metric_figures, metric_means
 from tasks.benchmarks.statistics import Interval, clustered_wilson, clusters_of, mean_interval
 from tasks.config import RunConfig
 from tasks.evaluate import add_judgements, score_items
+from tasks.execution.gpu_slots import gpu_slots, using_gpus
 from tasks.players.team import Team
 from tasks.records import Score
 from tasks.reporting.facts import replies_of
@@ -72,7 +73,8 @@ class BenchmarkResult(BenchmarkFigures):
 def score_model(config: RunConfig, model: str, benchmark: str, store: str) -> list[Score]:
     """Answer each item greedily and with `evaluate.samples` samples. `model` as in `team_named`; `store` is a URL."""
     items = open_benchmark(benchmark).read().items[: config.evaluate.items]
-    with team_named(model, config, Store(store)).open(seed_of(config.seed, "evaluate")) as sampler:
+    team, seed = team_named(model, config, Store(store)), seed_of(config.seed, "evaluate")
+    with using_gpus(config.cluster_gpus), gpu_slots(), team.open(seed) as sampler:
         rows = score_items(sampler, benchmark, items, config.evaluate.samples)
     return add_judgements(rows, items, config.evaluate.judge)
 

@@ -19,6 +19,7 @@ from flows.server.parameters import Override, Rounds, RunName, StageName, Text
 from flows.server.supervise import give_name, retried, supervised
 from tasks.config import DEFAULT, RunConfig, load_config
 from tasks.execution.flow_run import first_task_run
+from tasks.execution.gpu_slots import using_gpus
 from tasks.labelling.gold import reason_to_stop
 from tasks.store import Store
 
@@ -76,7 +77,7 @@ def _play(order: RoundsToPlay) -> State[list[Round]]:
     give_name(playing_name(run, history.next_round - before, order.rounds))
     while len(played) < order.rounds - before and reason is None:
         number = read_history(store, run).next_round
-        with round_place(store, run, number).hold(order.wait):
+        with round_place(store, run, number).hold(order.wait), using_gpus(settings.cluster_gpus):
             if read_history(store, run).next_round != number:
                 continue  # another process held the lease and has completed the round
             start = start_of(settings, store, run, number)

@@ -16,8 +16,9 @@ from pydantic import Field, field_validator, model_validator
 from tasks.benchmarks.judge import JudgeConfig
 from tasks.benchmarks.statistics import Criterion
 from tasks.corpora import CorpusConfig
-from tasks.engines import EngineConfig
+from tasks.engines import EngineConfig, Ray
 from tasks.engines.pictures import OWN_LIMITS, PictureBudget
+from tasks.engines.replicas import gpus_of
 from tasks.engines.request import Sampling
 from tasks.retrieval.searchable_corpus import RetrievalConfig
 from tasks.rewards import Preset
@@ -309,6 +310,14 @@ class RunConfig(Settings):
     runner: Annotated[Literal["threads", "ray"], NotFingerprinted] = "threads"
     """What embeds a corpus's shards: threads of this process, or tasks on the Ray cluster at `RAY_ADDRESS` (a local one
     if it is not set; needs the extra `ray`)."""
+
+    @property
+    def cluster_gpus(self) -> int | Literal["all"] | None:
+        """GPUs of a Ray cluster that the engine's replicas use; None where they are not on one."""
+        if not isinstance(self.engine, Ray):
+            return None
+        each = gpus_of(self.engine)
+        return each and ("all" if self.engine.replicas == "auto" else each * self.engine.replicas)
 
     @model_validator(mode="after")
     def _check_domain_names(self) -> RunConfig:

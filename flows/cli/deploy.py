@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from flows.cli.console import print_line
@@ -14,10 +16,16 @@ app = typer.Typer()
     epilog=examples(
         "active-zero deploy",
         "PREFECT_API_URL=http://prefect:4200/api active-zero deploy",
+        "ACTIVE_ZERO_CLUSTER=h100 active-zero deploy --gpus 8",
     )
 )
-def deploy() -> None:
+def deploy(
+    gpus: Annotated[
+        int | None,
+        typer.Option(min=1, help="Slots of the limit on GPUs, of the cluster ACTIVE_ZERO_CLUSTER if it is set."),
+    ] = None,
+) -> None:
     """Register work pool, GPU limit, deployments and automation at the Prefect server (PREFECT_API_URL)."""
     from flows.server.deploy import register
 
-    print_line(register())
+    print_line(register(gpus))

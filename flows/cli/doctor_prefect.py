@@ -15,7 +15,7 @@ from flows.cli.check import Check
 from flows.server.api import POOL
 from flows.server.deploy import AUTOMATION, deployment_names
 from flows.server.server import HOST, configured_url, local_url, request_api, version_at
-from tasks.execution.stage import GPU
+from tasks.execution.gpu_slots import limit_name
 from tasks.settings.errors import UserError
 
 ADVICE = "run `active-zero deploy`"
@@ -72,10 +72,11 @@ def _deployments(url: str) -> Check:
 
 
 def _limit(url: str) -> Check:
-    limit = _request(url, f"/v2/concurrency_limits/{GPU}")
+    name = limit_name()
+    limit = _request(url, f"/v2/concurrency_limits/{name}")
     if limit is None:
-        return Check("prefect limit", "fail", f"no limit {GPU}, so two runs may use one GPU at once: {ADVICE}")
-    return Check("prefect limit", "pass", f"{GPU}: {limit['active_slots']} of {limit['limit']} in use")
+        return Check("prefect limit", "fail", f"no limit {name}, so two runs may use one GPU at once: {ADVICE}")
+    return Check("prefect limit", "pass", f"{name}: {limit['active_slots']} of {limit['limit']} in use")
 
 
 def _automation(url: str) -> Check:

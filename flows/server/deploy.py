@@ -19,7 +19,7 @@ from flows.server.api import POOL
 from flows.server.forms import form
 from flows.server.server import configured_url, local_url, version_at
 from flows.server.settle import SILENCE
-from tasks.execution.stage import GPU
+from tasks.execution.gpu_slots import limit_name
 from tasks.settings.errors import UserError
 from tasks.settings.overlay import ROOT
 
@@ -37,15 +37,19 @@ OTHER_FLOWS = ("corpus-build", "corpus-add", "evaluate")
 AUTOMATION = "active-zero: the process of a run is gone"
 
 
-def register() -> str:
-    """Register everything and return one line that lists it. UserError if no server answers."""
+def register(gpus: int | None = None) -> str:
+    """Register everything and return one line that lists it. UserError if no server answers.
+
+    `gpus` is the number of slots of the limit; None keeps it, or makes one slot.
+    """
+    limit = limit_name()
     url = server_url()
     os.environ["PREFECT_API_URL"] = url
-    schedules = asyncio.run(_before_deploy())
+    schedules = asyncio.run(_before_deploy(gpus))
     _deploy_all()
     asyncio.run(_after_deploy(schedules))
     names = ", ".join(deployment_names())
-    return f"registered at {url}: pool {POOL}, limit {GPU}, {names}, automation for crashed runs"
+    return f"registered at {url}: pool {POOL}, limit {limit}, {names}, automation for crashed runs"
 
 
 def server_url() -> str:
@@ -61,7 +65,7 @@ def deployment_names() -> list[str]:
     return [deployment["name"] for deployment in yaml.safe_load(FILE.read_text())["deployments"]]
 
 
-async def _before_deploy() -> dict[str, list[dict[str, Any]]]:
+async def _before_deploy(gpus: int | None) -> dict[str, list[dict[str, Any]]]:
     """Create the work pool and the limit; return the server's schedules by deployment, so that they can be kept."""
     from prefect import get_client
     from prefect.client.schemas.actions import WorkPoolCreate
@@ -71,8 +75,7 @@ async def _before_deploy() -> dict[str, list[dict[str, Any]]]:
         pool = WorkPoolCreate(name=POOL, type="process", description="Rounds, corpora and benchmarks of Active-Zero")
         with suppress(ObjectAlreadyExists):  # a person may have changed its type or variables
             await client.create_work_pool(pool)
-        if await _gpu_limit(client) is None:
-            await client.upsert_global_concurrency_limit_by_name(GPU, limit=1)
+        await _register_limit(client, gpus)
         registered = await _registered(client)
         return {deployment.name: list(map(_schedule_fields, deployment.schedules)) for deployment in registered}
 
@@ -90,13 +93,17 @@ async def _registered(client: PrefectClient) -> list[DeploymentResponse]:
     return [deployment for deployment in found if deployment.work_pool_name == POOL and deployment.name in names]
 
 
-async def _gpu_limit(client: PrefectClient) -> Any | None:
+async def _register_limit(client: PrefectClient, gpus: int | None) -> None:
+    """Create the limit, with one slot where `gpus` is None. A limit that exists changes only if `gpus` is given."""
     from prefect.exceptions import ObjectNotFound
 
-    try:
-        return await client.read_global_concurrency_limit_by_name(GPU)
-    except ObjectNotFound:
-        return None
+    if gpus is None:
+        try:
+            await client.read_global_concurrency_limit_by_name(limit_name())
+            return
+        except ObjectNotFound:
+            gpus = 1
+    await client.upsert_global_concurrency_limit_by_name(limit_name(), limit=gpus)
 
 
 def _deploy_all() -> None:

@@ -13,7 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tasks.execution.stage import in_flow_run, own_transaction, reusing
+from tasks.execution.flow_context import in_flow_run
+from tasks.execution.stage import own_transaction, reusing
 
 if TYPE_CHECKING:
     from prefect.futures import PrefectFuture

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import logging
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -24,6 +22,8 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, get_type_hin
 from pydantic import JsonValue
 
 from tasks.execution.dry_run import DryRun, current_dry_run
+from tasks.execution.flow_context import in_flow_run, in_task_run, run_log
+from tasks.execution.gpu_slots import gpu_slots
 from tasks.execution.kept import kept_or_own
 from tasks.execution.progress import LogLines, listen, listening, track
 from tasks.records import Row
@@ -39,10 +39,6 @@ R = TypeVar("R", bound=Row)
 
 PAUSES = [10.0, 60.0]
 """Seconds before the first and the second retry of a stage that failed with a transient error."""
-GPU = "gpu"
-"""Name of the Prefect server's concurrency limit on stages that use the GPU."""
-GPU_LEASE = 60.0
-"""Seconds after which the server frees the slot of a process that was killed."""
 
 _reuse_only: ContextVar[bool] = ContextVar("reuse_only", default=False)
 _workspace: ContextVar[Path] = ContextVar("workspace")
@@ -54,7 +50,7 @@ def stage(
 ) -> Callable[[Callable[P, Output[R]]], Stage[P, R]]:
     """Declare a stage. Raise `version` when the work changes so that older artifacts must not be reused.
 
-    With `gpu` the work uses the GPU where there is one, and waits until no other run's stage uses it.
+    With `gpu` the work uses GPUs where there are some, and waits for their slots (`gpu_slots`).
     """
     return lambda work: Stage(work, name, row_type, version, gpu)
 
@@ -158,7 +154,7 @@ class Stage(Generic[P, R]):
 
         A stage that another stage calls is a task only where it runs: the page lists what happens, once.
         """
-        if (_reuse_only.get() or _in_task_run()) and (complete := self._complete(*args, **kwargs)):
+        if (_reuse_only.get() or in_task_run()) and (complete := self._complete(*args, **kwargs)):
             return complete
         if _reuse_only.get():
             raise NotComplete
@@ -211,20 +207,20 @@ class Stage(Generic[P, R]):
             if existing.artifact:
                 return self._reused(existing.artifact)
             if existing.reasons:
-                _log().info("%s: runs again: %s", place.folder(self.name), "; ".join(existing.reasons))
+                run_log().info("%s: runs again: %s", place.folder(self.name), "; ".join(existing.reasons))
             return self._run(place, fingerprinted, lambda: self.work(*args, **kwargs))
 
     def _run(self, place: Place, fingerprinted: dict[str, JsonValue], work: Callable[[], Output[R]]) -> StageResult[R]:
         name, kept = place.folder(self.name), place.partial_results(self.name, fingerprinted)
-        with kept_or_own("gpu", _gpu_slot) if self.gpu else nullcontext(), _working(name, kept):
+        with kept_or_own("gpu", gpu_slots) if self.gpu else nullcontext(), _working(name, kept):
             started, retries_before = time.monotonic(), retry_count()
             output = work()
             seconds = time.monotonic() - started
             artifact = place.commit(self.name, self.row_type, output, fingerprinted, seconds)
             kept.clear()
-        _log().info("%s: %d rows in %.1f s at %s", name, artifact.rows, seconds, artifact.uri)
+        run_log().info("%s: %d rows in %.1f s at %s", name, artifact.rows, seconds, artifact.uri)
         if retries := retry_count() - retries_before:
-            _log().warning("%s: %d requests to the store were retried", name, retries)
+            run_log().warning("%s: %d requests to the store were retried", name, retries)
         return StageResult(artifact, reused=False)
 
     def _planned(
@@ -236,7 +232,7 @@ class Stage(Generic[P, R]):
         return StageResult(planned, reused=False)
 
     def _reused(self, artifact: Artifact[R]) -> StageResult[R]:
-        _log().info("%s: reused, %d rows at %s", artifact.manifest.stage, artifact.rows, artifact.uri)
+        run_log().info("%s: reused, %d rows at %s", artifact.manifest.stage, artifact.rows, artifact.uri)
         return StageResult(artifact, reused=True)
 
     def is_complete(self, *args: P.args, **kwargs: P.kwargs) -> bool:
@@ -297,7 +293,7 @@ def _fingerprinted_parameters(work: Callable[..., Any]) -> list[str]:
 @contextmanager
 def _working(name: str, kept: PartialResults) -> Iterator[None]:
     """The workspace, the partial results and a progress line for the time of the work."""
-    with tempfile.TemporaryDirectory(prefix=f"{name}-") as folder, _progress_in_log(), track(None, name):
+    with tempfile.TemporaryDirectory(prefix=f"{name}-") as folder, _progress_inrun_log(), track(None, name):
         old_workspace, old_partial_results = _workspace.set(Path(folder)), _partial_results.set(kept)
         try:
             yield
@@ -307,34 +303,13 @@ def _working(name: str, kept: PartialResults) -> Iterator[None]:
 
 
 @contextmanager
-def _progress_in_log() -> Iterator[None]:
+def _progress_inrun_log() -> Iterator[None]:
     """Progress goes to the stage's log, unless the caller has set a listener."""
     if listening():
         yield
     else:
-        with listen(LogLines(_log())):
+        with listen(LogLines(run_log())):
             yield
-
-
-@contextmanager
-def _gpu_slot() -> Iterator[None]:
-    """Wait for the server's GPU slot: in a flow run, where there is a GPU. No waiting where the limit is undefined.
-
-    A round keeps it, because its engines stay on the GPU between its stages.
-    """
-    if not in_flow_run() or not _has_gpu():
-        yield
-        return
-    from prefect.concurrency.sync import concurrency
-
-    with concurrency(GPU, lease_duration=GPU_LEASE):
-        yield
-
-
-def _has_gpu() -> bool:
-    import torch
-
-    return torch.cuda.is_available()
 
 
 def _failed_transiently(task: Any, task_run: Any, state: Any) -> bool:
@@ -350,34 +325,3 @@ def _as_state(result: StageResult[R]) -> Any:
     if result.reused:
         return Completed(name="Reused", message=result.artifact.rows_at, data=result.artifact)
     return Completed(message=result.artifact.rows_at, data=result.artifact)
-
-
-def in_flow_run() -> bool:
-    """Whether a Prefect flow is running here. This does not import Prefect."""
-    if "prefect" not in sys.modules:
-        return False
-    from prefect.context import FlowRunContext
-
-    return FlowRunContext.get() is not None
-
-
-def _in_task_run() -> bool:
-    """Whether a Prefect task is running here. This does not import Prefect."""
-    if "prefect" not in sys.modules:
-        return False
-    from prefect.context import TaskRunContext
-
-    return TaskRunContext.get() is not None
-
-
-def _log() -> Any:
-    """The flow run's logger, so that the UI shows the lines; outside a flow run the module's logger."""
-    if "prefect" in sys.modules:
-        from prefect.exceptions import MissingContextError
-        from prefect.logging import get_run_logger
-
-        try:
-            return get_run_logger()
-        except MissingContextError:
-            pass
-    return logging.getLogger(__name__)

@@ -267,7 +267,7 @@ def stumble(place: Place, error: str) -> Output[Number]:
     return Output([])
 
 
-GPU_LIMIT = "gpu-of-a-kept-round"
+CLUSTER = "of-a-kept-round"
 
 
 @stage("5-use", Number, gpu=True)
@@ -280,7 +280,7 @@ def slots_in_use() -> int:
     from prefect.client.orchestration import get_client
 
     with get_client(sync_client=True) as client:
-        (limit,) = [each for each in client.read_global_concurrency_limits() if each.name == GPU_LIMIT]
+        (limit,) = [each for each in client.read_global_concurrency_limits() if each.name == f"gpu-{CLUSTER}"]
     return limit.active_slots
 
 
@@ -292,10 +292,10 @@ def test_in_prefect_a_round_holds_one_gpu_slot_to_its_end(
     from prefect import flow
     from prefect.client.orchestration import get_client
 
-    monkeypatch.setattr("tasks.execution.stage.GPU", GPU_LIMIT)
-    monkeypatch.setattr("tasks.execution.stage._has_gpu", lambda: True)
+    monkeypatch.setenv("ACTIVE_ZERO_CLUSTER", CLUSTER)
+    monkeypatch.setattr("tasks.execution.gpu_slots._has_gpu", lambda: True)
     with get_client(sync_client=True) as client:
-        client.upsert_global_concurrency_limit_by_name(GPU_LIMIT, 1)
+        client.upsert_global_concurrency_limit_by_name(f"gpu-{CLUSTER}", 1)
     calls.clear()
 
     @flow
