@@ -8,8 +8,6 @@ it goes to another one: a request names all that decides its completions, so the
 from __future__ import annotations
 
 import logging
-import os
-import socket
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,10 +20,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cachetools import LRUCache
 from pydantic import Field, model_validator
 
+from tasks.engines.cluster import Head, connect
 from tasks.engines.model_folder import check_adapter
 from tasks.engines.pictures import PictureBudget
 from tasks.engines.protocol import Engine, PolicyEngine
-from tasks.engines.replica_logs import Outbox, Reply, delivered, log_notes_of_ray
+from tasks.engines.replica_logs import Outbox, Reply, delivered
 from tasks.engines.replica_pool import ReplicaPool
 from tasks.engines.request import Adapter, Completion, Request
 from tasks.engines.scripted import Scripted
@@ -45,8 +44,6 @@ BESIDE_RANK = 0.51
 """GPUs of a replica that leaves room for a rank: no second replica fits beside it, and one rank does."""
 ADAPTERS = 16
 """Adapters whose files are kept: those of the roles, and the last of a policy in training."""
-CONNECT = 10.0
-"""Seconds for the head of a cluster to accept a connection."""
 LAST_WORDS = 2.0
 """Seconds that a replica has to send its last warnings before it ends; one at work does not."""
 
@@ -104,6 +101,8 @@ class RayEngine(PolicyEngine):
     def __init__(self, config: Ray, model: str, pictures: PictureBudget) -> None:
         self._config = config
         self._ray, self._own_cluster = connect()
+        self._head = Head(self._ray)
+        self._known_machines: list[dict[str, float]] = []
         self._files: LRUCache[Adapter, Any] = LRUCache(ADAPTERS)
         self._weights: Path | None = None
         """The model's folder after a `reload`."""
@@ -115,7 +114,7 @@ class RayEngine(PolicyEngine):
             self._pool = ReplicaPool(
                 self._ray,
                 partial(remote.remote, partial(config.of.open, model, pictures)),
-                lambda: room_on(self._machines, gpus) if config.replicas == "auto" else config.replicas,
+                partial(self._wanted, gpus),
                 self._get,
             )
         except BaseException:
@@ -170,10 +169,17 @@ class RayEngine(PolicyEngine):
         self._pool.close()
         self._leave()
 
+    def _wanted(self, gpus: int) -> int:
+        """How many replicas there should be now."""
+        room = room_on(self._machines, gpus)
+        return room if self._config.replicas == "auto" else self._config.replicas
+
     @property
     def _machines(self) -> list[dict[str, float]]:
-        """The resources of each machine of the cluster."""
-        return [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+        """The resources of each machine of the cluster, as far as is known."""
+        if self._head.answers():
+            self._known_machines = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+        return self._known_machines
 
     def _leave(self) -> None:
         if self._own_cluster:
@@ -272,37 +278,6 @@ class Replica:
                 (folder / name).write_bytes(data)
             self._adapters[adapter] = Adapter(adapter.name, folder)
         return self._adapters[adapter]
-
-
-def connect() -> tuple[Any, bool]:
-    """Ray, connected to the cluster at RAY_ADDRESS or one started here; and whether this call started it."""
-    try:
-        import ray
-    except ImportError:
-        raise UserError("engine ray needs Ray: install the extra `ray` (pip install 'active-zero[ray]').") from None
-    log_notes_of_ray()
-    if ray.is_initialized():
-        return ray, False
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    address = os.environ.get("RAY_ADDRESS", "")
-    check_listening(address)
-    try:
-        ray.init(log_to_driver=False, include_dashboard=False, configure_logging=False)
-    except ConnectionError as error:
-        advice = "this machine needs a node of the cluster (infra/ray-driver.sh) and its RAY_AUTH_TOKEN"
-        raise UserError(f"the Ray cluster at RAY_ADDRESS={address} cannot be used: {error}; {advice}") from error
-    return ray, True
-
-
-def check_listening(address: str) -> None:
-    """UserError where nothing listens at `host:port`. Ray itself would try for ten minutes."""
-    host, _, port = address.rpartition(":")
-    if not port.isdigit() or "://" in host:  # none, `auto`, or Ray's client
-        return
-    try:
-        socket.create_connection((host, int(port)), CONNECT).close()
-    except OSError as error:
-        raise UserError(f"no Ray cluster answers at RAY_ADDRESS={address}: {error}") from None
 
 
 def gpus_of(config: Ray) -> int:

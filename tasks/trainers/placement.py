@@ -26,10 +26,10 @@ from typing import TYPE_CHECKING, Any, Protocol, overload
 
 from torch import cuda, distributed
 
+from tasks.engines.cluster import Head, connect
 from tasks.engines.pictures import PictureBudget
 from tasks.engines.protocol import PolicyEngine
-from tasks.engines.replica_pool import RETRIES
-from tasks.engines.replicas import connect
+from tasks.engines.replica_pool import LOOK, RETRIES
 from tasks.engines.request import Adapter, Request
 from tasks.records import Step
 from tasks.settings.errors import UserError, first_line
@@ -195,6 +195,7 @@ class _Conductor:
 
     def __init__(self, ray: Any, settings: RankTrainer, training: Training, stage: TrainingHost) -> None:
         self._ray, self._settings, self._training, self._stage = ray, settings, training, stage
+        self._head = Head(ray)
         self._examples = [ray.put(example) for example in training.examples]
         start = training.start
         self._start_files = [] if start is None else self._put(start.path)
@@ -237,7 +238,11 @@ class _Conductor:
         """Answer the first rank until all have ended. Raises what any of them raises."""
         asked, steps = running[0], list[Step]()
         while running:
-            (ready,), running = self._ray.wait(running, num_returns=1)
+            found, running = self._ray.wait(running, num_returns=1, timeout=LOOK)
+            self._head.answers()
+            if not found:
+                continue
+            (ready,) = found
             outcome = self._get(ready)
             if isinstance(outcome, Call):
                 asked = first.resume.remote(getattr(self._stage, outcome.method)(*outcome.arguments))

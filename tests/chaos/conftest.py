@@ -8,6 +8,7 @@ import pytest
 
 from tasks.store import Store
 from tests.chaos.arena import Player, Undisturbed, player, quick_folder, undisturbed_round
+from tests.fixtures.faulty_bucket import Bucket, faulty_server, new_bucket
 
 
 @pytest.fixture(scope="session")
@@ -35,3 +36,17 @@ def store() -> Iterator[Store]:
     """An empty store in memory."""
     with quick_folder() as folder:
         yield Store(str(folder))
+
+
+@pytest.fixture(params=["small", "real"], scope="module")
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bucket]:
+    """An S3 server that can make faults."""
+    with faulty_server(request.param, tmp_path_factory.mktemp("s3") / "data") as server:
+        yield server
+
+
+@pytest.fixture
+def bucket(server: Bucket) -> Iterator[Bucket]:
+    """A new bucket on it."""
+    yield new_bucket(server)
+    server.line.refused = server.line.lost = server.line.delay = 0.0

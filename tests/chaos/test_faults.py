@@ -1,77 +1,19 @@
-"""A store that refuses requests, loses replies, is slow or is down: the round completes, or ends with one error.
-
-The tests run on a small S3 server, and on a real one if `ACTIVE_ZERO_TEST_S3` names a program that starts it: the
-program takes `start FOLDER`, `stop FOLDER` and `wipe FOLDER`, listens at the port `S3_PORT`, and prints `export
-AWS_ENDPOINT_URL=...` on start.
-"""
+"""A store that refuses requests, loses replies, is slow or is down: the round completes, or ends with one error."""
 
 from __future__ import annotations
 
-import os
 import re
-import socket
-import subprocess
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pytest
 
 from tasks.store import Store
 from tests.chaos.arena import Player, Undisturbed, commits, contents
 from tests.chaos.light import STAGES
-from tests.fixtures.small_s3 import FaultyProxy, small_s3
+from tests.fixtures.faulty_bucket import DEADLINE, Bucket
 
 ONCE = dict.fromkeys(STAGES, 1)
-DEADLINE = 20
-
-
-@dataclass
-class Bucket:
-    """A bucket behind a proxy that makes faults (`line`), and a function that restarts its server."""
-
-    line: FaultyProxy
-    url: str
-    environment: dict[str, str]
-    restart: Callable[[], None]
-
-
-@pytest.fixture(params=["small", "real"], scope="module")
-def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bucket]:
-    program = os.environ.get("ACTIVE_ZERO_TEST_S3")
-    if request.param == "real" and not program:
-        pytest.skip("ACTIVE_ZERO_TEST_S3 names no S3 server")
-    with ExitStack() as stack:
-        if request.param == "real":
-            assert program
-            folder = tmp_path_factory.mktemp("s3") / "data"
-            upstream, restart = _start(program, folder)
-            stack.callback(subprocess.run, [program, "wipe", str(folder)])
-        else:
-            upstream, restart = {"AWS_ENDPOINT_URL": stack.enter_context(small_s3())}, lambda: time.sleep(2)
-        line = FaultyProxy(upstream["AWS_ENDPOINT_URL"])
-        keys = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
-        environment = {**keys, **upstream, "AWS_ENDPOINT_URL": stack.enter_context(line.open())}
-        monkey = stack.enter_context(pytest.MonkeyPatch.context())
-        for name, value in {**environment, "ACTIVE_ZERO_STORE_DEADLINE": str(DEADLINE)}.items():
-            monkey.setenv(name, value)
-        yield Bucket(line, "", environment, restart)
-
-
-@pytest.fixture
-def bucket(server: Bucket) -> Iterator[Bucket]:
-    """A new bucket; the proxy makes no faults yet."""
-    name = f"test-{uuid4().hex[:12]}"
-    server.line.refused = server.line.lost = server.line.delay = 0.0
-    server.line.cut = False
-    Store(f"s3://{name}").fs.mkdir(name)
-    server.url, server.line.faults = f"s3://{name}/store", 0
-    yield server
-    server.line.refused = server.line.lost = server.line.delay = 0.0
 
 
 def start(player: Player, bucket: Bucket, run: str = "r", deadline: float = DEADLINE, **death: Any) -> None:
@@ -83,23 +25,6 @@ def start(player: Player, bucket: Bucket, run: str = "r", deadline: float = DEAD
 def play(player: Player, bucket: Bucket, run: str = "r", deadline: float = DEADLINE, **death: Any) -> dict[str, Any]:
     start(player, bucket, run, deadline, **death)
     return player.end()
-
-
-def _start(program: str, folder: Path) -> tuple[dict[str, str], Callable[[], None]]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = 20_000 + free.getsockname()[1] % 10_000
-    environment = {**os.environ, "S3_PORT": str(port)}
-
-    def do(verb: str) -> str:
-        done = subprocess.run([program, verb, str(folder)], env=environment, check=True, capture_output=True, text=True)
-        return done.stdout
-
-    def restart() -> None:
-        do("stop")
-        do("start")
-
-    return dict(re.findall(r"(AWS_\w+)=(\S+)", do("start"))), restart
 
 
 def test_a_round_in_a_bucket_equals_one_on_a_disk(light: Player, bucket: Bucket, undisturbed: Undisturbed) -> None:

@@ -22,7 +22,7 @@ from tasks.probe import probe_frontier
 from tasks.settings.seeds import seed_of
 from tasks.store import Store
 from tests.fixtures.overrides import as_overrides
-from tests.fixtures.ray_cluster import ray_cluster, actor_processes, wait_for
+from tests.fixtures.ray_cluster import actor_processes, ray_cluster, wait_for
 from tests.ui.conftest import environment_in, start_ui, stop_ui
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]

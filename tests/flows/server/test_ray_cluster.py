@@ -31,7 +31,7 @@ requests = [Request(Prompt(f"question {i}"), None, None, Sampling(4), 1, seed=i)
 answers = [completion.text for (completion,) in engine.generate(requests)]
 import ray
 nodes = {node["NodeID"] for node in ray.nodes() if node["Resources"].get("CPU")}
-print(json.dumps({"answers": answers, "nodes": len(nodes), "replicas": len(engine._replicas)}))
+print(json.dumps({"answers": answers, "nodes": len(nodes), "replicas": len(engine._pool.ready)}))
 engine.close()
 """
 
