@@ -119,6 +119,7 @@ def as_json(found: MemoryPlan) -> dict[str, Any]:
     return {
         "card": found.card.name,
         "cards": max(1, found.layout.cards),
+        "stands": found.layout.stands("train-searcher", found.layout.ranks),
         "card_gib": _gib(found.card.total),
         "usable_gib": _gib(found.usable),
         "stages": [
@@ -141,6 +142,8 @@ def print_plan(details: dict[str, Any]) -> None:
     card = f"{details['card']} ({details['card_gib']:.1f} GiB)"
     on = f"each of {details['cards']} x {card}" if details["cards"] > 1 else card
     print_line(f"Memory in GiB on {on}, at each stage's peak:")
+    if details["cards"] > 1:
+        print_line(f"({details['stands']})")
     rows = [{_words(name): _shown(value) for name, value in stage.items()} for stage in details["stages"]]
     print_table(rows, list(rows[0]), "No stages.")
 

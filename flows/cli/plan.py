@@ -41,7 +41,7 @@ class PlannedRound:
         "active-zero plan",
         "active-zero plan --run mine --set filter.low=0.5",
         "active-zero plan --force-from 5-synthesize --json",
-        "active-zero plan --config qwen2.5-vl-7b --set corpus.source=null --gpus 8 --rates rates-h100",
+        "active-zero plan --config paper --gpus 8 --rates rates-h100",
     )
 )
 def plan(

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 from tasks.config import RunConfig
 from tasks.engines import VLLM, Ray, Scripted, Server, of_one_replica
-from tasks.engines.replicas import gpus_of
 from tasks.memory.work import SAMPLED, TRAINED, models_of, trainer_of
 
 
@@ -79,7 +78,8 @@ class Layout:
         each = {0: "a processor", 1: "a card"}.get(self.cards_each, f"{self.cards_each} cards")
         if not self.on_ray:
             return f"{self.engine} on {each}"
-        return f"{self.replicas} replica{'' if self.replicas == 1 else 's'} of {self.engine}, {each} each"
+        told = f"{self.replicas} replica{'' if self.replicas == 1 else 's'} of {self.engine}"
+        return f"{told}{' for each model' if self.models > 1 else ''}, {each} each"
 
     def problem(self) -> str | None:
         """Why some part would wait for a card for ever; None if each part gets one."""
@@ -89,8 +89,10 @@ class Layout:
         needed, room = self.engine_cards, self.cards - (0 if self.share else ranks)
         if needed <= room:
             return None
-        told = f"{self.replicas} replicas" if self.on_ray else "the engine"
-        told += f" for each of {self.models} models" if self.on_ray and self.models > 1 else ""
+        if not self.on_ray:
+            return f"the engine takes {needed} cards"
+        told = f"{self.replicas} replicas"
+        told += f" for each of {self.models} models" if self.models > 1 else ""
         told += f" and {ranks} ranks" if room < self.cards else ""
         return f"{told} take {needed + self.cards - room} cards"
 
@@ -115,12 +117,13 @@ def layout_of(config: RunConfig, cards: int) -> Layout:
 
 
 def cards_of_replica(config: RunConfig) -> int:
-    """Cards of one engine, or of one replica; 0 where it needs none."""
-    if isinstance(config.engine, Ray):
-        return gpus_of(config.engine)
-    if isinstance(config.engine, VLLM):
-        return config.engine.tensor_parallel_size
-    return 0 if isinstance(config.engine, Scripted | Server) or config.engine.device == "cpu" else 1
+    """Cards of one engine, or of one replica; 0 where it needs none. Whole ones, although a rank may share them."""
+    one = of_one_replica(config.engine)
+    if isinstance(one, VLLM):
+        return one.tensor_parallel_size
+    if isinstance(one, Scripted | Server) or one.device == "cpu":
+        return 0
+    return config.engine.gpus if isinstance(config.engine, Ray) else 1
 
 
 def _replicas(engine: Ray, cards: int, each: int) -> int:

@@ -83,6 +83,42 @@ def test_a_named_card_is_planned_without_the_model(store: Store, capsys: pytest.
     assert checks["device"]["told"] == "not looked at: the memory plan is for h100-80"
 
 
+def test_a_cluster_is_planned_card_by_card(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    command(["doctor", "--config", "paper", "--gpus", "8", "--gpu", "h100-80", "--json"])
+    checks = {check["name"]: check for check in json.loads(capsys.readouterr().out)}
+    plan = checks["memory plan"]
+    assert plan["state"] == "pass" and plan["details"]["cards"] == 8
+    assert plan["details"]["stands"] == "8 ranks and 2 replicas of vllm for each model, a card each, on the same cards"
+    assert {stage["on the card"] for stage in plan["details"]["stages"]} == {"engine", "engine + rank"}
+    assert checks["device"]["told"] == "not looked at: the memory plan is for 8 x h100-80"
+    assert "of engine.of.max_model_len=6144" in checks["prompt length"]["told"]
+
+
+def test_the_table_of_a_cluster_says_what_stands_on_it(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    command(["doctor", "--config", "paper", "--gpus", "8", "--gpu", "h100-80"])
+    out = capsys.readouterr().out
+    assert "Memory in GiB on each of 8 x h100-80 (79.2 GiB), at each stage's peak:" in out
+    assert "(8 ranks and 2 replicas of vllm for each model, a card each, on the same cards)" in out
+
+
+def test_a_number_of_cards_needs_a_card(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(["doctor", "--gpus", "8"]) == USER
+    assert "--gpus 8 says how many, --gpu says of which card" in capsys.readouterr().err
+
+
+def test_too_few_cards_are_refused_with_what_to_set() -> None:
+    check = memory_plan(load_config("paper", ["engine.replicas=4"]), Cluster(card_named("h100-80"), 8))
+    assert check.state == "fail"
+    told = "4 replicas for each of 3 models take 12 cards, and there are 8: set engine.replicas=2"
+    assert check.message == told
+
+
+def test_a_replicas_settings_have_the_names_of_the_file() -> None:
+    small = load_config("paper", ["engine.of.gpu_memory_utilization=0.1"])
+    check = memory_plan(small, Cluster(card_named("h100-80"), 8))
+    assert "engine.of.gpu_memory_utilization=0.1 of h100-80 is 7.9 GiB: set engine.of.gpu_memory" in check.message
+
+
 def test_an_unknown_card_is_the_users_mistake(capsys: pytest.CaptureFixture[str]) -> None:
     assert command(["doctor", "--gpu", "h100"]) == USER
     assert "--gpu h100 is no card" in capsys.readouterr().err

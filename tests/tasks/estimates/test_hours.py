@@ -132,6 +132,13 @@ def test_the_table_of_the_page_is_what_plan_prints(column: int, cards: int) -> N
     assert cells_of(page, "cost at 3 USD.*?")[2 + column] == f"{3 * total * cards:.0f}"
 
 
+def test_the_published_round_takes_what_the_page_says() -> None:
+    config = load_config("paper")
+    found = Estimate(config, PUBLISHED[config.model], load_rates("rates-h100"), layout_of(config, 8))
+    hours = sum(found.hours(counts).hours for counts in (*round_counts(config, 2), None, None))
+    assert f"estimates {hours:.1f} hours for the round" in (ROOT / "configs/README.md").read_text()
+
+
 def cells_of(page: str, name: str) -> list[str]:
     """The cells of a row behind its name."""
     (row,) = re.findall(rf"^\| {name} \|(.*)\|$", page, re.MULTILINE)
