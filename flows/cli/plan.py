@@ -62,7 +62,8 @@ def plan(
     from tasks.estimates.rates import load_rates
 
     settings, measured = load_config(config, overrides or []), None if rates is None else load_rates(rates)
-    planned = plan_round(settings, run, force_from) if measured is None else _plan_or_whole(settings, run, force_from)
+    may_be_whole = measured is not None and force_from is None
+    planned = _plan_or_whole(settings, run) if may_be_whole else plan_round(settings, run, force_from)
     work = work_of_round(settings, planned.played, gpus, measured)
     if json:
         print_json({"run": run, "round": planned.number, "stages": planned.stages, "work": work})
@@ -72,13 +73,13 @@ def plan(
     print_work(work)
 
 
-def _plan_or_whole(settings: RunConfig, run: str, force_from: str | None) -> PlannedRound:
-    """The next round's stages; where something that it reads is missing here, all stages of a first round."""
+def _plan_or_whole(settings: RunConfig, run: str) -> PlannedRound:
+    """The next round's stages; where something that it reads is missing here, all stages of a first round, with why."""
     from flows.round import FOLDERS, STAGES
     from tasks.settings.errors import UserError
 
     try:
-        return plan_round(settings, run, force_from)
+        return plan_round(settings, run, None)
     except UserError as error:
         records = [{"stage": name, "where": "", "state": "played", "why": str(error)} for name in FOLDERS]
         return PlannedRound(1, records, {name: 2 if name == "evaluate" else 1 for name in STAGES})

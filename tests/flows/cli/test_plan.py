@@ -86,3 +86,15 @@ def test_hours_that_cannot_be_told_are_one_line(
     assert command(["plan", *arguments]) == USER
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
+
+
+def test_a_round_without_its_files_is_counted_as_a_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    planned = json.loads(output_of(capsys, "plan", *CLUSTER, "--rates", "rates-h100", "--json"))
+    assert [stage["stage"] for stage in planned["stages"]] == list(FOLDERS)
+    assert all("is missing" in stage["why"] or "cannot be used" in stage["why"] for stage in planned["stages"])
+    assert command(["plan", *CLUSTER]) == USER, "without --rates it is a mistake"
+
+
+def test_a_wrong_stage_to_force_is_a_mistake_with_rates_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(["plan", *CLUSTER, "--rates", "rates-h100", "--force-from", "no-stage"]) == USER
+    assert "no-stage" in capsys.readouterr().err
