@@ -88,7 +88,8 @@ def print_work(work: Mapping[str, Any]) -> None:
     cards = {0: "without a GPU", 1: "on 1 card"}.get(work["cards"], f"on {work['cards']} cards")
     print_line(f"Work {cards}; counts are upper bounds where they say `at most`")
     if work["problem"]:
-        print_line(f"It cannot start: {work['problem']}. `active-zero doctor --gpus {work['cards']}` says what to set.")
+        advice = f"`active-zero doctor --gpus {work['cards']} --gpu CARD` says what to set"
+        print_line(f"It cannot start: {work['problem']}; {advice}.")
     rates, rows = work.get("rates"), list(work["stages"])
     if rates:
         rows = [*rows, {**dict.fromkeys(COLUMNS, ""), "stage": "sum", **work["sum"]}]

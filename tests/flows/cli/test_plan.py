@@ -98,3 +98,9 @@ def test_a_round_without_its_files_is_counted_as_a_whole(capsys: pytest.CaptureF
 def test_a_wrong_stage_to_force_is_a_mistake_with_rates_too(capsys: pytest.CaptureFixture[str]) -> None:
     assert command(["plan", *CLUSTER, "--rates", "rates-h100", "--force-from", "no-stage"]) == USER
     assert "no-stage" in capsys.readouterr().err
+
+
+def test_a_plan_says_that_parts_get_no_card(capsys: pytest.CaptureFixture[str]) -> None:
+    eight = ("--set", "engine={kind: ray, replicas: 8, of: {kind: transformers}}")
+    out = output_of(capsys, "plan", *eight, "--gpus", "4")
+    assert "It cannot start: 8 replicas take 8 cards; `active-zero doctor --gpus 4 --gpu CARD` says what to set." in out
