@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import secrets
 import socket
+import sys
 import time
 from typing import Any
 
@@ -18,6 +20,10 @@ LOST = 20.0
 
 def connect() -> tuple[Any, bool]:
     """Ray, connected to the cluster at RAY_ADDRESS or one started here; and whether this call started it."""
+    address = os.environ.get("RAY_ADDRESS") or "local"
+    if address == "local" and "RAY_AUTH_MODE" not in os.environ and "ray" not in sys.modules:
+        # Ray reads these once. Without them it writes a token into ~/.ray, for later clusters too, and warns.
+        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     try:
         import ray
     except ImportError:
@@ -26,10 +32,9 @@ def connect() -> tuple[Any, bool]:
     if ray.is_initialized():
         return ray, False
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    address = os.environ.get("RAY_ADDRESS", "")
     check_listening(address)
     try:
-        ray.init(log_to_driver=False, include_dashboard=False, configure_logging=False)
+        ray.init(address, log_to_driver=False, include_dashboard=False, configure_logging=False)
     except ConnectionError as error:
         advice = "this machine needs a node of the cluster (infra/ray-driver.sh) and its RAY_AUTH_TOKEN"
         raise UserError(f"the Ray cluster at RAY_ADDRESS={address} cannot be used: {error}; {advice}") from error
@@ -39,7 +44,7 @@ def connect() -> tuple[Any, bool]:
 def check_listening(address: str) -> None:
     """UserError where nothing listens at `host:port`. Ray itself would try for ten minutes."""
     host, _, port = address.rpartition(":")
-    if not port.isdigit() or "://" in host:  # none, `auto`, or Ray's client
+    if not port.isdigit() or "://" in host:  # `local`, `auto`, or Ray's client
         return
     try:
         socket.create_connection((host, int(port)), CONNECT).close()
