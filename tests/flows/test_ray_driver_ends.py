@@ -23,6 +23,8 @@ from tasks.settings.seeds import seed_of
 from tasks.store import Store
 from tests.fixtures.overrides import as_overrides
 from tests.fixtures.ray_cluster import actor_processes, ray_cluster, wait_for
+from tests.fixtures.shards import ordinary_shards
+from tests.fixtures.tiny_clip import write_tiny_clip
 from tests.ui.conftest import environment_in, start_ui, stop_ui
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
@@ -121,3 +123,28 @@ def test_a_cancelled_flow_run_frees_the_cluster(cluster: None, tmp_path: Path) -
         assert live.wait(run)["type"] == "CANCELLED"
     finally:
         stop_ui(live)
+
+
+def test_a_killed_corpus_build_frees_the_cluster(cluster: None, tmp_path: Path) -> None:
+    """Its shards are tasks of prefect-ray."""
+    shards = ordinary_shards(tmp_path / "shards", shards=12, pictures=1000)
+    clip = write_tiny_clip(tmp_path / "clip")
+    settings = {"runner": "ray", "corpus.at_once": 3, "retrieval.clip.model": f"local-dir:{clip}"}
+    words = [word for each in as_overrides(settings) for word in ("--set", each)]
+    command = [
+        sys.executable,
+        "-m",
+        "flows.cli",
+        "corpus",
+        "build",
+        str(shards),
+        "--out",
+        str(tmp_path / "out"),
+        *words,
+    ]
+    with (tmp_path / "log").open("wb") as log:
+        build = subprocess.Popen(command, env=environment_in(tmp_path), cwd=ROOT, stdout=log, stderr=log)
+    wait_for(lambda: busy() or build.poll() is not None, START, (tmp_path / "log").read_text)
+    assert build.poll() is None, (tmp_path / "log").read_text()
+    build.kill()
+    print(f"free {wait_for(lambda: not busy(), END):.1f} s after SIGKILL of a build")
