@@ -1,4 +1,4 @@
-"""Report what the round did: Markdown, charts, and a page of the curriculum with its pictures.
+"""Report what the round did: Markdown, charts, and a page of all its questions with their pictures.
 
 Where the corpus is the micro world, its oracle gives the label accuracy of the pseudo-labels. It is computed here,
 after all training, and used for nothing else.
@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pydantic import ConfigDict
@@ -20,44 +19,58 @@ from tasks.benchmarks.statistics import Gain, holm
 from tasks.config import FilterConfig, PromoteConfig
 from tasks.corpus import CorpusHandle
 from tasks.execution.stage import stage, workspace
-from tasks.filter import curriculum
+from tasks.filter import curriculum, open_gold_items
 from tasks.grading import equal
 from tasks.labelling import gold
 from tasks.promote import Comparison, compare_all
 from tasks.records import Decision, DomainDifficulty, LabelledQuestion, Question, Score, SearchResult, Step
+from tasks.records.picture import Picture
 from tasks.reporting import chart, text
-from tasks.reporting.curriculum_page import curriculum_page
-from tasks.reporting.facts import Change, LabelAccuracy, RoundFacts, coverage_of, replies_of
+from tasks.reporting.facts import Change, LabelAccuracy, RoundFacts, StageFacts, Verdict, coverage_of, replies_of
+from tasks.reporting.page_files import write_folder
+from tasks.reporting.round_page import RoundPage, Window, page_files, tenth_of
+from tasks.retrieval.plane import places_in_plane
 from tasks.retrieval.searchable_corpus import SearchableCorpus
 from tasks.search import pool_of
 from tasks.settings.base import Frozen
+from tasks.settings.errors import UserError
 from tasks.store import Artifact, Manifest, Output, Place
 from tasks.world import oracle, parse_url
 
-SHOWN = 300
-"""Maximum number of kept and of rejected questions on the report's page. `active-zero curriculum --format html` shows
-all of them."""
-
-FILES = ("summary.txt", "scores.json", "report.md", text.CHART, "curriculum.html")
-"""Files attached to the report; `scores.json` holds the changes as records."""
+FILES = ("summary.txt", "scores.json", "report.md", text.CHART)
+"""Files attached to the report beside the folder of its page; `scores.json` holds the changes as records."""
 
 log = logging.getLogger(__name__)
 
 
-def label_accuracy(labelled: Sequence[LabelledQuestion], urls: Mapping[str, str | None]) -> list[LabelAccuracy]:
+def verdicts(labelled: Sequence[LabelledQuestion], urls: Mapping[str, str | None]) -> dict[str, Verdict]:
+    """Whether each label is right, by question id, where the true answer is known.
+
+    It is known of gold items, and of questions about the micro world that its oracle answers. `urls` holds the
+    pictures' addresses by key.
+    """
+    known = ((row, _true_answer(row, urls.get(row.key) or "")) for row in labelled if row.label is not None)
+    return {row.id: Verdict(truth, bool(equal(row.label or "", truth))) for row, truth in known if truth is not None}
+
+
+def _true_answer(row: LabelledQuestion, url: str) -> str | None:
+    return row.target if row.target is not None else oracle.answer(url, row.text)
+
+
+def label_accuracy(
+    labelled: Sequence[LabelledQuestion], urls: Mapping[str, str | None], known: Mapping[str, Verdict]
+) -> list[LabelAccuracy]:
     """Label accuracy of kept questions by the micro world's oracle, in bins of a tenth of agreement.
 
-    `urls` holds the pictures' addresses by key. Questions about other pictures than the micro world's are left out.
+    Questions about other pictures than the micro world's are left out. `known`: what `verdicts` found.
     """
     kept = [question for question in curriculum(labelled) if parse_url(urls.get(question.key) or "") is not None]
-    truths = {question.id: oracle.answer(urls[question.key] or "", question.text) for question in kept}
-    return [_oracle_bin(tenth, group, truths) for tenth, group in by_tenth(kept).items()]
+    return [_oracle_bin(tenth, group, known) for tenth, group in by_tenth(kept).items()]
 
 
-def _oracle_bin(tenth: int, questions: Sequence[LabelledQuestion], truths: Mapping[str, str | None]) -> LabelAccuracy:
-    answerable = [(question.label, truth) for question in questions if (truth := truths[question.id]) is not None]
-    right = sum(label is not None and bool(equal(label, truth)) for label, truth in answerable)
-    return accuracy_bin(tenth, len(questions), len(answerable), right)
+def _oracle_bin(tenth: int, questions: Sequence[LabelledQuestion], known: Mapping[str, Verdict]) -> LabelAccuracy:
+    answerable = [known[question.id].right for question in questions if question.id in known]
+    return accuracy_bin(tenth, len(questions), len(answerable), sum(answerable))
 
 
 def gold_accuracy(labelled: Sequence[LabelledQuestion], config: FilterConfig) -> list[LabelAccuracy]:
@@ -72,7 +85,7 @@ def by_tenth(labelled: Sequence[LabelledQuestion]) -> dict[int, list[LabelledQue
     """The questions by tenth of their agreement (0 to 9), in ascending order. An agreement of 1 is in tenth 9."""
     groups: dict[int, list[LabelledQuestion]] = defaultdict(list)
     for question in labelled:
-        groups[min(9, math.floor(question.agreement * 10 + 1e-9))].append(question)  # 0.7 * 10 is not exactly 7
+        groups[tenth_of(question.agreement)].append(question)
     return dict(sorted(groups.items()))
 
 
@@ -148,13 +161,6 @@ def rejects_of(artifact: Artifact[SearchResult] | Artifact[Question] | Artifact[
     return {reason: count for reason, count in artifact.counters.items() if reason != "kept" and count}
 
 
-def excerpt(labelled: Sequence[LabelledQuestion]) -> list[LabelledQuestion]:
-    """At most `SHOWN` kept and `SHOWN` rejected questions, evenly spread; no gold items."""
-    kept = curriculum(labelled)
-    rejected = [question for question in labelled if question.reason is not None and question.target is None]
-    return [question for part in (kept, rejected) for question in part[:: math.ceil(len(part) / SHOWN) or 1]]
-
-
 class RoundArtifacts(Frozen):
     """The artifacts of one round's stages."""
 
@@ -190,13 +196,28 @@ class RoundArtifacts(Frozen):
         trained = {"searcher": self.searcher, "questioner": self.questioner, "solver": self.solver}
         return {role: artifact.read() for role, artifact in trained.items()}
 
+    def rows(self, place: Place, window: FilterConfig) -> RoundRows:
+        """The rows that the round's page shows."""
+        _, run, number = place.prefix.split("/")
+        return RoundRows(
+            title=title(place),
+            run=run,
+            number=int(number.removeprefix("round-")),
+            stages=[stage_facts(manifest) for manifest in self.stages.values()],
+            queries=queries_of(self.pool.manifest),
+            results=self.pool.read(),
+            questions=self.questions.read(),
+            labelled=self.curriculum.read(),
+            filter=window,
+        )
+
     @property
     def rejects(self) -> dict[str, dict[str, int]]:
         """Number of rejects by stage and reason."""
         return {part.manifest.stage: rejects_of(part) for part in (self.pool, self.questions, self.curriculum)}
 
 
-@stage("report", LabelAccuracy, version=3)
+@stage("report", LabelAccuracy, version=4)
 def report_round(
     place: Place,
     config: PromoteConfig,
@@ -206,28 +227,138 @@ def report_round(
     seed: int,
 ) -> Output[LabelAccuracy]:
     """Label accuracy by tenth of agreement as rows, and the files of `write_files` attached."""
-    searchable, labelled, results = corpus.open(), artifacts.curriculum.read(), artifacts.pool.read()
-    kept = curriculum(labelled)
-    accuracy = label_accuracy(labelled, urls_of(searchable, {question.key for question in kept}))
+    searchable = corpus.open()
+    rows = artifacts.rows(place, window)
+    known = known_labels(rows, searchable)
+    facts = facts_of(artifacts, config, rows, searchable, known, seed)
+    page = round_page(rows, searchable, known, facts, corpus.index.uri.rpartition("/")[0])
+    return Output(facts.label_accuracy, {"kept": len(curriculum(rows.labelled))}, write_files(facts, page))
+
+
+def facts_of(
+    artifacts: RoundArtifacts,
+    config: PromoteConfig,
+    rows: RoundRows,
+    corpus: SearchableCorpus,
+    known: KnownLabels,
+    seed: int,
+) -> RoundFacts:
+    """The figures of a complete round."""
     before, after = artifacts.before.read(), artifacts.after.read()
     base = [] if artifacts.base.uri == artifacts.before.uri else artifacts.base.read()
-    facts = RoundFacts(
-        title=title(place),
+    return RoundFacts(
+        title=rows.title,
         decision=artifacts.decision.read()[0],
         changes=tuple(changes(before, after, config.resamples, seed)),
         since_base=tuple(changes(base, after, config.resamples, seed)) if base else (),
         replies=replies_of(after),
-        label_accuracy=tuple(accuracy),
-        gold_accuracy=tuple(gold_accuracy(labelled, window)),
+        label_accuracy=tuple(label_accuracy(rows.labelled, known.urls, known.verdicts)),
+        gold_accuracy=tuple(gold_accuracy(rows.labelled, rows.filter)) if rows.filter else (),
         frontier=artifacts.frontier.read(),
-        labelled=labelled,
-        domains=domains(searchable, results, labelled),
+        labelled=rows.labelled,
+        domains=domains(corpus, rows.results, rows.labelled),
         steps=artifacts.steps,
         rejects=artifacts.rejects,
-        seconds={name: manifest.seconds for name, manifest in artifacts.stages.items()},
-        coverage=coverage_of(results, len(searchable)),
+        seconds={stage.name: stage.seconds for stage in rows.stages},
+        coverage=coverage_of(rows.results, len(corpus)),
     )
-    return Output(accuracy, {"kept": len(kept)}, write_files(facts, searchable))
+
+
+@dataclass(frozen=True)
+class RoundRows:
+    """The rows of a round that its page shows. Those of stages that are not complete are empty."""
+
+    title: str
+    run: str
+    number: int
+    stages: Sequence[StageFacts]
+    queries: int
+    """Queries that the Searcher wrote."""
+    results: Sequence[SearchResult]
+    questions: Sequence[Question]
+    labelled: Sequence[LabelledQuestion]
+    filter: FilterConfig | None
+    """The filter's settings; None where it is not complete."""
+
+
+@dataclass(frozen=True)
+class KnownLabels:
+    """What is known about a round's labels beside their votes."""
+
+    urls: Mapping[str, str | None]
+    """Addresses of the pictures by key."""
+    verdicts: Mapping[str, Verdict]
+    """By question id."""
+
+
+def known_labels(rows: RoundRows, corpus: SearchableCorpus) -> KnownLabels:
+    """The verdicts on all labels of the round."""
+    urls = urls_of(corpus, {row.key for row in rows.labelled if row.target is None})
+    return KnownLabels(urls, verdicts(rows.labelled, urls))
+
+
+def round_page(
+    rows: RoundRows, corpus: SearchableCorpus, known: KnownLabels, facts: RoundFacts | None, address: str
+) -> RoundPage:
+    """The page of a round. `facts` is None before the round is complete; `address` is the corpus's."""
+    keys = {row.key for row in rows.results if row.key}
+    pool = list(dict.fromkeys(row.key for row in pool_of(rows.results) if row.key))
+    asked = {row.key for row in rows.questions} | {row.key for row in rows.labelled if row.target is None}
+    pictures = {picture.key: picture for picture in corpus.pictures(sorted(keys | asked))}
+    return RoundPage(
+        run=rows.run,
+        number=rows.number,
+        stages=rows.stages,
+        queries=rows.queries,
+        results=rows.results,
+        questions=rows.questions,
+        labelled=rows.labelled,
+        verdicts=known.verdicts,
+        window=window_of(rows),
+        facts=facts,
+        pictures=pictures | gold_pictures(rows),
+        places=places_in_plane(corpus, pool),
+        corpus=address,
+    )
+
+
+def window_of(rows: RoundRows) -> Window | None:
+    """The filter's settings that explain its reasons."""
+    config = rows.filter
+    if config is None:
+        return None
+    return Window(
+        low=config.low,
+        high=config.high,
+        floor=gold.agreement_floor(rows.labelled, config),
+        answers=config.answers,
+        blind_answers=config.leakage.blind_answers,
+        blind_share=config.leakage.blind_share,
+        max_share=config.max_share,
+    )
+
+
+def gold_pictures(rows: RoundRows) -> dict[str, Picture]:
+    """The pictures of the round's gold items by key; none where their benchmark cannot be read any more."""
+    wanted = {row.key for row in rows.labelled if row.target is not None}
+    try:
+        source = open_gold_items(rows.filter) if rows.filter and wanted else None
+        items = source.read().items if source else []
+    except (UserError, OSError) as error:
+        log.warning("the pictures of the gold items are not shown: %s", error)
+        return {}
+    return {item.picture.key: item.picture for item in items if item.picture.key in wanted}
+
+
+def stage_facts(manifest: Manifest) -> StageFacts:
+    """A complete stage as the page shows it."""
+    return StageFacts(manifest.stage, manifest.seconds, manifest.rows, manifest.counters)
+
+
+def queries_of(search: Manifest) -> int:
+    """Number of queries that the Searcher wrote, by the settings of its search stage."""
+    config = search.fingerprinted["config"]
+    return int(str(config["queries"])) if isinstance(config, dict) else 0
 
 
 def title(place: Place) -> str:
@@ -236,16 +367,13 @@ def title(place: Place) -> str:
     return f"Run {run}, round {int(number.removeprefix('round-'))}"
 
 
-def write_files(facts: RoundFacts, corpus: SearchableCorpus) -> dict[str, Path]:
+def write_files(facts: RoundFacts, page: RoundPage) -> dict[str, Path]:
     """Write the report's files and return their paths by name."""
-    files = {name: workspace() / name for name in FILES}
-    shown = excerpt(facts.labelled)
-    keys = list(dict.fromkeys(question.key for question in shown))
-    pictures = {picture.key: picture for picture in corpus.pictures(keys)}
+    files = {name: workspace() / name for name in (*FILES, text.PAGE)}
     files["summary.txt"].write_text("\n".join(text.summary(facts)) + "\n")
     files["scores.json"].write_text(json.dumps([asdict(change) for change in facts.changes], indent=1))
     files["report.md"].write_text(text.markdown(facts))
-    files["curriculum.html"].write_text(curriculum_page(f"{facts.title}: curriculum", shown, pictures))
     chart.draw(facts, files[text.CHART])
+    write_folder(page_files(page), files[text.PAGE])
     log.info("%s: %s", facts.title.lower(), "; ".join(text.summary(facts)))
     return files

@@ -44,6 +44,8 @@ def curriculum(
 ) -> None:
     """Print or write the questions that trained the Solver in a round: text, label, agreement."""
     from flows.cli.stores import existing_store
+    from flows.pages.rounds import page_of_questions
+    from tasks.config import load_config
 
     if form == "table" and out is not None:
         raise UserError("a table goes to the terminal: give --out with --format jsonl, parquet or html.")
@@ -60,9 +62,8 @@ def curriculum(
         case "parquet":
             write_file(out, _parquet(chosen))
         case "html":
-            pictured = [question for question in chosen if question.target is None]  # gold items are not in the corpus
-            page = _html(f"Run {run}, round {number}: curriculum", pictured, store, config, overrides or [])
-            write_file(out, page)
+            at = load_config(config, overrides or []).corpus.at
+            write_file(out, page_of_questions(store, run, number, at, everything).encode())
 
 
 def labelled_questions(store: Store, run: str, number: int | None) -> tuple[int, list[LabelledQuestion]]:
@@ -108,16 +109,3 @@ def _parquet(rows: Sequence[LabelledQuestion]) -> bytes:
     pq.write_table(to_table(LabelledQuestion, list(rows)), sink)
     data: bytes = sink.getvalue().to_pybytes()
     return data
-
-
-def _html(title: str, rows: Sequence[LabelledQuestion], store: Store, config: str, overrides: Sequence[str]) -> bytes:
-    """A page with pictures from the corpus that the config names."""
-    from tasks.config import load_config
-    from tasks.corpus import open_corpus, place_of
-    from tasks.reporting.curriculum_page import curriculum_page
-
-    place = place_of(store, load_config(config, overrides).corpus.at)
-    with place.snapshot():
-        corpus = open_corpus(place)
-        pictures = corpus.pictures(list(dict.fromkeys(row.key for row in rows)))
-    return curriculum_page(title, rows, {picture.key: picture for picture in pictures}).encode()

@@ -23,6 +23,7 @@ from flows.cli import (
     gc,
     grade,
     iterate,
+    page,
     plan,
     runs,
     settle,
@@ -48,7 +49,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (iterate, plan, gc, runs, show, curriculum, evaluate, grade, doctor, config, deploy, settle, ui):
+for module in (iterate, plan, gc, runs, show, page, curriculum, evaluate, grade, doctor, config, deploy, settle, ui):
     app.add_typer(module.app)
 app.add_typer(corpus.app, name="corpus")
 

@@ -22,7 +22,7 @@ from flows.round import Round
 from tasks.execution.stage import only_reuse
 from tasks.filter import curriculum
 from tasks.records import LabelledQuestion
-from tasks.reporting.text import CHART
+from tasks.reporting.text import CHART, PAGE
 from tasks.retrieval.searchable_corpus import SearchableCorpus
 from tasks.settings.errors import UserError
 from tasks.store import Manifest, Store, StoreFault
@@ -159,12 +159,12 @@ def publish_report(played: Round, store: Store) -> None:
 def _report(played: Round) -> Iterator[str]:
     yield f"# Run {played.run}, round {played.number}"
     yield from (f"- {escaped(line)}" for line in played.report.file("summary.txt").read_text().splitlines())
-    yield "\nThe whole report, and the curriculum with its pictures:\n"
+    yield "\nThe whole report, and a page of every question with its picture:\n"
     folder = f"{played.report.uri}/{played.report.manifest.attempt}"
-    yield from (f"- {_link(name, f'{folder}/{name}')}" for name in ("report.md", "curriculum.html"))
-    command = f"active-zero curriculum {played.run} --round {played.number} --format html --out curriculum.html"
+    yield from (f"- {_link(name, f'{folder}/{name}')}" for name in ("report.md", f"{PAGE}/index.html"))
+    command = f"active-zero page {played.run} --round {played.number}"
     yield f"\nThe curriculum's rows, for pandas or datasets: `{played.curriculum.rows_at}`"
-    yield f"\nAs a page with pictures: `{command}`"
+    yield f"\nThe page in a folder of yours: `{command}`"
 
 
 def _link(name: str, address: str) -> str:

@@ -1,1 +1,1 @@
-"""Reports of a round: its figures, a chart, Markdown, and a page of the curriculum with its pictures."""
+"""Reports of a round: its figures, a chart, Markdown, and a page of all its questions with their pictures."""

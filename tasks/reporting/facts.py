@@ -136,6 +136,26 @@ def _coverage(domain: str, keys: pd.Series[str], indexed: int) -> Coverage:
 
 
 @dataclass(frozen=True)
+class Verdict:
+    """What is known about a pseudo-label: the true answer, and whether the label equals it."""
+
+    truth: str
+    right: bool
+
+
+@dataclass(frozen=True)
+class StageFacts:
+    """A complete stage, as its manifest describes it."""
+
+    name: str
+    """Its folder: `6-filter`."""
+    seconds: float
+    """Duration of its work; a reused stage keeps the duration of its run."""
+    rows: int
+    counters: Mapping[str, int]
+
+
+@dataclass(frozen=True)
 class RoundFacts:
     """The figures of one round that its report shows."""
 

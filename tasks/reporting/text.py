@@ -8,6 +8,8 @@ from tasks.execution.progress import duration
 from tasks.reporting.facts import Change, Coverage, LabelAccuracy, Replies, RoundFacts, total
 
 CHART = "report.png"
+PAGE = "page"
+"""The folder of the round's page."""
 
 
 def summary(facts: RoundFacts) -> list[str]:
@@ -77,7 +79,7 @@ def markdown(facts: RoundFacts) -> str:
             "",
             f"![charts of the round]({CHART})",
             "",
-            "The curriculum with its pictures: [curriculum.html](curriculum.html)",
+            f"Every question with its picture and what became of it: [{PAGE}/index.html]({PAGE}/index.html)",
             *_section("Label accuracy by agreement", _label_table(facts.label_accuracy)),
             *_section("Gold items by agreement", _gold_table(facts.gold_accuracy)),
             *_section("Domains", _domain_table(facts)),

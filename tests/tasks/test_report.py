@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from random import Random
 
@@ -11,10 +10,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from tasks.records import Decision, DomainDifficulty, LabelledQuestion, Score, SearchResult, Step
-from tasks.records.picture import Picture
-from tasks.report import SHOWN, changes, excerpt, label_accuracy
+from tasks.report import changes, label_accuracy, verdicts
 from tasks.reporting import chart, text
-from tasks.reporting.curriculum_page import LARGEST, curriculum_page, data_url
 from tasks.reporting.facts import LabelAccuracy, RoundFacts, coverage_of, replies_of, total
 from tasks.world import DOMAINS, Scene
 from tests.fixtures.stages import FOLDER
@@ -69,7 +66,7 @@ def facts(questions: list[LabelledQuestion], urls: dict[str, str | None]) -> Rou
         changes=tuple(changes(scores, scores, resamples=100, seed=0)),
         since_base=(),
         replies=replies_of(scores),
-        label_accuracy=tuple(label_accuracy(questions, urls)),
+        label_accuracy=tuple(measured(questions, urls)),
         gold_accuracy=(LabelAccuracy(low=0.6, high=0.7, questions=4, answerable=4, right=3),),
         frontier=[
             DomainDifficulty(domain="bars | pies", questions=8, agreement=0.5, difficulty=1, low=0.9, high=1, weight=1)
@@ -82,16 +79,14 @@ def facts(questions: list[LabelledQuestion], urls: dict[str, str | None]) -> Rou
     )
 
 
-def png(side: int) -> bytes:
-    buffer = io.BytesIO()
-    Image.new("RGB", (side, side), "red").save(buffer, "PNG")
-    return buffer.getvalue()
+def measured(questions: list[LabelledQuestion], urls: dict[str, str | None]) -> list[LabelAccuracy]:
+    return label_accuracy(questions, urls, verdicts(questions, urls))
 
 
 def test_a_label_is_right_if_the_oracle_gives_it() -> None:
     questions, urls = world_questions(32)
     wrong = [one.model_copy(update={"label": "no such thing"}) for one in questions[:8]]
-    (accuracy,) = label_accuracy([*wrong, *questions[8:]], urls)
+    (accuracy,) = measured([*wrong, *questions[8:]], urls)
     assert (accuracy.questions, accuracy.answerable, accuracy.right) == (32, 32, 24)
     assert accuracy.accuracy == 0.75
     assert (accuracy.low, accuracy.high) == (0.6, 0.7)
@@ -99,9 +94,7 @@ def test_a_label_is_right_if_the_oracle_gives_it() -> None:
 
 def test_unanswerable_questions_do_not_count_for_accuracy() -> None:
     questions, urls = world_questions(4)
-    (accuracy,) = label_accuracy(
-        [questions[0].model_copy(update={"text": "why is the sky blue ?"}), *questions[1:]], urls
-    )
+    (accuracy,) = measured([questions[0].model_copy(update={"text": "why is the sky blue ?"}), *questions[1:]], urls)
     assert (accuracy.questions, accuracy.answerable, accuracy.right) == (4, 3, 3)
     assert accuracy.unanswerable == 0.25
 
@@ -109,8 +102,8 @@ def test_unanswerable_questions_do_not_count_for_accuracy() -> None:
 def test_only_kept_questions_about_the_world_are_measured() -> None:
     questions, urls = world_questions(2)
     rejected = questions[0].model_copy(update={"reason": "too easy"})
-    assert label_accuracy([rejected], urls) == []
-    assert label_accuracy(questions, {"k0": "https://example.org/a.jpg", "k1": None}) == []
+    assert measured([rejected], urls) == []
+    assert measured(questions, {"k0": "https://example.org/a.jpg", "k1": None}) == []
 
 
 def test_label_accuracy_has_bins_of_a_tenth_of_agreement() -> None:
@@ -118,7 +111,7 @@ def test_label_accuracy_has_bins_of_a_tenth_of_agreement() -> None:
     spread = [
         one.model_copy(update={"agreement": a}) for one, a in zip(questions, (4 / 9, 0.7, 7 / 9, 1.0), strict=True)
     ]
-    bins = label_accuracy(spread, urls)
+    bins = measured(spread, urls)
     assert [(each.low, each.questions) for each in bins] == [(0.4, 1), (0.7, 2), (0.9, 1)]
     whole = total(bins)
     assert whole is not None
@@ -136,7 +129,7 @@ def test_changes_list_reported_benchmarks_before_the_gate() -> None:
     assert (rows[2].low, rows[2].high) == (0, 50)
 
 
-def test_the_summary_has_scores_decision_and_label_accuracy() -> None:
+def test_the_summary_has_scores_decision_and_measured() -> None:
     lines = text.summary(facts(*world_questions(10)))
     assert lines[0] == "world:heldout, mean of 2: 50.0 -> 50.0 (+0.0, 95 % interval +0.0 to +0.0, 1 items)"
     assert "McNemar p 1" in lines[1]
@@ -167,36 +160,11 @@ def test_a_chart_is_drawn_of_a_whole_round(tmp_path: Path) -> None:
         assert drawn.width > 1000
 
 
-def test_the_page_parts_kept_from_rejected_and_escapes_all_text() -> None:
-    nasty = labelled(0, "3", text='<script>alert("x")</script>')
-    rows = [nasty, labelled(1, None, reason="no answer"), labelled(2, "4", reason="too easy", id="<i>")]
-    written = curriculum_page("t & t", rows, {f"k{number}": Picture(f"k{number}", png(4)) for number in range(3)})
-    assert "<script" not in written
-    assert "&lt;script&gt;" in written
-    assert "<title>t &amp; t</title>" in written
-    assert "Kept: 1 questions about 1 pictures" in written
-    assert "Rejected: 2 questions about 2 pictures" in written
-    assert written.index("&lt;script") < written.index("no answer") < written.index("too easy")
-    assert "default-src 'none'" in written
-
-
-def test_small_pictures_are_unchanged_and_large_ones_shrunk() -> None:
-    import base64
-
-    small = png(8)
-    assert data_url(Picture("a", small)) == f"data:image/png;base64,{base64.b64encode(small).decode()}"
-    kind, _, data = data_url(Picture("b", png(2 * LARGEST))).partition(",")
-    assert kind == "data:image/jpeg;base64"
-    assert Image.open(io.BytesIO(base64.b64decode(data))).size == (LARGEST, LARGEST)
-
-
-def test_the_page_shows_an_even_excerpt_of_a_large_curriculum() -> None:
-    many = [labelled(number, "1", reason=None if number % 3 else "too easy") for number in range(4 * SHOWN)]
-    shown = excerpt(many)
-    kept = [one for one in shown if one.reason is None]
-    assert 0 < len(kept) <= SHOWN
-    assert 0 < len(shown) - len(kept) <= SHOWN
-    assert len(excerpt(many[:5])) == 5
+def test_gold_items_are_judged_by_their_known_answer() -> None:
+    right, wrong = (labelled(n, "1/2", reason="gold item", target=target) for n, target in enumerate(("0.5", "3")))
+    unlabelled = labelled(2, None, reason="gold item", target="3")
+    found = verdicts([right, wrong, unlabelled], {})
+    assert {name: verdict.right for name, verdict in found.items()} == {"k0#0": True, "k1#0": False}
 
 
 def labels_title(rows: list[LabelledQuestion], urls: dict[str, str | None]) -> str:

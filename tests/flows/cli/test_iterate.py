@@ -61,12 +61,19 @@ def test_iterate_prints_its_round_and_reuses_complete_stages(
     report = Path(lines[-1].removeprefix("report: "))
     assert report.read_text().startswith("# Run mine, round 1")
     assert {path.name for path in report.parent.iterdir()} == {
-        "report.md", "report.png", "curriculum.html", "summary.txt", "scores.json",
+        "report.md", "report.png", "page", "summary.txt", "scores.json",
     }  # fmt: skip
     assert f"{FOLDER['filter']}: " in first.err
     assert "Traceback" not in first.err
     (log,) = (tmp_path / "cache" / "active-zero" / "logs").iterdir()
     assert log.name.startswith("iterate-") and f"{FOLDER['filter']}: " in log.read_text()
+
+    folder = tmp_path / "clocks"
+    assert output_of(capsys, "page", "mine", "--to", str(folder)) == f"{folder / 'index.html'}\n"
+    made_by_hand = {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    attached = report.parent / "page"
+    made_by_report = {path.relative_to(attached): path.read_bytes() for path in attached.rglob("*") if path.is_file()}
+    assert made_by_hand == made_by_report
 
     manifest = Place.round(Store(str(tmp_path / "store")), "mine", 1).uri(FOLDER["promote"]).removeprefix("file://")
     (Path(manifest) / "manifest.json").unlink()
@@ -77,4 +84,4 @@ def test_iterate_prints_its_round_and_reuses_complete_stages(
     page = tmp_path / "page.html"
     arguments = ["curriculum", "mine", "--all", "--format", "html", "--config", config, "--out", str(page)]
     output_of(capsys, *arguments, wrote=page)
-    assert "data:image/png;base64," in page.read_text()
+    assert "data:image/webp;base64," in page.read_text()

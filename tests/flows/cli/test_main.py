@@ -21,7 +21,7 @@ from tests.fixtures.command_line import contents, output_of
 from tests.fixtures.stages import FOLDER
 
 COMMANDS = [
-    ["iterate"], ["plan"], ["gc"], ["runs"], ["show"], ["curriculum"], ["evaluate"], ["grade"], ["doctor"],
+    ["iterate"], ["plan"], ["gc"], ["runs"], ["show"], ["page"], ["curriculum"], ["evaluate"], ["grade"], ["doctor"],
     ["config"], ["deploy"], ["settle"], ["ui"],
     ["corpus", "build"], ["corpus", "add"], ["corpus", "info"], ["corpus", "query"], ["corpus", "image"],
     ["corpus", "audit"],
@@ -68,6 +68,10 @@ BAD = [
     (["curriculum", "r", "--round", "1", "--format", "xml"], "'xml'"),
     (["curriculum", "r", "--round", "1", "--format", "html"], "corpus at file:"),
     (["curriculum", "r", "--round", "1", "--format", "html", "--set", "corpus.at=no/where"], "/no/where"),
+    (["page", "nope"], "There is no run 'nope'"),
+    (["page", "r"], "Run 'r' has no pool yet: resume"),
+    (["page", "r", "--round", "1"], "so there are no pictures to show yet"),
+    (["page", "r", "--round", "1", "--corpus", "no/where"], "corpus at file:"),
     (["config", "--set", "filter.lwo=0.4"], "did you mean filter.low?"),
     (["config", "--config", "missing.yaml"], "config missing.yaml is not a file"),
     (["iterate", "--set", "filter.lwo=0.4"], "did you mean filter.low?"),

@@ -1,0 +1,1 @@
+"""Pages of rounds and runs, made from the store alone: for `active-zero page`, and for `active-zero ui`."""
