@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
-from tasks.reporting.page_files import PageFiles, write_folder
 from tasks.settings.errors import UserError
 
 
-def replace_folder(folder: Path, page: PageFiles) -> None:
+def replace_folder(folder: Path, files: Mapping[str, bytes]) -> None:
     """Write a page into a folder; an earlier page there is replaced once the new one is whole.
 
     UserError where the folder holds something else, or cannot be written.
@@ -19,12 +19,19 @@ def replace_folder(folder: Path, page: PageFiles) -> None:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
-            write_folder(page, Path(temporary) / "new")
+            _write(files, Path(temporary) / "new")
             if folder.exists():
                 folder.rename(Path(temporary) / "old")
             (Path(temporary) / "new").rename(folder)
     except OSError as error:
         raise UserError(f"{folder} cannot be written ({error.strerror}): give another --to.") from None
+
+
+def _write(files: Mapping[str, bytes], folder: Path) -> None:
+    for name, data in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
 
 
 def _is_replaceable(folder: Path) -> bool:

@@ -84,14 +84,6 @@ def only_kept(page: RoundPage) -> RoundPage:
     )
 
 
-def last_round(store: Store, run: str) -> int:
-    """The last round whose search is complete. UserError where none is."""
-    for number in reversed(store.rounds(run)):
-        if round_place(store, run, number).manifest(search_images.name) is not None:
-            return number
-    raise UserError(f"Run {run!r} has no pool yet: resume with `active-zero iterate --run {run}`.")
-
-
 def rows_of(place: Place) -> RoundRows:
     """The rows of the round's complete stages."""
     _, run, number = place.prefix.split("/")

@@ -82,6 +82,17 @@ def one_file(page: PageFiles) -> str:
     return _shell(page, _policy(policy), f"<style>{style}</style>", [], [*blocks, *code])
 
 
+def linked_up(shell: bytes, address: str, title: str) -> bytes:
+    """The shell of a page with a link to the page above it."""
+    up = f' data-up="{html.escape(address)}" data-up-name="{html.escape(title)}"'
+    return shell.replace(b"<body ", f"<body{up} ".encode(), 1)
+
+
+def document_in(script: bytes) -> Any:
+    """The document that a script of `document_script` hands over."""
+    return json.loads(script[script.index(b", ") + 2 : script.rindex(b");")])
+
+
 def document_script(name: str, document: object) -> bytes:
     """A document as a script that hands it over."""
     return f"ActiveZero.give({json.dumps(name)}, {_json(document)});\n".encode("utf-8", "surrogatepass")

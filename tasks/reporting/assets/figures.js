@@ -31,7 +31,7 @@ const Figures = (() => {
   const WIDTH = 360, HEIGHT = 190, LEFT = 46, RIGHT = 12, TOP = 12, BOTTOM = 30;
 
   // lines: [{name, x: [...], y: [...]}]; a line has its own dash, so that colour alone tells nothing.
-  function curves(title, unit, lines) {
+  function curves(title, unit, lines, axis = "step") {
     const points = lines.flatMap(({ x, y }) => x.map((each, n) => [each, y[n]])).filter(([, y]) => y !== null);
     if (!points.length) return null;
     const [x0, x1] = extent(points.map(([x]) => x)), [y0, y1] = extent(points.map(([, y]) => y));
@@ -50,8 +50,8 @@ const Figures = (() => {
     const said = lines.map(({ name, y }) => `${name} ${short(y[0])} to ${short(y[y.length - 1])}`).join("; ");
     return element("figure", { class: "curves" },
       element("figcaption", {}, title, element("span", { class: "small" }, ` ${unit}`)),
-      element("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": `${title}, first to last step: ${said}` },
-        ticks, ends, element("text", { x: (LEFT + WIDTH) / 2, y: HEIGHT - 10, "text-anchor": "middle" }, "step"), drawn),
+      element("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": `${title}, first to last ${axis}: ${said}` },
+        ticks, ends, element("text", { x: (LEFT + WIDTH) / 2, y: HEIGHT - 10, "text-anchor": "middle" }, axis), drawn),
       element("ul", { class: "legend" }, lines.map(({ name, y }, n) =>
         element("li", { class: `key key-${n}` }, `${name}: ${short(y[0])} → ${short(y[y.length - 1])}`))));
   }
