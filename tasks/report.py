@@ -298,13 +298,16 @@ def known_labels(rows: RoundRows, corpus: SearchableCorpus) -> KnownLabels:
 
 
 def round_page(
-    rows: RoundRows, corpus: SearchableCorpus, known: KnownLabels, facts: RoundFacts | None, address: str
+    rows: RoundRows, corpus: SearchableCorpus | None, known: KnownLabels, facts: RoundFacts | None, address: str
 ) -> RoundPage:
-    """The page of a round. `facts` is None before the round is complete; `address` is the corpus's."""
-    keys = {row.key for row in rows.results if row.key}
+    """The page of a round. `facts` is None before the round is complete; `address` is the corpus's.
+
+    Without a corpus the page shows no pictures of it.
+    """
+    keys = {row.key for row in rows.results if row.key} | {row.key for row in rows.questions}
+    keys |= {row.key for row in rows.labelled if row.target is None}
     pool = list(dict.fromkeys(row.key for row in pool_of(rows.results) if row.key))
-    asked = {row.key for row in rows.questions} | {row.key for row in rows.labelled if row.target is None}
-    pictures = {picture.key: picture for picture in corpus.pictures(sorted(keys | asked))}
+    pictures = {picture.key: picture for picture in corpus.pictures(sorted(keys))} if corpus else {}
     return RoundPage(
         run=rows.run,
         number=rows.number,
@@ -317,7 +320,7 @@ def round_page(
         window=window_of(rows),
         facts=facts,
         pictures=pictures | gold_pictures(rows),
-        places=places_in_plane(corpus, pool),
+        places=places_in_plane(corpus, pool) if corpus else {},
         corpus=address,
     )
 

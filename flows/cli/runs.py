@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 import typer
 
 from flows.cli.console import print_records
 from flows.cli.options import Json, examples
-
-if TYPE_CHECKING:
-    from tasks.store import Store
 
 COLUMNS = ("run", "rounds", "promoted", "team", "accuracy", "state")
 
@@ -21,45 +16,6 @@ app = typer.Typer()
 def runs(json: Json = False) -> None:
     """List the runs in the store: rounds, promoted rounds, and what comes next."""
     from flows.cli.stores import existing_store
-    from flows.history import read_indexes
+    from flows.pages.summaries import run_summaries
 
-    store = existing_store()
-    with store.snapshot():
-        read_indexes(store)
-        records = [_summary(store, name) for name in store.runs()]
-    print_records(records, COLUMNS, "No runs yet.", json)
-
-
-def _summary(store: Store, name: str) -> dict[str, Any]:
-    """One run's record; for a run that cannot be read, `state` is the error."""
-    from flows.history import indexed_history, read_history
-    from tasks.settings.errors import UserError
-
-    try:
-        history = indexed_history(store, name) or read_history(store, name)
-    except UserError as error:
-        return _record(name, state=str(error))
-    last = history.decisions[-1][1] if history.decisions else None
-    best = dict(history.decisions).get(history.team_round)
-    return _record(
-        name,
-        rounds=len(history.decisions),
-        promoted=[number for number, decision in history.decisions if decision.promoted],
-        team=history.team_round,
-        accuracy=best.mean_after if best else (last.mean_before if last else None),
-        state=_state(store, name, history.next_round),
-    )
-
-
-def _record(name: str, **known: Any) -> dict[str, Any]:
-    """`team`: the round that made the current team (0: the base model); `accuracy`: its mean of samples on the gate
-    benchmark, in points."""
-    return {"run": name, "rounds": 0, "promoted": [], "team": 0, "accuracy": None, "state": "", **known}
-
-
-def _state(store: Store, run: str, number: int) -> str:
-    """Whether round `number` has started, and how many of its stages are complete."""
-    if number not in store.rounds(run):
-        return f"round {number} is next"
-    complete = sum(manifest is not None for _, manifest in store.stages(run, number))
-    return f"round {number} is in progress, {complete} stages complete"
+    print_records(run_summaries(existing_store()), COLUMNS, "No runs yet.", json)

@@ -22,6 +22,7 @@ from tasks.probe import probe_frontier
 from tasks.promote import promote
 from tasks.records import Decision, DomainDifficulty, LabelledQuestion, Question, Row, Score, SearchResult, Step
 from tasks.report import (
+    KnownLabels,
     RoundArtifacts,
     RoundRows,
     facts_of,
@@ -48,26 +49,33 @@ log = logging.getLogger(__name__)
 def page_of_round(store: Store, run: str, number: int, corpus: str | None = None) -> RoundPage:
     """The page of a round. `corpus` is the address of its corpus, by default the one in the store that it searched.
 
-    UserError where the round has no pool yet, or its corpus is not found.
+    UserError where the corpus is not found. A round that has not searched yet has a page without pictures.
     """
     store.check_round(run, number)
     place = round_place(store, run, number)
     with store.snapshot(run):
-        searched = corpus_place(corpus) if corpus else _corpus_in_store(place)
         rows, artifacts, report = rows_of(place), artifacts_of(store, run, number), place.manifest(report_round.name)
+        searching = corpus is None and place.manifest(search_images.name) is None
+    if searching:
+        return round_page(rows, None, KnownLabels({}, {}), None, "")
+    searched = corpus_place(corpus) if corpus else corpus_place(searched_corpus(place)[0])
     with searched.snapshot():
         opened, facts = open_corpus(searched), None
         known = known_labels(rows, opened)
         if artifacts is not None and report is not None:
             config = PromoteConfig.model_validate(report.fingerprinted["config"])
             facts = facts_of(artifacts, config, rows, opened, known, int(str(report.fingerprinted["seed"])))
-        return round_page(rows, opened, known, facts, f"{searched.store.url}/{searched.prefix}")
+        return round_page(rows, opened, known, facts, address_of(searched))
+
+
+def address_of(place: Place) -> str:
+    """`file:///store/corpora/web`."""
+    return f"{place.store.url}/{place.prefix}"
 
 
 def page_of_questions(store: Store, run: str, number: int, corpus: str, everything: bool) -> str:
     """The page of a round as one HTML file, of a corpus at a name or an address; only kept questions by default."""
-    place = place_of(store, corpus)
-    page = page_of_round(store, run, number, f"{place.store.url}/{place.prefix}")
+    page = page_of_round(store, run, number, address_of(place_of(store, corpus)))
     return one_file(page_files(page if everything else only_kept(page)))
 
 
@@ -141,8 +149,8 @@ def artifacts_of(store: Store, run: str, number: int) -> RoundArtifacts | None:
     return None if None in found.values() else RoundArtifacts.model_validate(found)
 
 
-def _corpus_in_store(round_: Place) -> Place:
-    """The corpus whose index the search stage names as its input."""
+def searched_corpus(round_: Place) -> tuple[str, str]:
+    """Address and index fingerprint of the corpus that a round searched. UserError where it is not in the store."""
     store, search = round_.store, round_.manifest(search_images.name)
     if search is None:
         raise UserError(f"{round_.uri(search_images.name)} is not complete, so there are no pictures to show yet.")
@@ -152,7 +160,7 @@ def _corpus_in_store(round_: Place) -> Place:
         place = Place(store, f"corpora/{name}")
         manifest = place.manifest(build_index.name)
         if manifest is not None and manifest.fingerprint == wanted:
-            return place
+            return address_of(place), wanted
     raise UserError(
         f"no corpus in {store.url} is the one that this round searched: give its address with --corpus URI "
         "(it may have grown since)."

@@ -8,6 +8,7 @@ whole `data:` URL beside it.
 from __future__ import annotations
 
 import json
+import os
 import re
 from base64 import b64encode
 from collections import Counter
@@ -19,6 +20,7 @@ from prefect import get_run_logger
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from flows.round import Round
+from flows.server.server import PAGES
 from tasks.execution.stage import only_reuse
 from tasks.filter import curriculum
 from tasks.records import LabelledQuestion
@@ -159,7 +161,11 @@ def publish_report(played: Round, store: Store) -> None:
 def _report(played: Round) -> Iterator[str]:
     yield f"# Run {played.run}, round {played.number}"
     yield from (f"- {escaped(line)}" for line in played.report.file("summary.txt").read_text().splitlines())
-    yield "\nThe whole report, and a page of every question with its picture:\n"
+    if pages := os.environ.get(PAGES):
+        page = f"{pages}/runs/{played.run}/round-{played.number:03d}/index.html"
+        yield f"\n**[The page of the round]({page})**: every question with its picture, and what became of it. "
+        yield f"[The run]({pages}/runs/{played.run}/index.html): its rounds side by side."
+    yield "\nThe files of the report:\n"
     folder = f"{played.report.uri}/{played.report.manifest.attempt}"
     yield from (f"- {_link(name, f'{folder}/{name}')}" for name in ("report.md", f"{PAGE}/index.html"))
     command = f"active-zero page {played.run} --round {played.number}"

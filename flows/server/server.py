@@ -28,6 +28,8 @@ from tasks.settings.errors import UserError
 log = logging.getLogger(__name__)
 
 HOST, PORT = "127.0.0.1", 4200
+PAGES = "ACTIVE_ZERO_PAGES"
+"""Environment variable with the address of the store's pages, where they are served."""
 LOOPBACK = (HOST, "localhost", "::1")
 """Hosts that are reached without a proxy, whatever the environment says."""
 REFUSALS = (401, 403)

@@ -22,7 +22,7 @@ import psutil
 
 from flows.server.api import POOL, Api
 from flows.server.queue import tidy_queue
-from flows.server.server import HOST, end_process, local_url, start_process, version_at, wait_for_server
+from flows.server.server import HOST, PAGES, end_process, local_url, start_process, version_at, wait_for_server
 from flows.server.settle import is_engine, settle
 from tasks.execution.processes import become_subreaper, reap_others
 from tasks.settings.errors import UserError
@@ -45,7 +45,7 @@ SERVER = {
 WORKER = {"PREFECT_WORKER_QUERY_SECONDS": "2", "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "INFO"}
 
 
-def serve(port: int, log: Path, report: Callable[[str], None]) -> None:
+def serve(port: int, pages_port: int, log: Path, report: Callable[[str], None]) -> None:
     """Start server and worker, `report` the address, and wait for Ctrl-C.
 
     UserError if the port is taken; RuntimeError if the server or the worker ends by itself.
@@ -54,22 +54,30 @@ def serve(port: int, log: Path, report: Callable[[str], None]) -> None:
     if (version := version_at(url)) is not None:
         raise UserError(f"a Prefect server ({version}) runs at {url} already: open it, or give another --port.")
     check_port(port)
-    environment = {**SERVER, "PREFECT_API_URL": url, "ACTIVE_ZERO_STORE": Store.from_environment().url}
+    check_port(pages_port, "--pages-port")
+    environment = {
+        **SERVER,
+        "PREFECT_API_URL": url,
+        "ACTIVE_ZERO_STORE": Store.from_environment().url,
+        PAGES: f"http://{HOST}:{pages_port}",
+    }
     log.parent.mkdir(parents=True, exist_ok=True)
     with _signals_as_ctrl_c(), _descendants_killed(), log.open("ab") as output, ExitStack() as stack:
         server = stack.enter_context(_server(port, environment, output))
+        pages = stack.enter_context(_pages(pages_port, environment, output))
         wait_for_server(url, server)
         _deploy(environment)
         for line in _kept_in_order(Api(url)):
             report(line)
         worker = stack.enter_context(_worker({**environment, **WORKER}, output))
         store = environment["ACTIVE_ZERO_STORE"]
+        report(f"Pages of the store: {environment[PAGES]}")
         report(f"Prefect UI: http://{HOST}:{port} (store {store}, log {log}); Ctrl-C ends it")
         sys.stdout.flush()
         orderly = time.monotonic()
         while server.poll() is None and worker.poll() is None:
             time.sleep(0.5)
-            reap_others({server.pid, worker.pid})
+            reap_others({server.pid, worker.pid, pages.pid})
             if time.monotonic() - orderly > ORDER_SECONDS:
                 output.writelines(f"{line}\n".encode() for line in _kept_in_order(Api(url)))
                 orderly = time.monotonic()
@@ -88,15 +96,15 @@ def _kept_in_order(api: Api) -> list[str]:
         return [f"the queue was not tidied: {error}"]
 
 
-def check_port(port: int) -> None:
-    """UserError if another service listens on the port."""
+def check_port(port: int, option: str = "--port") -> None:
+    """UserError if another service listens on the port that this option names."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: closed connections linger
         try:
             probe.bind((HOST, port))
         except OSError as error:
             raise UserError(
-                f"port {port} of {HOST} is taken by another service ({error.strerror}): give another --port."
+                f"port {port} of {HOST} is taken by another service ({error.strerror}): give another {option}."
             ) from None
 
 
@@ -105,6 +113,17 @@ def _server(port: int, environment: dict[str, str], output: IO[bytes]) -> Iterat
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", HOST, "--port", str(port)]
     variables = {**environment, "PREFECT_API_URL": "", "PREFECT_UI_API_URL": local_url(port)}
     process = start_process(command, variables, output.fileno())
+    try:
+        yield process
+    finally:
+        end_process(process)
+
+
+@contextmanager
+def _pages(port: int, environment: dict[str, str], output: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+    """The store's pages, in a process of their own: making one must not delay what this process keeps in order."""
+    command = [sys.executable, "-m", "flows.cli", "ui", "--store-only", "--pages-port", str(port)]
+    process = start_process(command, environment, output.fileno())
     try:
         yield process
     finally:

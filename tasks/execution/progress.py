@@ -114,6 +114,19 @@ def listen(listener: Listener) -> Iterator[None]:
         _listener.reset(token)
 
 
+@contextmanager
+def also(listener: Listener) -> Iterator[None]:
+    """Send snapshots inside this block to `listener` too, besides the one that hears them already."""
+    first = _listener.get() or _default
+
+    def both(snapshot: Snapshot) -> None:
+        first(snapshot)
+        listener(snapshot)
+
+    with listen(both):
+        yield
+
+
 def listening() -> bool:
     """Whether a listener is set."""
     return _listener.get() is not None

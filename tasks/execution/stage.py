@@ -25,7 +25,8 @@ from tasks.execution.dry_run import DryRun, current_dry_run
 from tasks.execution.flow_context import in_flow_run, in_task_run, run_log
 from tasks.execution.gpu_slots import gpu_slots
 from tasks.execution.kept import kept_or_own
-from tasks.execution.progress import LogLines, listen, listening, track
+from tasks.execution.progress import LogLines, also, listen, listening, track
+from tasks.execution.stored_progress import StoredProgress
 from tasks.records import Row
 from tasks.settings.fingerprint import differences, digest, fingerprint_value, marks_not_fingerprinted
 from tasks.store import Artifact, DamagedArtifact, Output, PartialResults, Place, StaleArtifact
@@ -212,7 +213,8 @@ class Stage(Generic[P, R]):
 
     def _run(self, place: Place, fingerprinted: dict[str, JsonValue], work: Callable[[], Output[R]]) -> StageResult[R]:
         name, kept = place.folder(self.name), place.partial_results(self.name, fingerprinted)
-        with kept_or_own("gpu", gpu_slots) if self.gpu else nullcontext(), _working(name, kept):
+        stored = StoredProgress(place, self.name)
+        with kept_or_own("gpu", gpu_slots) if self.gpu else nullcontext(), _working(name, kept, stored):
             started, retries_before = time.monotonic(), retry_count()
             output = work()
             seconds = time.monotonic() - started
@@ -291,19 +293,20 @@ def _fingerprinted_parameters(work: Callable[..., Any]) -> list[str]:
 
 
 @contextmanager
-def _working(name: str, kept: PartialResults) -> Iterator[None]:
+def _working(name: str, kept: PartialResults, stored: StoredProgress) -> Iterator[None]:
     """The workspace, the partial results and a progress line for the time of the work."""
-    with tempfile.TemporaryDirectory(prefix=f"{name}-") as folder, _progress_inrun_log(), track(None, name):
+    with tempfile.TemporaryDirectory(prefix=f"{name}-") as folder, _progress_in_log(), also(stored), track(None, name):
         old_workspace, old_partial_results = _workspace.set(Path(folder)), _partial_results.set(kept)
         try:
             yield
         finally:
             _workspace.reset(old_workspace)
             _partial_results.reset(old_partial_results)
+            stored.clear()
 
 
 @contextmanager
-def _progress_inrun_log() -> Iterator[None]:
+def _progress_in_log() -> Iterator[None]:
     """Progress goes to the stage's log, unless the caller has set a listener."""
     if listening():
         yield

@@ -82,10 +82,11 @@ def one_file(page: PageFiles) -> str:
     return _shell(page, _policy(policy), f"<style>{style}</style>", [], [*blocks, *code])
 
 
-def linked_up(shell: bytes, address: str, title: str) -> bytes:
-    """The shell of a page with a link to the page above it."""
-    up = f' data-up="{html.escape(address)}" data-up-name="{html.escape(title)}"'
-    return shell.replace(b"<body ", f"<body{up} ".encode(), 1)
+def marked(shell: bytes, marks: Mapping[str, str]) -> bytes:
+    """The shell of a page with marks that its scripts read: `up` and `up-name`, the page above it; `live`, where a
+    round in progress tells its state; `originals`, where original pictures are."""
+    written = "".join(f' data-{name}="{html.escape(value)}"' for name, value in marks.items())
+    return shell.replace(b"<body ", f"<body{written} ".encode(), 1)
 
 
 def document_in(script: bytes) -> Any:

@@ -51,6 +51,12 @@ class LiveServer:
     def address(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    @property
+    def pages(self) -> str:
+        """The address of the store's pages."""
+        (line,) = [line for line in self.printed if line.startswith("Pages of the store: ")]
+        return line.removeprefix("Pages of the store: ").strip()
+
     def call(self, method: str, path: str, body: object = None) -> Any:
         """The API's reply. HTTPError if it refuses the request."""
         data = None if body is None else json.dumps(body).encode()
@@ -160,7 +166,7 @@ def environment_in(folder: Path) -> dict[str, str]:
 
 def start_ui(port: int, config: Path, environment: dict[str, str]) -> LiveServer:
     """`active-zero ui`, ready; AssertionError with its output if it ends."""
-    command = [sys.executable, "-m", "flows.cli", "ui", "--port", str(port)]
+    command = [sys.executable, "-m", "flows.cli", "ui", "--port", str(port), "--pages-port", str(free_port())]
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     process = subprocess.Popen(command, env=environment, text=True, cwd=ROOT, **pipes)
     assert process.stdout is not None

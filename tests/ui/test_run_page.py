@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tasks.reporting.page_files import linked_up, write_folder
+from tasks.reporting.page_files import marked, write_folder
 from tasks.reporting.round_page import page_files
 from tasks.reporting.run_page import RoundDocuments, run_files
 from tests.fixtures.made_round import MadeRound, made_page, made_round, photographs_of
@@ -36,7 +36,7 @@ def folder(made: list[MadeRound], tmp_path_factory: pytest.TempPathFactory) -> P
         files = page_files(replace(made_page(each, photographs_of(each)), number=number, places=places))
         write_folder(files, out / f"round-{number:03d}")
         shell = out / f"round-{number:03d}" / "index.html"
-        shell.write_bytes(linked_up(shell.read_bytes(), "../index.html", "Run made"))
+        shell.write_bytes(marked(shell.read_bytes(), {"up": "../index.html", "up-name": "Run made"}))
         found = files.documents
         documents.append(RoundDocuments(number, found["round"], found["columns"], found["pictures"]))
     write_folder(run_files("made", documents), out)

@@ -248,6 +248,7 @@ const Cards = (() => {
     const scale = Math.max(1, Math.min(6, Math.floor(Math.min(innerWidth - 64, innerHeight - 220, 720) / largest)));
     const key = pictures.keys[number];
     const dialog = element("dialog", { class: "enlarged", "aria-label": `picture ${key}` }, picture(number, scale),
+      original(number, key),
       element("p", { class: "small" }, foreign(key), pictures.corpus ? ". The original: " : null,
         pictures.corpus ? element("code", {}, `active-zero corpus image ${key} --corpus ${pictures.corpus} --out picture.png`) : null),
       element("button", { type: "button", onclick: () => dialog.close() }, "Close"));
@@ -255,6 +256,13 @@ const Cards = (() => {
     dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
     document.body.append(dialog);
     dialog.showModal();
+  }
+
+  // A link to the original, where a server offers originals; gold items are in no corpus.
+  function original(number, key) {
+    const folder = document.body.dataset.originals;
+    if (!folder || !pictures.retrieved[number]) return null;
+    return element("p", {}, element("a", { href: folder + key.split("/").map(encodeURIComponent).join("/"), target: "_blank", rel: "noopener" }, "original picture"));
   }
 
   function control(title, input) {

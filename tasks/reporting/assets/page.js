@@ -117,7 +117,7 @@ const ActiveZero = (() => {
   function navigation(...links) {
     const up = document.body.dataset.up;
     const above = up ? [element("a", { href: up }, document.body.dataset.upName || "Up")] : [];
-    const inside = links.map(([id, title]) => element("a", { href: `#${id}`, class: "jump", onclick: (event) => jump(event, id) }, title));
+    const inside = links.filter(([id]) => document.getElementById(id)).map(([id, title]) => element("a", { href: `#${id}`, class: "jump", onclick: (event) => jump(event, id) }, title));
     document.querySelector("header").append(element("nav", { "aria-label": "Sections" }, above, inside));
   }
 

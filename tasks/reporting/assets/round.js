@@ -9,8 +9,8 @@
     const decision = round.decision;
     const said = decision
       ? element("p", { class: "decision" }, element("span", { class: `badge ${decision.promoted ? "kept" : "wrong"}` }, decision.promoted ? "promoted" : "rolled back"), ` ${decision.why}`)
-      : element("p", { class: "decision" }, element("span", { class: "badge lost" }, "in progress"), ` ${count(round.stages.length)} stages are complete.`);
-    return section("summary", "Summary", said,
+      : element("p", { class: "decision" }, element("span", { class: "badge lost" }, "in progress"), ` Complete stages: ${count(round.stages.length)}.`);
+    return section("summary", "Summary", said, live(round),
       round.changes ? Figures.changes(round.changes) : null,
       round.sinceBase && round.sinceBase.length ? element("details", {}, element("summary", {}, "Since the base model"), Figures.changes(round.sinceBase)) : null,
       element("ul", { class: "tiles" }, tiles(round)),
@@ -19,13 +19,41 @@
       element("p", { class: "small" }, `Time of all stages: ${duration(seconds)}. A reused stage keeps the time of its run.`));
   }
 
+  const EVERY = 3000, SILENT = 60;
+
+  // Where a server offers the state of a round in progress: the present stage, asked for again and again.
+  function live(round) {
+    const address = document.body.dataset.live;
+    if (!address) return null;
+    const line = element("p", { class: "live", role: "status" }, "Asking what happens now.");
+    const ask = async () => {
+      try {
+        const state = await (await fetch(address, { cache: "no-store" })).json();
+        if (state.finished || state.complete.length !== round.stages.length) return location.reload();
+        line.textContent = told(state);
+      } catch (error) {
+        line.textContent = `The server does not answer: ${error.message}`;
+      }
+      setTimeout(ask, EVERY);
+    };
+    ask();
+    return line;
+  }
+
+  function told({ complete, stages, at_work, present, age }) {
+    const done = `${complete.length} of ${stages} stages are complete. `;
+    if (!at_work) return `${done}No process works on the round: resume it with active-zero iterate.`;
+    if (!present) return `${done}The next stage has just begun, or takes only seconds.`;
+    return `${done}${present} (${duration(age)} ago${age > SILENT ? "; the process may have ended" : ""})`;
+  }
+
   function tiles(round) {
     const found = [];
     const tile = (title, value, note) => found.push(element("li", {}, element("span", {}, title), element("b", {}, value), element("span", { class: "small" }, note)));
     const trained = round.domains.reduce((sum, row) => sum + row.trained, 0);
     const questions = round.domains.reduce((sum, row) => sum + row.questions, 0);
     const answered = round.agreement.reduce((sum, row) => sum + row.questions, 0);
-    tile("questions trained on", count(trained), `of ${count(questions)} written, ${count(answered)} answered`);
+    if (questions) tile("questions trained on", count(trained), `of ${count(questions)} written, ${count(answered)} answered`);
     if (round.window) {
       const inside = round.agreement.reduce((sum, row) => sum + row.questions, 0);
       if (inside) tile("window of agreement", `${fixed(Math.max(round.window.low, round.window.floor), 2)} to ${fixed(round.window.high, 2)}`,
@@ -100,6 +128,7 @@
   }
 
   function figures(round) {
+    if (!round.agreement.some(({ questions }) => questions)) return null;
     const most = Math.max(1, ...round.agreement.map((row) => row.questions));
     const tenth = (row) => `${fixed(row.tenth / 10, 1)} to ${fixed((row.tenth + 1) / 10, 1)}`;
     const rows = round.agreement.map((row) => [
@@ -127,11 +156,11 @@
 
   async function draw() {
     const round = await need("round");
-    ActiveZero.navigation(["summary", "Summary"], ["funnel", "Funnel"], ["domains", "Domains"], ["figures", "Figures"], ["questions", "Questions"], ["notes", "Notes"]);
     main(summary(round), round.funnel.length ? funnel(round) : null, round.domains.length ? domains(round) : null, figures(round));
     const [columns, pictures] = [await need("columns"), await need("pictures")];
-    Cards.show(columns, pictures, round.explanations);
+    if (columns.id.length) Cards.show(columns, pictures, round.explanations);
     main(notes(round));
+    ActiveZero.navigation(["summary", "Summary"], ["funnel", "Funnel"], ["domains", "Domains"], ["figures", "Figures"], ["questions", "Questions"], ["notes", "Notes"]);
     document.documentElement.dataset.ready = "yes";
   }
 

@@ -51,6 +51,7 @@
   }
 
   function mix({ rounds }) {
+    if (!rounds.some(({ domains }) => domains.length)) return null;
     const names = [...new Set(rounds.flatMap(({ domains }) => domains.map(({ domain }) => domain)))];
     const share = (each, name, what) => {
       const whole = each.domains.reduce((sum, row) => sum + row[what], 0), found = each.domains.find(({ domain }) => domain === name);
@@ -121,9 +122,9 @@
 
   async function draw() {
     const run = await need("run");
-    ActiveZero.navigation(["rounds", "Rounds"], ["map", "Map"], ["mix", "Domains"], ["difference", "Difference"]);
-    if (!run.rounds.length) return main(element("p", {}, "No round of this run has a pool yet."));
+    if (!run.rounds.length) return main(element("p", {}, "No round of this run has begun."));
     main(sideBySide(run), FrontierMap.show(await need("map")), mix(run), run.rounds.length > 1 ? difference(run) : null);
+    ActiveZero.navigation(["rounds", "Rounds"], ["map", "Map"], ["mix", "Domains"], ["difference", "Difference"]);
     document.documentElement.dataset.ready = "yes";
   }
 

@@ -69,7 +69,7 @@ def test_iterate_prints_its_round_and_reuses_complete_stages(
     assert log.name.startswith("iterate-") and f"{FOLDER['filter']}: " in log.read_text()
 
     folder = tmp_path / "clocks"
-    assert output_of(capsys, "page", "mine", "--to", str(folder)) == f"{folder / 'index.html'}\n"
+    assert output_of(capsys, "page", "mine", "--round", "1", "--to", str(folder)) == f"{folder / 'index.html'}\n"
     made_by_hand = {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     attached = report.parent / "page"
     made_by_report = {path.relative_to(attached): path.read_bytes() for path in attached.rglob("*") if path.is_file()}

@@ -69,7 +69,6 @@ BAD = [
     (["curriculum", "r", "--round", "1", "--format", "html"], "corpus at file:"),
     (["curriculum", "r", "--round", "1", "--format", "html", "--set", "corpus.at=no/where"], "/no/where"),
     (["page", "nope"], "There is no run 'nope'"),
-    (["page", "r", "--round", "1"], "so there are no pictures to show yet"),
     (["page", "r", "--round", "1", "--corpus", "no/where"], "corpus at file:"),
     (["config", "--set", "filter.lwo=0.4"], "did you mean filter.low?"),
     (["config", "--config", "missing.yaml"], "config missing.yaml is not a file"),

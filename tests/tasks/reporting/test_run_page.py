@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tasks.reporting.page_files import document_in, document_script, linked_up
+from tasks.reporting.page_files import document_in, document_script, marked
 from tasks.reporting.round_page import page_files
 from tasks.reporting.run_page import RoundDocuments, asked, frontier_map, run_files
 from tests.fixtures.made_round import MadeRound, made_page, made_round
@@ -66,6 +66,6 @@ def test_a_document_is_read_back_from_its_script() -> None:
 
 def test_a_shell_is_linked_to_the_page_above() -> None:
     shell = b'<head></head>\n<body data-page="round"><p><body </p>'
-    assert linked_up(shell, '../"x', "r") == (
+    assert marked(shell, {"up": '../"x', "up-name": "r"}) == (
         b'<head></head>\n<body data-up="../&quot;x" data-up-name="r" data-page="round"><p><body </p>'
     )
