@@ -20,6 +20,7 @@ from flows.cli import (
     deploy,
     doctor,
     evaluate,
+    export,
     gc,
     grade,
     iterate,
@@ -49,7 +50,23 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (iterate, plan, gc, runs, show, page, curriculum, evaluate, grade, doctor, config, deploy, settle, ui):
+for module in (
+    iterate,
+    plan,
+    gc,
+    runs,
+    show,
+    page,
+    curriculum,
+    export,
+    evaluate,
+    grade,
+    doctor,
+    config,
+    deploy,
+    settle,
+    ui,
+):
     app.add_typer(module.app)
 app.add_typer(corpus.app, name="corpus")
 

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from functools import lru_cache
 
 from flows.pages.rounds import searched_corpus
 from flows.round import round_place
 from tasks.corpus import corpus_place, open_corpus
-from tasks.records.picture import Picture
 from tasks.retrieval.searchable_corpus import SearchableCorpus
 from tasks.store import Store
-
-SHOWN_AS_THEY_ARE = ("image/png", "image/jpeg", "image/webp")
 
 
 def original(store: Store, run: str, number: int, key: str) -> tuple[str, bytes]:
@@ -20,24 +16,10 @@ def original(store: Store, run: str, number: int, key: str) -> tuple[str, bytes]
     store.check_round(run, number)
     corpus = _opened(*searched_corpus(round_place(store, run, number)))
     (picture,) = corpus.pictures([key])
-    return as_shown(picture)
+    return picture.portable
 
 
 @lru_cache(maxsize=2)
 def _opened(address: str, fingerprint: str) -> SearchableCorpus:
     """The corpus at an address; the fingerprint of its index tells a corpus that has grown from the one before."""
     return open_corpus(corpus_place(address))
-
-
-def as_shown(picture: Picture) -> tuple[str, bytes]:
-    """Media type and bytes: the original ones of a PNG, JPEG or WebP, else a new PNG."""
-    from PIL import Image
-
-    data = picture.data
-    with Image.open(io.BytesIO(data)) as header:
-        kind = Image.MIME.get(header.format or "", "")
-    if kind in SHOWN_AS_THEY_ARE:
-        return kind, data
-    out = io.BytesIO()
-    picture.image.save(out, "PNG")
-    return "image/png", out.getvalue()

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from PIL import Image
 
 
+PORTABLE = ("image/png", "image/jpeg", "image/webp")
+
+
 @dataclass(frozen=True)
 class Picture:
     """An encoded picture and its key. Equality and hashing are by key."""
@@ -29,6 +32,20 @@ class Picture:
     def data(self) -> bytes:
         """The encoded bytes, read now where they lie elsewhere."""
         return self.stored if isinstance(self.stored, bytes) else self.stored()
+
+    @property
+    def portable(self) -> tuple[str, bytes]:
+        """Media type and bytes that every browser reads: the original ones of a PNG, JPEG or WebP, else a new PNG."""
+        from PIL import Image
+
+        data = self.data
+        with Image.open(io.BytesIO(data)) as header:
+            kind = Image.MIME.get(header.format or "", "")
+        if kind in PORTABLE:
+            return kind, data
+        out = io.BytesIO()
+        self.image.save(out, "PNG")
+        return "image/png", out.getvalue()
 
     @property
     def pixels(self) -> int:

@@ -40,6 +40,21 @@ def test_a_round_that_another_process_plays_is_refused_in_a_line(
         other.communicate("")
 
 
+LOADING = """
+import sys
+from datasets import load_dataset
+from peft import PeftModel
+from transformers import AutoModelForImageTextToText
+base, exported = sys.argv[1:]
+loaded = load_dataset(exported)
+assert {"train", "rejected"} == set(loaded)
+for role in ("searcher", "questioner", "solver"):
+    model = PeftModel.from_pretrained(AutoModelForImageTextToText.from_pretrained(base), f"{exported}/players/{role}")
+    assert any("lora" in name for name, _ in model.named_parameters())
+"""
+"""What a program does that knows nothing of this one."""
+
+
 @pytest.mark.usefixtures("prefect_server")
 @pytest.mark.timeout(300)
 def test_iterate_prints_its_round_and_reuses_complete_stages(
@@ -74,6 +89,12 @@ def test_iterate_prints_its_round_and_reuses_complete_stages(
     attached = report.parent / "page"
     made_by_report = {path.relative_to(attached): path.read_bytes() for path in attached.rglob("*") if path.is_file()}
     assert made_by_hand == made_by_report
+    exported = tmp_path / "exported"
+    arguments = ["export", "mine", "--round", "1", "--to", str(exported), "--players"]
+    assert output_of(capsys, *arguments).splitlines()[-1] == str(exported / "README.md")
+    base, loading = str(tmp_path / "vlm"), tmp_path / "load.py"
+    loading.write_text(LOADING)
+    subprocess.run([sys.executable, str(loading), base, str(exported)], check=True, cwd=tmp_path, timeout=200)
 
     manifest = Place.round(Store(str(tmp_path / "store")), "mine", 1).uri(FOLDER["promote"]).removeprefix("file://")
     (Path(manifest) / "manifest.json").unlink()

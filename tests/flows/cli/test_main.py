@@ -21,8 +21,8 @@ from tests.fixtures.command_line import contents, output_of
 from tests.fixtures.stages import FOLDER
 
 COMMANDS = [
-    ["iterate"], ["plan"], ["gc"], ["runs"], ["show"], ["page"], ["curriculum"], ["evaluate"], ["grade"], ["doctor"],
-    ["config"], ["deploy"], ["settle"], ["ui"],
+    ["iterate"], ["plan"], ["gc"], ["runs"], ["show"], ["page"], ["curriculum"], ["export"], ["evaluate"], ["grade"],
+    ["doctor"], ["config"], ["deploy"], ["settle"], ["ui"],
     ["corpus", "build"], ["corpus", "add"], ["corpus", "info"], ["corpus", "query"], ["corpus", "image"],
     ["corpus", "audit"],
 ]  # fmt: skip
@@ -70,6 +70,8 @@ BAD = [
     (["curriculum", "r", "--round", "1", "--format", "html", "--set", "corpus.at=no/where"], "/no/where"),
     (["page", "nope"], "There is no run 'nope'"),
     (["page", "r", "--round", "1", "--corpus", "no/where"], "corpus at file:"),
+    (["export", "nope", "--round", "1", "--to", "x"], "There is no run 'nope'"),
+    (["export", "r", "--round", "1", "--to", "."], "is not empty: give another --to"),
     (["config", "--set", "filter.lwo=0.4"], "did you mean filter.low?"),
     (["config", "--config", "missing.yaml"], "config missing.yaml is not a file"),
     (["iterate", "--set", "filter.lwo=0.4"], "did you mean filter.low?"),
