@@ -23,7 +23,16 @@ from tasks.filter import curriculum, open_gold_items
 from tasks.grading import equal
 from tasks.labelling import gold
 from tasks.promote import Comparison, compare_all
-from tasks.records import Decision, DomainDifficulty, LabelledQuestion, Question, Score, SearchResult, Step
+from tasks.records import (
+    Decision,
+    DomainDifficulty,
+    ExampleReward,
+    LabelledQuestion,
+    Question,
+    Score,
+    SearchResult,
+    Step,
+)
 from tasks.records.picture import Picture
 from tasks.reporting import chart, text
 from tasks.reporting.facts import Change, LabelAccuracy, RoundFacts, StageFacts, Verdict, coverage_of, replies_of
@@ -35,6 +44,7 @@ from tasks.search import pool_of
 from tasks.settings.base import Frozen
 from tasks.settings.errors import UserError
 from tasks.store import Artifact, Manifest, Output, Place
+from tasks.train import example_rewards
 from tasks.world import oracle, parse_url
 
 FILES = ("summary.txt", "scores.json", "report.md", text.CHART)
@@ -209,6 +219,7 @@ class RoundArtifacts(Frozen):
             questions=self.questions.read(),
             labelled=self.curriculum.read(),
             filter=window,
+            rewards=rewards_of({"searcher": self.searcher, "questioner": self.questioner, "solver": self.solver}),
         )
 
     @property
@@ -279,6 +290,8 @@ class RoundRows:
     labelled: Sequence[LabelledQuestion]
     filter: FilterConfig | None
     """The filter's settings; None where it is not complete."""
+    rewards: Mapping[str, Sequence[ExampleReward]]
+    """By role: what each training step's examples were rewarded, where the training tells it."""
 
 
 @dataclass(frozen=True)
@@ -322,6 +335,7 @@ def round_page(
         pictures=pictures | gold_pictures(rows),
         places=places_in_plane(corpus, pool) if corpus else {},
         corpus=address,
+        rewards=rows.rewards,
     )
 
 
@@ -351,6 +365,12 @@ def gold_pictures(rows: RoundRows) -> dict[str, Picture]:
         log.warning("the pictures of the gold items are not shown: %s", error)
         return {}
     return {item.picture.key: item.picture for item in items if item.picture.key in wanted}
+
+
+def rewards_of(trained: Mapping[str, Artifact[Step]]) -> dict[str, list[ExampleReward]]:
+    """What each step's examples were rewarded, by role; without roles whose training does not tell it."""
+    told = {role: example_rewards(artifact) for role, artifact in trained.items()}
+    return {role: rows for role, rows in told.items() if rows}
 
 
 def stage_facts(manifest: Manifest) -> StageFacts:

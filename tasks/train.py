@@ -32,7 +32,7 @@ from tasks.players.sampler import Role, Sampler, agreements_of
 from tasks.players.team import Team
 from tasks.players.weights import weights_of
 from tasks.probe import difficulties_of
-from tasks.records import DomainDifficulty, LabelledQuestion, Reject, SearchResult, Step
+from tasks.records import DomainDifficulty, ExampleReward, LabelledQuestion, Reject, SearchResult, Step
 from tasks.records.picture import Picture
 from tasks.retrieval.searchable_corpus import Hit, SearchableCorpus
 from tasks.rewards import (
@@ -52,6 +52,9 @@ from tasks.store import Artifact, Output, Place
 from tasks.trainers import TrainerConfig, Training
 from tasks.trainers.checkpoints import StoredCheckpoints
 from tasks.trainers.example import Example, Reward, RewardFunction, Rollout
+
+EXAMPLE_REWARDS = "examples.parquet"
+"""File of a training stage: `ExampleReward` rows."""
 
 
 @dataclass(frozen=True)
@@ -236,8 +239,12 @@ def train_role(
     seed: int,
     engines: Engines,
 ) -> Output[Step]:
-    """Train a role from its current weights. The new weights are attached as `adapter` or, if whole, as `model`."""
+    """Train a role from its current weights. The new weights are attached as `adapter` or, if whole, as `model`.
+
+    What each example was rewarded is attached too, where the trainer tells it: for the round's page.
+    """
     start, out, partial = weights_of(team.model, getattr(team, role)), workspace() / "weights", partial_results()
+    rewards_out = workspace() / EXAMPLE_REWARDS
     with track(trainer.steps_for(len(examples)), f"{role} steps") as progress:
         training = Training(
             start.model,
@@ -250,9 +257,20 @@ def train_role(
             engines,
             on_step=lambda step: _report_step(progress, step),
             checkpoints=StoredCheckpoints(partial) if partial else None,
+            rewards_out=rewards_out,
         )
         steps = trainer.train(training)
-    return Output(steps, {"examples": len(examples)}, {"adapter" if is_adapter(out) else "model": out})
+    told = {EXAMPLE_REWARDS: rewards_out} if rewards_out.is_file() else {}
+    return Output(steps, {"examples": len(examples)}, {"adapter" if is_adapter(out) else "model": out, **told})
+
+
+def example_rewards(trained: Artifact[Step]) -> list[ExampleReward]:
+    """What each step's examples were rewarded; empty where the training did not tell it."""
+    import pyarrow.parquet as pq
+
+    if all(file.name != EXAMPLE_REWARDS for file in trained.manifest.files):
+        return []
+    return ExampleReward.from_table(pq.read_table(trained.file(EXAMPLE_REWARDS)))
 
 
 def is_adapter(folder: Path) -> bool:

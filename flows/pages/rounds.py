@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from flows.history import read_history
+from flows.history import TRAINED, read_history
 from flows.round import STAGES, round_place
 from tasks.config import FilterConfig, PromoteConfig
 from tasks.corpus import corpus_place, open_corpus, place_of
@@ -29,6 +29,7 @@ from tasks.report import (
     known_labels,
     queries_of,
     report_round,
+    rewards_of,
     round_page,
     stage_facts,
     title,
@@ -97,6 +98,7 @@ def rows_of(place: Place) -> RoundRows:
     _, run, number = place.prefix.split("/")
     shown = [stage for stage in STAGES if stage != report_round.name]  # the page is a part of the report
     manifests = [manifest for stage in shown if (manifest := place.manifest(stage))]
+    trained = {role: place.find(stage, Step) for role, stage in TRAINED.items()}
     search, filtered = place.manifest(search_images.name), place.manifest(filter_questions.name)
     return RoundRows(
         title=title(place),
@@ -108,6 +110,7 @@ def rows_of(place: Place) -> RoundRows:
         questions=_rows(place, synthesize_questions.name, Question),
         labelled=_rows(place, filter_questions.name, LabelledQuestion),
         filter=_filter_config(filtered) if filtered else None,
+        rewards=rewards_of({role: artifact for role, artifact in trained.items() if artifact}),
     )
 
 

@@ -113,6 +113,21 @@ class Step(Row):
     """The mean of each term over the step's rollouts, in the order of `reward_terms`."""
 
 
+class ExampleReward(Row):
+    """What the rollouts of one example were rewarded in one training step. A training stage has them as a file."""
+
+    step: int
+    example: str
+    """The example's id: a question's for the Solver, a picture's key for the Questioner, `<domain>#<n>` else."""
+    rollouts: int
+    reward: float
+    """Mean reward of its rollouts."""
+    terms: tuple[str, ...]
+    """Names of the reward's terms."""
+    means: tuple[float, ...]
+    """The mean of each term over its rollouts, in the order of `terms`."""
+
+
 class Score(Row):
     """One benchmark item, answered greedily and by k samples at temperature 1."""
 

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from tasks.benchmarks.statistics import wilson
-from tasks.records import LabelledQuestion, Question, SearchResult, Step
+from tasks.records import ExampleReward, LabelledQuestion, Question, SearchResult, Step
 from tasks.records.picture import Picture
 from tasks.reporting.cards import TRAINED, RoundCard, cards_of
 from tasks.reporting.facts import LabelAccuracy, RoundFacts, StageFacts, Verdict
@@ -64,6 +64,8 @@ class RoundPage:
     """Where each picture of the pool lies on the map, by key."""
     corpus: str = ""
     """Address of the corpus: for the command that fetches an original."""
+    rewards: Mapping[str, Sequence[ExampleReward]] = field(default_factory=dict)
+    """By role: what each training step's examples were rewarded; a role is missing where its training tells nothing."""
 
     @property
     def title(self) -> str:
@@ -80,7 +82,7 @@ def page_files(page: RoundPage) -> PageFiles:
         "columns": columns_of(cards, keys),
         "pictures": _pictures(page, keys, sheets),
     }
-    details = {f"details-{number:03d}": document for number, document in enumerate(_details(cards))}
+    details = {f"details-{number:03d}": document for number, document in enumerate(_details(cards, page.rewards))}
     return PageFiles(page.title, "round", SCRIPTS, tuple(documents), documents | details, sheets.files)
 
 
@@ -130,13 +132,35 @@ def cut_answer(answer: str | None) -> str | None:
     return None if answer is None else cut(answer, "short")
 
 
-def _details(cards: Sequence[RoundCard]) -> Iterator[list[dict[str, Any]]]:
+def _details(
+    cards: Sequence[RoundCard], rewards: Mapping[str, Sequence[ExampleReward]]
+) -> Iterator[list[dict[str, Any]]]:
     """What an opened card shows, in documents of `DETAILS` cards."""
+    solver, questioner = (_by_example(rewards.get(role, ())) for role in ("solver", "questioner"))
     for start in range(0, len(cards), DETAILS):
-        yield [_detail(card) for card in cards[start : start + DETAILS]]
+        yield [_detail(card, solver, questioner) for card in cards[start : start + DETAILS]]
 
 
-def _detail(card: RoundCard) -> dict[str, Any]:
+ByExample = Mapping[str, Sequence[ExampleReward]]
+
+
+def _by_example(rows: Sequence[ExampleReward]) -> ByExample:
+    groups: defaultdict[str, list[ExampleReward]] = defaultdict(list)
+    for row in rows:
+        groups[row.example].append(row)
+    return groups
+
+
+def _paid(rows: Sequence[ExampleReward]) -> list[list[Any]]:
+    """For each step: its number, rollouts, mean reward, and the terms with their means."""
+    paid = []
+    for row in rows:
+        terms = [[name, finite(mean, 3)] for name, mean in zip(row.terms, row.means, strict=True)]
+        paid.append([row.step, row.rollouts, finite(row.reward, 3), terms])
+    return paid
+
+
+def _detail(card: RoundCard, solver: ByExample, questioner: ByExample) -> dict[str, Any]:
     """Fields that are empty, or are shown whole on the closed card, are left out."""
     long_answers = any(len(answer or "") > LONGEST["short"] for answer, _ in card.votes)
     whole = {
@@ -147,6 +171,8 @@ def _detail(card: RoundCard) -> dict[str, Any]:
         "own": card.own_answer,
         "thought": card.thought,
         "unknown": card.unknown,
+        "trained": _paid(solver.get(card.id, ())),
+        "asked": _paid(questioner.get(card.key or "", ())) if card.show == "questions" else None,
     }
     return {name: value for name, value in whole.items() if value}
 
@@ -187,6 +213,7 @@ def _summary(page: RoundPage, cards: Sequence[RoundCard]) -> dict[str, Any]:
         "domains": domain_rows(cards, facts),
         "agreement": agreement_rows(cards),
         "notRecorded": NOT_RECORDED,
+        "trainingTold": sorted(page.rewards),
         **({} if facts is None else figures(facts)),
     }
 
@@ -317,10 +344,12 @@ def tenth_of(agreement: float) -> int:
 
 NOT_RECORDED = (
     "Answers without the picture: only their verdict is recorded, as the reason “not grounded”.",
-    "Rewards of single queries and questions: Searcher and Questioner are rewarded for other texts, which they write "
-    "in training. Each step records the mean of every reward term; the curves show them.",
-    "The training steps that used a question, and its success there or after the round: each step records means over "
-    "its rollouts. The success before the round is the agreement.",
+    "The rewards of single queries: in training the Searcher writes other queries than in its search. The curves show "
+    "the mean of each reward term at each step.",
+    "The reward of a question itself: the Questioner is rewarded for texts that it writes in training. A card shows "
+    "what texts about its picture were paid there, if any step used the picture.",
+    "The success on a question after the round. The success before it is the agreement; that in training is on the "
+    "card.",
 )
 """What a person may look for on a card, and the artifacts do not hold."""
 

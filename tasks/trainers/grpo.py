@@ -27,7 +27,7 @@ Shapes: N rollouts of a micro-batch, C tokens of its longest completion.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from operator import itemgetter
@@ -49,7 +49,7 @@ from trl.trainer.utils import use_adapter
 
 from tasks.engines.decode import SampledTokens
 from tasks.engines.request import Request, Sampling
-from tasks.records import Step
+from tasks.records import ExampleReward, Step
 from tasks.settings.errors import UserError
 from tasks.trainers import ranks
 from tasks.trainers.advantages import Scale, advantages, has_spread, informative
@@ -63,6 +63,8 @@ from tasks.trainers.shared_checkpoints import SharedCheckpoints
 
 log = logging.getLogger(__name__)
 
+EXAMPLES = "examples"
+"""Key of a log entry: what the step's examples were rewarded."""
 MAX_CORRECTION = 2.0
 """Upper bound on a token's probability by the trained model over that by the rollout engine."""
 
@@ -231,6 +233,12 @@ class GRPO(SharedCheckpoints):
         """One row a step so far, those before a resumed checkpoint included."""
         return [_step(entry, number) for number, entry in enumerate(filter(_is_step, self.state.log_history), 1)]
 
+    @property
+    def example_rewards(self) -> list[ExampleReward]:
+        """What each step's examples were rewarded, those of steps before a resumed checkpoint included."""
+        entries: Iterator[tuple[int, Any]] = enumerate(filter(_is_step, self.state.log_history), 1)
+        return [ExampleReward(step=number, **each) for number, entry in entries for each in entry.get(EXAMPLES, [])]
+
     def resume(self, scratch: Path) -> None:
         """Train to the end, from the last saved checkpoint if there is one. `scratch` is for checkpoints on the way."""
         if self._training.checkpoints is not None:
@@ -288,7 +296,7 @@ class GRPO(SharedCheckpoints):
         prompts = _StepPrompts(partial(self._forward.prompts, self._base_model, self.processing_class), requests)
         token_ids, groups = self._sample(requests, prompts)
         totals, rewards = ranks.from_first(lambda: self._rewards(examples, groups))
-        self._measurements = measurements(totals, rewards, groups)
+        self._measurements = measurements(totals, rewards, groups) | {EXAMPLES: by_example(examples, rewards)}
         kept = np.flatnonzero(informative(totals)) if batching.drop_uniform else np.arange(len(groups))
         order = np.random.default_rng((batching.seed, step, 1)).permutation(kept)
         rollouts = _Rollouts(prompts, groups, advantages(totals, batching.scale), token_ids)
@@ -572,6 +580,24 @@ def measurements(
         "active": float(has_spread(totals).mean()),
         "reward_terms": names,
         "reward_term_means": [float(np.mean([reward.terms.get(name, 0.0) for reward in rewards])) for name in names],
+    }
+
+
+def by_example(examples: Sequence[Example], rewards: Sequence[Reward]) -> list[dict[str, Any]]:
+    """The fields of `ExampleReward` for each example, as JSON: TRL's log, and so a checkpoint, keeps them."""
+    size = len(rewards) // len(examples)
+    groups = (rewards[start : start + size] for start in range(0, len(rewards), size))
+    return [_one_example(example.id, group) for example, group in zip(examples, groups, strict=True)]
+
+
+def _one_example(id: str, rewards: Sequence[Reward]) -> dict[str, Any]:
+    names = sorted({name for reward in rewards for name in reward.terms})
+    return {
+        "example": id,
+        "rollouts": len(rewards),
+        "reward": float(np.mean([reward.total for reward in rewards])),
+        "terms": names,
+        "means": [float(np.mean([reward.terms.get(name, 0.0) for reward in rewards])) for name in names],
     }
 
 

@@ -40,6 +40,8 @@ class Training:
     """Called after every step."""
     checkpoints: Checkpoints | None = None
     """Where checkpoints of this training, and of no other, are kept; None keeps none."""
+    rewards_out: Path | None = None
+    """Parquet file for what each step's examples were rewarded (`ExampleReward`); None, where nobody asks for it."""
 
 
 class Trainer(Protocol):

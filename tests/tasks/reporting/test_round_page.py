@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pandas as pd
 
-from tasks.records import Row
+from tasks.records import ExampleReward, Row
 from tasks.reporting.cards import TRAINED, cards_of
 from tasks.reporting.page_files import document_script
 from tasks.reporting.round_page import LONGEST, columns_of, page_files, tenth_of
@@ -70,6 +71,20 @@ def test_long_texts_are_cut_on_the_card_and_whole_in_its_details() -> None:
     documents = page_files(made_page(type(made)(1, made.results, questions, [], {}))).documents
     assert len(documents["columns"]["text"][0]) == LONGEST["text"]
     assert documents["details-000"][0]["text"] == long
+
+
+def test_a_card_tells_the_training_steps_that_used_it() -> None:
+    made = made_round(10)
+    trained = next(row for row in made.labelled if row.reason is None)
+    paid = ExampleReward(step=3, example=trained.id, rollouts=8, reward=0.9, terms=("accuracy",), means=(0.875,))
+    about = paid.model_copy(update={"step": 2, "example": trained.key, "terms": ("difficulty",)})
+    page = replace(made_page(made), rewards={"solver": [paid], "questioner": [about]})
+    documents = page_files(page).documents
+    place = documents["columns"]["id"].index(trained.id)
+    detail = documents["details-000"][place]
+    assert detail["trained"] == [[3, 8, 0.9, [["accuracy", 0.875]]]]
+    assert detail["asked"] == [[2, 8, 0.9, [["difficulty", 0.875]]]]
+    assert documents["round"]["trainingTold"] == ["questioner", "solver"]
 
 
 def test_a_round_without_anything_has_a_page() -> None:

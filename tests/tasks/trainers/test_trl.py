@@ -9,13 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
 
 from tasks.engines.pictures import OWN_LIMITS
 from tasks.engines.request import Adapter, Request, Sampling
 from tasks.engines.transformers import Transformers
-from tasks.records import Step
+from tasks.records import ExampleReward, Step
 from tasks.settings.errors import UserError
 from tasks.settings.fingerprint import fingerprint_fields
 from tasks.store import Place, Store
@@ -74,6 +75,18 @@ def test_steps_hold_the_measurements(trained: tuple[Path, list[Step]]) -> None:
     assert all(0 < step.active <= 1 and step.kl == 0 for step in steps)
     assert steps[0].reward_terms == ("letters",)
     assert len(steps[0].reward_term_means) == 1
+
+
+def test_each_example_of_a_step_has_its_own_rewards(model: Path, examples: list[Example], tmp_path: Path) -> None:
+    told = tmp_path / "examples.parquet"
+    steps = QUICK.train(Training(str(model), None, examples, early, tmp_path / "out", seed=1, rewards_out=told))
+    rows = ExampleReward.from_table(pq.read_table(told))
+    assert {row.example for row in rows} <= {example.id for example in examples}
+    for step in steps:
+        of_step = [row for row in rows if row.step == step.step]
+        assert len(of_step) == QUICK.prompts and all(row.rollouts == QUICK.rollouts for row in of_step)
+        assert sum(row.reward for row in of_step) / len(of_step) == pytest.approx(step.reward)
+        assert of_step[0].terms == step.reward_terms
 
 
 def test_the_adapter_loads_in_peft_and_in_the_engine(
@@ -220,14 +233,16 @@ def test_a_training_resumes_from_its_checkpoint_to_the_same_adapter(
 
     config = QUICK.model_copy(update={"steps": 4, "beta": 0.1, "save_steps": 2})
     place = Place.round(Store(str(tmp_path / "store")), "default", 1)
-    training = Training(str(model), start, examples, interrupted, tmp_path / "cut", seed=1)
+    told = [tmp_path / name for name in ("cut.parquet", "whole.parquet")]
+    training = Training(str(model), start, examples, interrupted, tmp_path / "cut", seed=1, rewards_out=told[0])
     checkpoints = StoredCheckpoints(place.partial_results("7-train-solver", {}))
     with pytest.raises(KeyboardInterrupt):
         config.train(replace(training, checkpoints=checkpoints))
     checkpoints = StoredCheckpoints(place.partial_results("7-train-solver", {}))
     resumed = config.train(replace(training, checkpoints=checkpoints))
     assert len(calls) == 4 + 2
-    whole = config.train(Training(str(model), start, examples, early, tmp_path / "whole", seed=1))
+    whole = config.train(Training(str(model), start, examples, early, tmp_path / "whole", seed=1, rewards_out=told[1]))
+    assert told[0].read_bytes() == told[1].read_bytes()
     assert [(s.step, s.reward, s.kl) for s in resumed] == [(s.step, s.reward, s.kl) for s in whole]
     assert same(weights(tmp_path / "cut"), weights(tmp_path / "whole"))
 
