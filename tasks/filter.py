@@ -10,20 +10,20 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from random import Random
 
 from tasks.benchmarks import BenchmarkConfig, BenchmarkItem, open_benchmark
 from tasks.config import FilterConfig, LeakageConfig
 from tasks.corpus import CorpusHandle
-from tasks.execution.stage import stage
+from tasks.execution.stage import stage, workspace
 from tasks.grading import vote
 from tasks.labelling import gold, leakage
 from tasks.labelling.early_stopping import filter_stop_rule
 from tasks.players.sampler import AskedQuestion, Sampler
 from tasks.players.team import Team
-from tasks.records import Answers, LabelledQuestion, Question
+from tasks.records import Answers, BlindAnswers, LabelledQuestion, Question, read_rows, write_rows
 from tasks.records.picture import Picture
 from tasks.settings.fingerprint import digest
 from tasks.settings.seeds import seed_of
@@ -40,6 +40,8 @@ TOO_HARD, TOO_EASY, NO_MAJORITY, NO_ANSWER, OVER_QUOTA, NOT_TRUSTED = (
 
 
 UNKNOWN = "pairs of answers not compared"
+BLIND = "blind.parquet"
+"""File of the filter: `BlindAnswers` rows, for the round's page."""
 
 
 @dataclass(frozen=True)
@@ -134,16 +136,23 @@ def check_leakage(
     return question
 
 
-def check_grounding(
+def blind_answers(
     sampler: Sampler, labelled: Sequence[LabelledQuestion], asked: Sequence[AskedQuestion], config: FilterConfig
-) -> list[LabelledQuestion]:
-    """The rows, kept ones rejected if the Solver also gives their label without the picture. `asked[i]` is row i."""
-    count = config.leakage.blind_answers
+) -> dict[int, Answers]:
+    """The Solver's answers without the picture to each kept question, by its number. `asked[i]` is row i."""
     kept = [number for number, question in enumerate(labelled) if question.reason is None]
-    blind = dict(zip(kept, sampler.answer([asked[i] for i in kept], count, config.draw, blind=True), strict=True))
+    count = config.leakage.blind_answers
+    given = sampler.answer([asked[i] for i in kept], count, config.draw, blind=True) if count else []
+    return dict(zip(kept, given, strict=True)) if count else {}
+
+
+def check_grounding(
+    labelled: Sequence[LabelledQuestion], blind: Mapping[int, Answers], config: LeakageConfig
+) -> list[LabelledQuestion]:
+    """The rows, rejected if the Solver also gives their label without the picture. `blind`: answers by number."""
     return [
         rejected(question, leakage.NOT_GROUNDED)
-        if number in blind and leakage.blind_share(blind[number], question.label or "") >= config.leakage.blind_share
+        if number in blind and leakage.blind_share(blind[number], question.label or "") >= config.blind_share
         else question
         for number, question in enumerate(labelled)
     ]
@@ -225,7 +234,17 @@ def filter_questions(
         floor = gold.agreement_floor(gold_rows, config)
         labelled = [labelled_question(*row, config) for row in zip(parsed, asked, answers, strict=True)]
         labelled = [check_leakage(check_trust(row, floor), before, config.leakage) for row in labelled]
-        labelled = check_grounding(sampler, labelled, asked, config) if config.leakage.blind_answers else labelled
+        blind = blind_answers(sampler, labelled, asked, config)
+    told = [BlindAnswers(id=labelled[number].id, answers=given) for number, given in blind.items()]
+    labelled = check_grounding(labelled, blind, config.leakage)
     rows = [*within_quota(labelled, config.max_share), *gold_rows]
     unknown = sum(row.unknown for row in rows)
-    return Output(rows, Counter(row.reason or "kept" for row in rows) | ({UNKNOWN: unknown} if unknown else {}))
+    counters = Counter(row.reason or "kept" for row in rows) | ({UNKNOWN: unknown} if unknown else {})
+    return Output(rows, counters, {BLIND: write_rows(BlindAnswers, told, workspace() / BLIND)} if told else {})
+
+
+def blind_answers_of(filtered: Artifact[LabelledQuestion]) -> dict[str, Answers]:
+    """The answers without the picture by question id; empty where the filter asked for none, or did not keep them."""
+    if all(file.name != BLIND for file in filtered.manifest.files):
+        return {}
+    return {row.id: row.answers for row in read_rows(BlindAnswers, filtered.file(BLIND))}

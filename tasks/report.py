@@ -19,11 +19,12 @@ from tasks.benchmarks.statistics import Gain, holm
 from tasks.config import FilterConfig, PromoteConfig
 from tasks.corpus import CorpusHandle
 from tasks.execution.stage import stage, workspace
-from tasks.filter import curriculum, open_gold_items
+from tasks.filter import blind_answers_of, curriculum, open_gold_items
 from tasks.grading import equal
 from tasks.labelling import gold
 from tasks.promote import Comparison, compare_all
 from tasks.records import (
+    Answers,
     Decision,
     DomainDifficulty,
     ExampleReward,
@@ -220,6 +221,7 @@ class RoundArtifacts(Frozen):
             labelled=self.curriculum.read(),
             filter=window,
             rewards=rewards_of({"searcher": self.searcher, "questioner": self.questioner, "solver": self.solver}),
+            blind=blind_answers_of(self.curriculum),
         )
 
     @property
@@ -292,6 +294,8 @@ class RoundRows:
     """The filter's settings; None where it is not complete."""
     rewards: Mapping[str, Sequence[ExampleReward]]
     """By role: what each training step's examples were rewarded, where the training tells it."""
+    blind: Mapping[str, Answers]
+    """The Solver's answers without the picture, by question id."""
 
 
 @dataclass(frozen=True)
@@ -336,6 +340,7 @@ def round_page(
         places=places_in_plane(corpus, pool) if corpus else {},
         corpus=address,
         rewards=rows.rewards,
+        blind=rows.blind,
     )
 
 

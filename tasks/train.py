@@ -32,7 +32,7 @@ from tasks.players.sampler import Role, Sampler, agreements_of
 from tasks.players.team import Team
 from tasks.players.weights import weights_of
 from tasks.probe import difficulties_of
-from tasks.records import DomainDifficulty, ExampleReward, LabelledQuestion, Reject, SearchResult, Step
+from tasks.records import DomainDifficulty, ExampleReward, LabelledQuestion, Reject, SearchResult, Step, read_rows
 from tasks.records.picture import Picture
 from tasks.retrieval.searchable_corpus import Hit, SearchableCorpus
 from tasks.rewards import (
@@ -266,11 +266,9 @@ def train_role(
 
 def example_rewards(trained: Artifact[Step]) -> list[ExampleReward]:
     """What each step's examples were rewarded; empty where the training did not tell it."""
-    import pyarrow.parquet as pq
-
     if all(file.name != EXAMPLE_REWARDS for file in trained.manifest.files):
         return []
-    return ExampleReward.from_table(pq.read_table(trained.file(EXAMPLE_REWARDS)))
+    return read_rows(ExampleReward, trained.file(EXAMPLE_REWARDS))
 
 
 def is_adapter(folder: Path) -> bool:

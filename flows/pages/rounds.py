@@ -16,7 +16,7 @@ from flows.round import STAGES, round_place
 from tasks.config import FilterConfig, PromoteConfig
 from tasks.corpus import corpus_place, open_corpus, place_of
 from tasks.evaluate import evaluate_solver
-from tasks.filter import curriculum, filter_questions
+from tasks.filter import blind_answers_of, curriculum, filter_questions
 from tasks.index import build_index
 from tasks.probe import probe_frontier
 from tasks.promote import promote
@@ -98,6 +98,7 @@ def rows_of(place: Place) -> RoundRows:
     _, run, number = place.prefix.split("/")
     shown = [stage for stage in STAGES if stage != report_round.name]  # the page is a part of the report
     manifests = [manifest for stage in shown if (manifest := place.manifest(stage))]
+    labelled = place.find(filter_questions.name, LabelledQuestion)
     trained = {role: place.find(stage, Step) for role, stage in TRAINED.items()}
     search, filtered = place.manifest(search_images.name), place.manifest(filter_questions.name)
     return RoundRows(
@@ -108,9 +109,10 @@ def rows_of(place: Place) -> RoundRows:
         queries=queries_of(search) if search else 0,
         results=_rows(place, search_images.name, SearchResult),
         questions=_rows(place, synthesize_questions.name, Question),
-        labelled=_rows(place, filter_questions.name, LabelledQuestion),
+        labelled=labelled.read() if labelled else [],
         filter=_filter_config(filtered) if filtered else None,
         rewards=rewards_of({role: artifact for role, artifact in trained.items() if artifact}),
+        blind=blind_answers_of(labelled) if labelled else {},
     )
 
 

@@ -1,9 +1,10 @@
 """Every row that a stage hands to the next one, and what the model is shown: prompts and pictures."""
 
-from tasks.records.row import Row, to_table
+from tasks.records.row import Row, read_rows, to_table, write_rows
 from tasks.records.rows import (
     AnswerKind,
     Answers,
+    BlindAnswers,
     Decision,
     DomainDifficulty,
     ExampleReward,
@@ -18,6 +19,7 @@ from tasks.records.rows import (
 __all__ = [
     "AnswerKind",
     "Answers",
+    "BlindAnswers",
     "Decision",
     "DomainDifficulty",
     "ExampleReward",
@@ -28,5 +30,7 @@ __all__ = [
     "Score",
     "SearchResult",
     "Step",
+    "read_rows",
     "to_table",
+    "write_rows",
 ]

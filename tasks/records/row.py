@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import types
 from collections.abc import Sequence
-from typing import Any, Literal, Self, Union, get_args, get_origin
+from pathlib import Path
+from typing import Any, Literal, Self, TypeVar, Union, get_args, get_origin
 
 import pyarrow as pa
 
@@ -30,11 +31,29 @@ class Row(Frozen):
         return [cls.model_validate(record) for record in table.to_pylist()]
 
 
+R = TypeVar("R", bound=Row)
+
+
 def to_table(row_type: type[Row], rows: Sequence[Any] | pa.Table) -> pa.Table:
     """Rows as an Arrow table with `row_type`'s schema (also when there are none). A table must have its columns."""
     if isinstance(rows, pa.Table):
         return rows.cast(row_type.arrow_schema())
     return pa.Table.from_pylist([row.model_dump() for row in rows], schema=row_type.arrow_schema())
+
+
+def write_rows(row_type: type[Row], rows: Sequence[Any], path: Path) -> Path:
+    """Write rows as a Parquet file beside a stage's own; returns its path."""
+    import pyarrow.parquet as pq
+
+    pq.write_table(to_table(row_type, rows), path)
+    return path
+
+
+def read_rows(row_type: type[R], path: Path) -> list[R]:
+    """The rows of a file that `write_rows` wrote."""
+    import pyarrow.parquet as pq
+
+    return row_type.from_table(pq.ParquetFile(path).read(use_threads=False))
 
 
 _ARROW: dict[Any, pa.DataType] = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}

@@ -89,6 +89,14 @@ class LabelledQuestion(Row):
     """The known answer of a gold item, whose key names no picture of the corpus."""
 
 
+class BlindAnswers(Row):
+    """The Solver's answers to a question without its picture. The filter has them as a file."""
+
+    id: str
+    """The question's."""
+    answers: tuple[str | None, ...]
+
+
 class Step(Row):
     """One step of a training stage: a generation of rollouts and the optimiser updates on it.
 

@@ -13,9 +13,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from tasks.benchmarks.statistics import wilson
-from tasks.records import ExampleReward, LabelledQuestion, Question, SearchResult, Step
+from tasks.records import Answers, ExampleReward, LabelledQuestion, Question, SearchResult, Step
 from tasks.records.picture import Picture
-from tasks.reporting.cards import TRAINED, RoundCard, cards_of
+from tasks.reporting.cards import TRAINED, RoundCard, cards_of, votes_of
 from tasks.reporting.facts import LabelAccuracy, RoundFacts, StageFacts, Verdict
 from tasks.reporting.page_files import PageFiles
 from tasks.reporting.picture_sheets import ACROSS, PER_SHEET, Sheets, sheets_of
@@ -66,6 +66,8 @@ class RoundPage:
     """Address of the corpus: for the command that fetches an original."""
     rewards: Mapping[str, Sequence[ExampleReward]] = field(default_factory=dict)
     """By role: what each training step's examples were rewarded; a role is missing where its training tells nothing."""
+    blind: Mapping[str, Answers] = field(default_factory=dict)
+    """The Solver's answers without the picture, by question id."""
 
     @property
     def title(self) -> str:
@@ -82,7 +84,7 @@ def page_files(page: RoundPage) -> PageFiles:
         "columns": columns_of(cards, keys),
         "pictures": _pictures(page, keys, sheets),
     }
-    details = {f"details-{number:03d}": document for number, document in enumerate(_details(cards, page.rewards))}
+    details = {f"details-{number:03d}": document for number, document in enumerate(_details(cards, page))}
     return PageFiles(page.title, "round", SCRIPTS, tuple(documents), documents | details, sheets.files)
 
 
@@ -132,13 +134,18 @@ def cut_answer(answer: str | None) -> str | None:
     return None if answer is None else cut(answer, "short")
 
 
-def _details(
-    cards: Sequence[RoundCard], rewards: Mapping[str, Sequence[ExampleReward]]
-) -> Iterator[list[dict[str, Any]]]:
-    """What an opened card shows, in documents of `DETAILS` cards."""
-    solver, questioner = (_by_example(rewards.get(role, ())) for role in ("solver", "questioner"))
+def _details(cards: Sequence[RoundCard], page: RoundPage) -> Iterator[list[dict[str, Any]]]:
+    """What an opened card shows, in documents of `DETAILS` cards. What is empty is left out."""
+    solver, questioner = (_by_example(page.rewards.get(role, ())) for role in ("solver", "questioner"))
+
+    def detail(card: RoundCard) -> dict[str, Any]:
+        asked = questioner.get(card.key or "", ()) if card.show == "questions" else ()
+        blind = [list(pair) for pair in votes_of(page.blind.get(card.id, ()))]
+        told = {"trained": _paid(solver.get(card.id, ())), "asked": _paid(asked), "blind": blind}
+        return _detail(card) | {name: value for name, value in told.items() if value}
+
     for start in range(0, len(cards), DETAILS):
-        yield [_detail(card, solver, questioner) for card in cards[start : start + DETAILS]]
+        yield [detail(card) for card in cards[start : start + DETAILS]]
 
 
 ByExample = Mapping[str, Sequence[ExampleReward]]
@@ -160,7 +167,7 @@ def _paid(rows: Sequence[ExampleReward]) -> list[list[Any]]:
     return paid
 
 
-def _detail(card: RoundCard, solver: ByExample, questioner: ByExample) -> dict[str, Any]:
+def _detail(card: RoundCard) -> dict[str, Any]:
     """Fields that are empty, or are shown whole on the closed card, are left out."""
     long_answers = any(len(answer or "") > LONGEST["short"] for answer, _ in card.votes)
     whole = {
@@ -171,8 +178,6 @@ def _detail(card: RoundCard, solver: ByExample, questioner: ByExample) -> dict[s
         "own": card.own_answer,
         "thought": card.thought,
         "unknown": card.unknown,
-        "trained": _paid(solver.get(card.id, ())),
-        "asked": _paid(questioner.get(card.key or "", ())) if card.show == "questions" else None,
     }
     return {name: value for name, value in whole.items() if value}
 
@@ -214,6 +219,7 @@ def _summary(page: RoundPage, cards: Sequence[RoundCard]) -> dict[str, Any]:
         "agreement": agreement_rows(cards),
         "notRecorded": NOT_RECORDED,
         "trainingTold": sorted(page.rewards),
+        "blindTold": bool(page.blind),
         **({} if facts is None else figures(facts)),
     }
 
@@ -343,7 +349,6 @@ def tenth_of(agreement: float) -> int:
 
 
 NOT_RECORDED = (
-    "Answers without the picture: only their verdict is recorded, as the reason “not grounded”.",
     "The rewards of single queries: in training the Searcher writes other queries than in its search. The curves show "
     "the mean of each reward term at each step.",
     "The reward of a question itself: the Questioner is rewarded for texts that it writes in training. A card shows "

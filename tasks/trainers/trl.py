@@ -24,7 +24,7 @@ import logging
 import math
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -36,7 +36,7 @@ from pydantic import Field, model_validator
 from tasks.engines.model_folder import check_adapter, check_model
 from tasks.engines.request import Request, Sampling
 from tasks.execution.device import device_of
-from tasks.records import ExampleReward, Step, to_table
+from tasks.records import ExampleReward, Step, write_rows
 from tasks.settings.base import Settings
 from tasks.settings.errors import UserError, first_line
 from tasks.settings.fingerprint import NotFingerprinted
@@ -190,7 +190,7 @@ class TRL(Settings):
             trainer.check_finite()
             write(trainer.policy, training.out)
             if training.rewards_out is not None:
-                _write_rewards(trainer.example_rewards, training.rewards_out)
+                write_rows(ExampleReward, trainer.example_rewards, training.rewards_out)
             return trainer.steps
 
     def _policy_engine(self, training: Training) -> PolicyEngine | None:
@@ -370,12 +370,6 @@ def _average_weights(policy: Any, start: dict[str, Any], share: float) -> None:
     for name, weight in policy.named_parameters():
         if name in start and share < 1:
             weight.data.lerp_(start[name], 1 - share)
-
-
-def _write_rewards(rewards: Sequence[ExampleReward], path: Path) -> None:
-    import pyarrow.parquet as pq
-
-    pq.write_table(to_table(ExampleReward, rewards), path)
 
 
 def _write_weights(processor: Any, model: str, policy: Any, out: Path) -> None:

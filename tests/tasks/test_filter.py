@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tasks.config import FilterConfig
-from tasks.filter import PseudoLabel, check_trust, curriculum, label_of, within_quota
+from tasks.filter import PseudoLabel, check_grounding, check_trust, curriculum, label_of, within_quota
 from tasks.records import LabelledQuestion
 
 CONFIG = FilterConfig(answers=10, low=0.3, high=0.8)
@@ -47,6 +47,13 @@ def row(number: int, domain: str, reason: str | None = None) -> LabelledQuestion
         id=f"0/{number}#0", key=f"0/{number}", domain=domain, kind="numeric_value", text="?", answers=("1",), label="1",
         agreement=0.5, reason=reason,
     )  # fmt: skip
+
+
+def test_a_question_that_needs_no_picture_is_rejected() -> None:
+    rows = [row(0, "maps"), row(1, "maps"), row(2, "maps", "too easy"), row(3, "maps")]
+    blind = {0: ("1", "1", "1", "2"), 1: ("1", "2", None, "2")}
+    checked = check_grounding(rows, blind, CONFIG.leakage)
+    assert [question.reason for question in checked] == ["not grounded", None, "too easy", None]
 
 
 def test_no_domain_fills_the_curriculum() -> None:

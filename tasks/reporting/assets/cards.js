@@ -14,7 +14,7 @@ const Cards = (() => {
   const NO_AGREEMENT = "none";
   const FIRST = { show: "questions", sort: "order", page: "1" };
 
-  let columns, pictures, explanations, trainingTold, names, codes, haystack, order, state, view;
+  let columns, pictures, explanations, trainingTold, blindTold, names, codes, haystack, order, state, view;
 
   // The view that an address asks for. What the page does not know is left out, and told.
   function read(address) {
@@ -236,12 +236,18 @@ const Cards = (() => {
       given.thought ? line("The Questioner's thought", foreign(given.thought)) : null,
       given.kind ? line("Kind of answer", foreign(given.kind.replace("_", " "))) : null,
       given.unknown ? line("Pairs of answers not compared", String(given.unknown)) : null,
+      isQuestion && (given.blind || asksBlind(outcome)) ? line("Answers without the picture", ...(given.blind ? given.blind.flatMap(([answer, size]) => [foreign(answer ?? "(no answer)"), ` × ${size}; `]) : ["not recorded by this round's filter."])) : null,
       isQuestion && outcome === "trained on" ? line("In the Solver's training", told("solver", given.trained, "accuracy", "no step used this question")) : null,
       isQuestion && given.asked ? line("The Questioner's training about this picture", told("questioner", given.asked, null, "")) : null,
       line("Id", foreign(columns.id[row])),
       key === null ? null : line("Picture", foreign(key)),
       key === null || columns.show[row] === "gold items" ? null : element("p", {}, element("button", { type: "button", class: "link", onclick: () => only({ q: key, show: "all" }) }, "all cards of this picture")),
     ].filter(Boolean);
+  }
+
+  // Whether questions of this outcome were asked without their picture.
+  function asksBlind(outcome) {
+    return !blindTold && ["trained on", "not grounded", "over quota"].includes(outcome);
   }
 
   // “step 3: accuracy 0.88 of 8; step 9: ...”; with all reward terms where none is named.
@@ -279,10 +285,10 @@ const Cards = (() => {
     return element("div", { class: "control" }, element("label", { for: input.id }, title), input);
   }
 
-  // The section with filters and cards. `explained`: pairs of an outcome and its meaning; `told_`: the roles whose training
-  // tells what each example was rewarded.
-  function show(columns_, pictures_, explained, told_) {
-    columns = columns_; pictures = pictures_; explanations = new Map(explained); trainingTold = new Set(told_);
+  // The section with filters and cards, of the round's three documents.
+  function show(columns_, pictures_, round) {
+    columns = columns_; pictures = pictures_; explanations = new Map(round.explanations);
+    trainingTold = new Set(round.trainingTold); blindTold = round.blindTold;
     prepare();
     const select = (facet) => element("select", { onchange: (event) => choose({ [facet]: event.target.value }) });
     const titles = { show: "Show", domain: "Domain", reason: "Outcome", label: "Label", agreement: "Agreement" };

@@ -158,7 +158,7 @@
     const round = await need("round");
     main(summary(round), round.funnel.length ? funnel(round) : null, round.domains.length ? domains(round) : null, figures(round));
     const [columns, pictures] = [await need("columns"), await need("pictures")];
-    if (columns.id.length) Cards.show(columns, pictures, round.explanations, round.trainingTold);
+    if (columns.id.length) Cards.show(columns, pictures, round);
     main(notes(round));
     ActiveZero.navigation(["summary", "Summary"], ["funnel", "Funnel"], ["domains", "Domains"], ["figures", "Figures"], ["questions", "Questions"], ["notes", "Notes"]);
     document.documentElement.dataset.ready = "yes";

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from flows.cli.main import USER, command
+from tasks.reporting.page_files import document_in
 from tasks.store import Place, Store
 from tests.fixtures.command_line import contents, output_of
 from tests.fixtures.stages import FOLDER
@@ -89,6 +90,8 @@ def test_iterate_prints_its_round_and_reuses_complete_stages(
     attached = report.parent / "page"
     made_by_report = {path.relative_to(attached): path.read_bytes() for path in attached.rglob("*") if path.is_file()}
     assert made_by_hand == made_by_report
+    told = document_in((attached / "data" / "round.js").read_bytes())
+    assert told["blindTold"] and told["trainingTold"] == ["questioner", "searcher", "solver"]
     exported = tmp_path / "exported"
     arguments = ["export", "mine", "--round", "1", "--to", str(exported), "--players"]
     assert output_of(capsys, *arguments).splitlines()[-1] == str(exported / "README.md")

@@ -12,8 +12,10 @@ from pydantic import ValidationError
 from tasks import records
 from tasks.records import (
     AnswerKind,
+    BlindAnswers,
     Decision,
     DomainDifficulty,
+    ExampleReward,
     LabelledQuestion,
     Question,
     Row,
@@ -23,7 +25,9 @@ from tasks.records import (
     to_table,
 )
 
-ROW_TYPES = (DomainDifficulty, SearchResult, Question, LabelledQuestion, Step, Score, Decision)
+ROW_TYPES = (
+    DomainDifficulty, SearchResult, Question, LabelledQuestion, BlindAnswers, Step, ExampleReward, Score, Decision,
+)  # fmt: skip
 INT64 = st.integers(-(2**63), 2**63 - 1)
 
 st.register_type_strategy(int, INT64)

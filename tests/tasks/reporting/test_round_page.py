@@ -78,12 +78,14 @@ def test_a_card_tells_the_training_steps_that_used_it() -> None:
     trained = next(row for row in made.labelled if row.reason is None)
     paid = ExampleReward(step=3, example=trained.id, rollouts=8, reward=0.9, terms=("accuracy",), means=(0.875,))
     about = paid.model_copy(update={"step": 2, "example": trained.key, "terms": ("difficulty",)})
-    page = replace(made_page(made), rewards={"solver": [paid], "questioner": [about]})
+    blind = {trained.id: ("7", "8", "8", None)}
+    page = replace(made_page(made), rewards={"solver": [paid], "questioner": [about]}, blind=blind)
     documents = page_files(page).documents
     place = documents["columns"]["id"].index(trained.id)
     detail = documents["details-000"][place]
     assert detail["trained"] == [[3, 8, 0.9, [["accuracy", 0.875]]]]
     assert detail["asked"] == [[2, 8, 0.9, [["difficulty", 0.875]]]]
+    assert detail["blind"] == [["8", 2], ["7", 1], [None, 1]]
     assert documents["round"]["trainingTold"] == ["questioner", "solver"]
 
 

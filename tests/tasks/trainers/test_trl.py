@@ -9,14 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
 
 from tasks.engines.pictures import OWN_LIMITS
 from tasks.engines.request import Adapter, Request, Sampling
 from tasks.engines.transformers import Transformers
-from tasks.records import ExampleReward, Step
+from tasks.records import ExampleReward, Step, read_rows
 from tasks.settings.errors import UserError
 from tasks.settings.fingerprint import fingerprint_fields
 from tasks.store import Place, Store
@@ -80,7 +79,7 @@ def test_steps_hold_the_measurements(trained: tuple[Path, list[Step]]) -> None:
 def test_each_example_of_a_step_has_its_own_rewards(model: Path, examples: list[Example], tmp_path: Path) -> None:
     told = tmp_path / "examples.parquet"
     steps = QUICK.train(Training(str(model), None, examples, early, tmp_path / "out", seed=1, rewards_out=told))
-    rows = ExampleReward.from_table(pq.read_table(told))
+    rows = read_rows(ExampleReward, told)
     assert {row.example for row in rows} <= {example.id for example in examples}
     for step in steps:
         of_step = [row for row in rows if row.step == step.step]
