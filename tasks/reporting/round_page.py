@@ -21,8 +21,9 @@ from tasks.reporting.page_files import PageFiles
 from tasks.reporting.picture_sheets import ACROSS, PER_SHEET, Sheets, sheets_of
 
 SCRIPTS = ("page.js", "figures.js", "cards.js", "round.js")
-DETAILS = 500
-"""Cards whose details are one document, which is read when one of them is opened."""
+DETAILS = 2000
+"""Cards whose details are one document, which is read when one of them is opened: some 200 kB. Each document is a file
+of the report, and an object store lists a thousand files a request."""
 LONGEST = {"text": 600, "short": 160}
 """Characters of a question, and of an answer or query, on a closed card; the details hold the whole text."""
 
