@@ -41,7 +41,7 @@ $(READY): $(LOCK) pyproject.toml
 iterate: $(READY) ## play the next round of the run "default" (ARGS="--run mine --set seed=1")
 	@$(BIN)/active-zero iterate $(ARGS)
 
-ui: $(READY) ## serve the Prefect UI on loopback with a worker and the deployments, until Ctrl-C (ARGS="--port 4300")
+ui: $(READY) ## serve the Prefect UI on loopback with a worker, the deployments and the store's pages, until Ctrl-C (ARGS="--port 4300")
 	@$(BIN)/active-zero ui $(ARGS)
 
 test: $(READY) ## all tests without special needs (3 to 8 minutes on 2 cores)

@@ -10,7 +10,7 @@ import json
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from pydantic import ConfigDict
@@ -44,7 +44,7 @@ from tasks.retrieval.searchable_corpus import SearchableCorpus
 from tasks.search import pool_of
 from tasks.settings.base import Frozen
 from tasks.settings.errors import UserError
-from tasks.store import Artifact, Manifest, Output, Place
+from tasks.store import Artifact, Manifest, Output, Place, StoreFault
 from tasks.train import example_rewards
 from tasks.world import oracle, parse_url
 
@@ -324,7 +324,7 @@ def round_page(
     keys = {row.key for row in rows.results if row.key} | {row.key for row in rows.questions}
     keys |= {row.key for row in rows.labelled if row.target is None}
     pool = list(dict.fromkeys(row.key for row in pool_of(rows.results) if row.key))
-    pictures = {picture.key: picture for picture in corpus.pictures(sorted(keys))} if corpus else {}
+    shown = shown_pictures(corpus, sorted(keys), pool) if corpus else ShownPictures()
     return RoundPage(
         run=rows.run,
         number=rows.number,
@@ -336,12 +336,36 @@ def round_page(
         verdicts=known.verdicts,
         window=window_of(rows),
         facts=facts,
-        pictures=pictures | gold_pictures(rows),
-        places=places_in_plane(corpus, pool) if corpus else {},
+        pictures={**shown.pictures, **gold_pictures(rows)},
+        places=shown.places,
+        problem=shown.problem,
         corpus=address,
         rewards=rows.rewards,
         blind=rows.blind,
     )
+
+
+@dataclass(frozen=True)
+class ShownPictures:
+    """The pictures of a round, as far as the corpus still serves them."""
+
+    pictures: Mapping[str, Picture] = field(default_factory=dict)
+    """By key."""
+    places: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """Where those of the pool lie on the map."""
+    problem: str = ""
+    """Why there are none."""
+
+
+def shown_pictures(corpus: SearchableCorpus, keys: Sequence[str], pool: Sequence[str]) -> ShownPictures:
+    """The pictures and their places. A corpus that no longer serves one of them costs the page its pictures, not the
+    round its report."""
+    try:
+        pictures = {picture.key: picture for picture in corpus.pictures(keys)}
+        return ShownPictures(pictures, places_in_plane(corpus, pool))
+    except (UserError, StoreFault, OSError) as error:
+        log.warning("the round's page has no pictures: %s", error)
+        return ShownPictures(problem=f"The pictures cannot be read from the corpus: {error}")
 
 
 def window_of(rows: RoundRows) -> Window | None:

@@ -69,6 +69,8 @@ class RoundPage:
     """By role: what each training step's examples were rewarded; a role is missing where its training tells nothing."""
     blind: Mapping[str, Answers] = field(default_factory=dict)
     """The Solver's answers without the picture, by question id."""
+    problem: str = ""
+    """Why the page shows less than it should."""
 
     @property
     def title(self) -> str:
@@ -218,6 +220,7 @@ def _summary(page: RoundPage, cards: Sequence[RoundCard]) -> dict[str, Any]:
         "window": None if page.window is None else asdict(page.window),
         "domains": domain_rows(cards, facts),
         "agreement": agreement_rows(cards),
+        "problem": page.problem,
         "notRecorded": NOT_RECORDED,
         "trainingTold": sorted(page.rewards),
         "blindTold": bool(page.blind),

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 from random import Random
+from typing import Any, cast
 
 import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
 from tasks.records import Decision, DomainDifficulty, LabelledQuestion, Score, SearchResult, Step
-from tasks.report import changes, label_accuracy, verdicts
+from tasks.report import changes, label_accuracy, shown_pictures, verdicts
 from tasks.reporting import chart, text
 from tasks.reporting.facts import LabelAccuracy, RoundFacts, coverage_of, replies_of, total
+from tasks.settings.errors import UserError
 from tasks.world import DOMAINS, Scene
 from tests.fixtures.stages import FOLDER
 
@@ -181,6 +183,15 @@ def test_an_oracle_without_answers_differs_from_no_oracle() -> None:
     assert labels_title(strange, urls) == "label accuracy: the oracle answers none of 3 kept questions"
     assert labels_title(questions, dict.fromkeys(urls)) == "label accuracy: no oracle for this corpus"
     assert labels_title([labelled(1, "1", reason="too easy", target="1")], {}) == "label accuracy: no question was kept"
+
+
+def test_a_corpus_that_serves_a_picture_no_more_costs_only_the_pictures() -> None:
+    class Changed:
+        def pictures(self, keys: list[str]) -> list[object]:
+            raise UserError("shard 00000 has changed")
+
+    shown = shown_pictures(cast(Any, Changed()), ["a"], ["a"])
+    assert shown.pictures == {} and "shard 00000 has changed" in shown.problem
 
 
 def search_results(domain: str, *keys: str | None) -> list[SearchResult]:

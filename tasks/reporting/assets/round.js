@@ -10,7 +10,7 @@
     const said = decision
       ? element("p", { class: "decision" }, element("span", { class: `badge ${decision.promoted ? "kept" : "wrong"}` }, decision.promoted ? "promoted" : "rolled back"), ` ${decision.why}`)
       : element("p", { class: "decision" }, element("span", { class: "badge lost" }, "in progress"), ` Complete stages: ${count(round.stages.length)}.`);
-    return section("summary", "Summary", said, live(round),
+    return section("summary", "Summary", said, live(round), round.problem ? element("p", { class: "problem" }, visible(round.problem)) : null,
       round.changes ? Figures.changes(round.changes) : null,
       round.sinceBase && round.sinceBase.length ? element("details", {}, element("summary", {}, "Since the base model"), Figures.changes(round.sinceBase)) : null,
       element("ul", { class: "tiles" }, tiles(round)),
