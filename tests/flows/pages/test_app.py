@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from s3fs import S3FileSystem
 from starlette.testclient import TestClient
 
 from flows.pages.app import pages_app
@@ -42,9 +43,11 @@ def store(
             keys = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
             for name, value in {**keys, "AWS_ENDPOINT_URL": address, "ACTIVE_ZERO_STORE": "s3://pages/store"}.items():
                 monkey.setenv(name, value)
+            S3FileSystem.clear_instance_cache()  # those of other tests keep the addresses of their servers
             Store.from_environment().fs.mkdir("pages")
             play_rounds("mine", 1, str(write_tiny_config(folder)))
             yield Store.from_environment()
+        S3FileSystem.clear_instance_cache()
 
 
 @pytest.fixture
