@@ -1,4 +1,4 @@
-"""Warnings of replicas, in the log of the process that uses them.
+"""Warnings of replicas and ranks, in the log of the process that uses them.
 
 Each answer of a replica brings the records that were logged since its last answer, so they come once and in order, and
 they reach whatever this process logs to: the console, its file, the page of a flow run. Ray's own way (`log_to_driver`)
@@ -33,10 +33,11 @@ class Reply:
 class Outbox(logging.Handler):
     """Keeps the warnings and errors of this process, and what it prints on standard error, until they are sent."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, sender: str) -> None:
+        """`sender`: what this process is to the one that it answers, such as `replica 2`."""
         super().__init__(logging.WARNING)
         self._kept: deque[logging.LogRecord] = deque(maxlen=KEPT)
-        self._sender = f"replica {number} on {socket.gethostname()}"
+        self._sender = f"{sender} on {socket.gethostname()}"
 
     def collect(self) -> None:
         """Collect from now on."""

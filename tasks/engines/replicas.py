@@ -224,7 +224,7 @@ class Replica:
     """One replica, in a process of its own on some machine of the cluster."""
 
     def __init__(self, open_engine: Callable[[], Engine], number: int) -> None:
-        self._open, self._outbox = open_engine, Outbox(number)
+        self._open, self._outbox = open_engine, Outbox(f"replica {number}")
         self._outbox.collect()
         self._weights: Path | None = None
         self._folder = tempfile.TemporaryDirectory()

@@ -29,6 +29,7 @@ from torch import cuda, distributed
 from tasks.engines.cluster import Head, connect
 from tasks.engines.pictures import PictureBudget
 from tasks.engines.protocol import PolicyEngine
+from tasks.engines.replica_logs import Outbox, Reply, delivered
 from tasks.engines.replica_pool import LOOK, RETRIES
 from tasks.engines.request import Adapter, Request
 from tasks.records import Step
@@ -52,6 +53,8 @@ ROOM_SECONDS = 30.0
 """How long room for the ranks may take to become free: that of ranks that have just ended."""
 BESIDE_REPLICA = 0.49
 """GPUs of a rank where replicas leave room for it on theirs (`Ray.share`)."""
+
+REWARDS = "examples.parquet"
 
 Files = Sequence[tuple[str, Any]]
 """Names and Ray's references to the pieces of a folder's files, in order."""
@@ -106,6 +109,8 @@ class Assignment:
     sampled_by_engine: bool
     checkpoint: Files | None
     """The last checkpoint's files; None keeps no checkpoints."""
+    tells_rewards: bool
+    """Whether the stage wants what each example was rewarded."""
 
 
 def train_on_ranks(settings: RankTrainer, training: Training, engine: PolicyEngine | None) -> list[Step]:
@@ -179,6 +184,12 @@ class TrainingHost:
         """The received folder is the result."""
         shutil.copytree(self._taken(), self.training.out, dirs_exist_ok=True)
 
+    def tell(self) -> None:
+        """The received folder holds what each example was rewarded, if the stage wants it."""
+        told = self._taken() / REWARDS
+        if self.training.rewards_out is not None:
+            shutil.copyfile(told, self.training.rewards_out)
+
     @property
     def _incoming(self) -> Path:
         return self.folder / f"received-{self._received}"
@@ -224,9 +235,9 @@ class _Conductor:
         count = self._settings.workers
         gpus = self._wait_for_room(count)
         remote = self._ray.remote(Rank).options(num_cpus=0, num_gpus=gpus, scheduling_strategy="SPREAD")
-        actors = [remote.remote() for _ in range(count)]
+        actors = [remote.remote(number) for number in range(count)]
         try:
-            address = self._get(actors[0].address.remote())
+            address = self._ray.get(actors[0].address.remote())
             assignment = self._ray.put(self._assignment())
             running = [actor.start.remote(assignment, number, count, address) for number, actor in enumerate(actors)]
             return self._serve(actors[0], running)
@@ -282,6 +293,7 @@ class _Conductor:
             training.pictures,
             self._stage.engine is not None,
             None if training.checkpoints is None else self._last_checkpoint(training.checkpoints),
+            training.rewards_out is not None,
         )
 
     def _last_checkpoint(self, checkpoints: Checkpoints) -> Files:
@@ -293,9 +305,9 @@ class _Conductor:
         return [(name, self._ray.put(piece)) for name, piece in pieces(folder)]
 
     def _get(self, reference: Any) -> Any:
-        """What Ray's reference holds. An error of a rank is raised as the rank raised it."""
+        """What a rank's method returned. An error of a rank is raised as the rank raised it."""
         try:
-            return self._ray.get(reference)
+            return delivered(self._ray.get(reference))
         except self._ray.exceptions.RayTaskError as error:
             raise error.cause from error
 
@@ -303,7 +315,9 @@ class _Conductor:
 class Rank:
     """One rank, in a process of its own on some machine of the cluster. It trains in a thread that asks for answers."""
 
-    def __init__(self) -> None:
+    def __init__(self, number: int) -> None:
+        self._outbox = Outbox(f"rank {number}")
+        self._outbox.collect()
         self._calls: Queue[Call | Ended | BaseException] = Queue()
         self._replies: Queue[Any] = Queue()
 
@@ -316,22 +330,22 @@ class Rank:
             node: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
             return f"tcp://{node}:{free.getsockname()[1]}"
 
-    def start(self, assignment: Assignment, number: int, count: int, address: str) -> Call | Ended:
-        """Train until the first call, or to the end."""
+    def start(self, assignment: Assignment, number: int, count: int, address: str) -> Reply:
+        """Train until the first call, or to the end: a `Call` or `Ended`."""
         arguments = (assignment, number, count, address)
         threading.Thread(target=self._run, args=arguments, daemon=True).start()
         return self._next()
 
-    def resume(self, reply: Any) -> Call | Ended:
+    def resume(self, reply: Any) -> Reply:
         """Answer the call, and train until the next one, or to the end."""
         self._replies.put(reply)
         return self._next()
 
-    def _next(self) -> Call | Ended:
+    def _next(self) -> Reply:
         call = self._calls.get()
         if isinstance(call, BaseException):
             raise call
-        return call
+        return self._outbox.reply(call)
 
     def _ask(self, method: str, *arguments: Any) -> Any:
         self._calls.put(Call(method, arguments))
@@ -358,7 +372,8 @@ def _process_group(settings: RankTrainer, number: int, count: int, address: str)
 def _train(assignment: Assignment, ask: Callable[..., Any]) -> list[Step]:
     """This rank's training."""
     with tempfile.TemporaryDirectory() as folder:
-        start, out = Path(folder) / "start", Path(folder) / "out"
+        start, out, told = (Path(folder) / name for name in ("start", "out", "told"))
+        told.mkdir()
         write(assignment.start_files, start)
         training = Training(
             assignment.model,
@@ -370,11 +385,14 @@ def _train(assignment: Assignment, ask: Callable[..., Any]) -> list[Step]:
             assignment.pictures,
             on_step=lambda step: _report(ask, step),
             checkpoints=None if assignment.checkpoint is None else RemoteCheckpoints(assignment.checkpoint, ask),
+            rewards_out=told / REWARDS if assignment.tells_rewards else None,
         )
         steps = assignment.settings.train_rank(training, RemoteSampler(ask) if assignment.sampled_by_engine else None)
         if ranks.number() == 0:
             send(out, ask)
             ask("finish")
+            send(told, ask)
+            ask("tell")
         return steps
 
 

@@ -16,7 +16,7 @@ from tasks.engines import decode
 from tasks.engines.inputs import VisionCache
 from tasks.engines.request import Request
 from tasks.engines.transformers import load
-from tasks.records import Step
+from tasks.records import ExampleReward, Step, read_rows
 from tasks.settings.errors import UserError
 from tasks.store import Place, Store
 from tasks.trainers import TRL, LoRA, Training, ranks
@@ -69,7 +69,8 @@ def alone(
 ) -> tuple[Path, list[Step]]:
     """What one rank in this process makes."""
     out = tmp_path_factory.mktemp("alone") / "out"
-    return out, config.train(Training(str(model), None, examples, letters, out, seed=1))
+    training = Training(str(model), None, examples, letters, out, seed=1, rewards_out=out.parent / "rewards")
+    return out, config.train(training)
 
 
 @pytest.mark.slow
@@ -78,7 +79,10 @@ def test_two_ranks_make_the_updates_of_one(
     cluster: None, config: TRL, alone: tuple[Path, list[Step]], model: Path, examples: list[Example], tmp_path: Path
 ) -> None:
     seen = list[Step]()
-    training = Training(str(model), None, examples, letters, tmp_path / "out", seed=1, on_step=seen.append)
+    training = Training(
+        str(model), None, examples, letters, tmp_path / "out", seed=1, on_step=seen.append,
+        rewards_out=tmp_path / "rewards",
+    )  # fmt: skip
     steps = config.model_copy(update={"workers": 2}).train(training)
     assert distance(alone[0], tmp_path / "out") < 1e-5
     assert [step.reward for step in steps] == [step.reward for step in alone[1]]
@@ -86,6 +90,8 @@ def test_two_ranks_make_the_updates_of_one(
         mine, its = ([getattr(step, name) for step in rows] for rows in (steps, alone[1]))
         assert torch.allclose(torch.tensor(mine), torch.tensor(its), rtol=1e-3, atol=1e-6)
     assert seen == steps
+    told, expected = (read_rows(ExampleReward, path) for path in (tmp_path / "rewards", alone[0].parent / "rewards"))
+    assert told == expected and len(told) == config.steps * config.prompts
 
 
 @pytest.mark.slow
