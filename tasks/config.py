@@ -313,11 +313,12 @@ class RunConfig(Settings):
 
     @property
     def cluster_gpus(self) -> int | Literal["all"] | None:
-        """GPUs of a Ray cluster that the engine's replicas use; None where they are not on one."""
+        """GPUs of a Ray cluster that replicas use, and ranks on cards of their own; None where they are not on one."""
         if not isinstance(self.engine, Ray):
             return None
-        each = gpus_of(self.engine)
-        return each and ("all" if self.engine.replicas == "auto" else each * self.engine.replicas)
+        each, roles = gpus_of(self.engine), (self.train.searcher, self.train.questioner, self.train.solver)
+        ranks = 0 if self.engine.share else max(role.workers if role.workers > 1 else 0 for role in roles)
+        return each and ("all" if self.engine.replicas == "auto" else each * self.engine.replicas + ranks)
 
     @model_validator(mode="after")
     def _check_domain_names(self) -> RunConfig:

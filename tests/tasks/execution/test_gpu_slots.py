@@ -162,3 +162,10 @@ def test_without_a_name_the_limit_is_gpu_and_a_bad_name_is_refused(monkeypatch: 
 )
 def test_a_round_takes_the_gpus_of_its_replicas(engine: dict[str, object], gpus: Gpus | None) -> None:
     assert load_config("tiny", as_overrides({"engine": engine})).cluster_gpus == gpus
+
+
+@pytest.mark.parametrize(("share", "gpus"), [(True, 3), (False, 5)])
+def test_ranks_take_gpus_of_their_own_unless_they_share(share: bool, gpus: int) -> None:
+    engine = {"kind": "ray", "replicas": 3, "share": share}
+    settings = as_overrides({"engine": engine, "train.searcher.workers": 2})
+    assert load_config("tiny", settings).cluster_gpus == gpus
