@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from flows.round import FOLDERS
-from tests.ui.conftest import LiveServer, until
+from flows.server.server import free_port
+from tests.fixtures.tiny_round import write_tiny_config
+from tests.ui.conftest import LiveServer, environment_in, start_ui, stop_ui, until
 from tests.ui.page_browser import axe_faults, opened, snapshot
 
 pytestmark = [pytest.mark.ui, pytest.mark.timeout(900)]
+
+
+@pytest.fixture(scope="module")
+def live_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    """A server of these tests alone: other tests count the runs of theirs, and end it."""
+    folder = tmp_path_factory.mktemp("pages")
+    live = start_ui(free_port(), write_tiny_config(folder), environment_in(folder))
+    yield live
+    stop_ui(live)
 
 
 def test_a_finished_run_leads_to_a_rejected_question_and_its_reason(live_server: LiveServer, page: Any) -> None:
