@@ -16,7 +16,7 @@ import pytest
 from safetensors.torch import load_file
 
 from tests.fixtures.ranked_training import train
-from tests.fixtures.ray_cluster import actor_processes, ray_cluster
+from tests.fixtures.ray_cluster import actor_processes, ray_cluster, wait_for
 from tests.fixtures.tiny_vlm import TinyShape, write_tiny_vlm
 
 
@@ -31,10 +31,13 @@ def start(store: Path, model: Path, out: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command)
 
 
-def kill_someone(driver: subprocess.Popen[bytes], draw: Random) -> str:
-    """`kill -9` for one of the two ranks or the driver."""
-    ranks = sorted(actor_processes("Rank"))
-    victim = draw.choice([driver.pid, *ranks])
+def kill_someone(driver: subprocess.Popen[bytes], draw: Random, seconds: float) -> str | None:
+    """`kill -9` for a rank or for the driver, a random time after ranks have started; None if the training ended."""
+    wait_for(lambda: bool(actor_processes("Rank")) or driver.poll() is not None, 300)
+    with suppress(subprocess.TimeoutExpired):
+        driver.wait(draw.uniform(0, seconds))
+        return None
+    victim = draw.choice([driver.pid, *sorted(actor_processes("Rank"))])
     with suppress(ProcessLookupError):
         os.kill(victim, signal.SIGKILL)
     return "driver" if victim == driver.pid else "rank"
@@ -54,13 +57,13 @@ def test_ranks_killed_at_random_moments_end_with_the_same_adapter(cluster: None,
         number += 1
         store, out = tmp_path / f"store{number}", tmp_path / f"out{number}"
         driver = start(store, model, out)
-        while driver.poll() is None or driver.returncode != 0:
-            if driver.poll() is not None:
+        while len(killed) < kills and (victim := kill_someone(driver, draw, seconds)) is not None:
+            killed.append(victim)
+            if victim == "driver":
+                driver.wait()
                 driver = start(store, model, out)
-            with suppress(subprocess.TimeoutExpired):
-                driver.wait(draw.uniform(0, seconds) if len(killed) < kills else None)
-                continue
-            killed.append(kill_someone(driver, draw))
+        while driver.wait() != 0:  # a rank that has died again and again is an error; the same command resumes
+            driver = start(store, model, out)
         expected, found = (load_file(folder / "adapter_model.safetensors") for folder in (tmp_path / "expected", out))
         assert expected.keys() == found.keys()
         assert max(float((expected[name] - found[name]).abs().max()) for name in expected) < 1e-5

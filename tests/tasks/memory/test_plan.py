@@ -163,7 +163,8 @@ def test_the_settings_in_the_readme_make_a_round_fit(line: int) -> None:
 def test_main_memory_holds_float32_and_features(config: RunConfig, tiny: ModelShape) -> None:
     found = plan(config, tiny, Cluster(Card("main memory", 8 * GIB, is_gpu=False)))
     assert found.fits
-    assert stage(found, "filter").peak.terms.weights == 4 * tiny.parameters
+    processes = config.engine.model_copies
+    assert stage(found, "filter").peak.terms.weights == 4 * tiny.parameters * processes
     assert stage(found, "filter").peak.terms.vision > stage(found, "search").peak.terms.vision
 
 
