@@ -1,7 +1,8 @@
 """The roles are trained by GRPO, each rewarded by the frozen team of the round's start.
 
 - Searcher: its query retrieves top k pictures, the seed chooses one, the frozen Questioner writes a question about it,
-  and the frozen Solver answers m times. Reward: the difficulty, less the text and image repetition in its domain.
+  and the frozen Solver answers m times. Reward: the difficulty, less how often its query and its picture are repeated
+  in the domain. The tags and the type around a query do not count: they are alike in most replies.
 - Questioner: the frozen Solver answers its question m times. Reward: the difficulty, less the text repetition.
 - Solver: rewarded for an answer that equals the pseudo-label.
 
@@ -68,10 +69,12 @@ class SearcherReward:
     def __call__(self, rollouts: Sequence[Rollout]) -> list[Reward]:
         """One reward per rollout."""
         domains = [domain_of(rollout.example) for rollout in rollouts]
-        keys = self._retrieve([searcher.parse(rollout.text) for rollout in rollouts])
+        queries = [searcher.parse(rollout.text) for rollout in rollouts]
+        keys = self._retrieve(queries)
         agreements = self._agreements(keys)
         formats = [searcher.well_formed(rollout.text) for rollout in rollouts]
-        texts = text_repetition([rollout.text for rollout in rollouts], domains, self.config.preset)
+        written = [query.text if isinstance(query, searcher.Query) else "" for query in queries]
+        texts = text_repetition(written, domains, self.config.preset)
         images = image_repetition(self._embeddings(keys), domains)
         totals = searcher_rewards(agreements, formats, texts, images, self.config.preset)
         return with_terms(totals, agreements, formats, {"text repetition": texts, "image repetition": images})
@@ -280,7 +283,7 @@ def _report_step(progress: Progress, step: Step) -> None:
     progress.advance(reward=step.reward, kl=step.kl)
 
 
-@stage("train-searcher", Step, version=2, gpu=True)
+@stage("train-searcher", Step, version=3, gpu=True)
 def train_searcher(
     place: Place,
     trainer: TrainerConfig,

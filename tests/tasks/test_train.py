@@ -168,6 +168,21 @@ def test_a_query_is_rewarded_by_the_question_about_its_picture(
     assert set(rewards[0].terms) == {"difficulty", "format", "text repetition", "image repetition"}
 
 
+def test_only_the_query_counts_as_repeated_not_its_tags(sampler: Sampler, corpus: SearchableCorpus) -> None:
+    reply = "<type>a chart with many small coloured bars in it</type><query>{}</query>"
+    texts = ["red circles beside a blue box", "the hands of an old clock"]
+    alike, other = SearcherReward(sampler, corpus, CONFIG)(
+        [query(i, reply.format(text)) for i, text in enumerate(texts)]
+    )
+    assert alike.terms["text repetition"] == other.terms["text repetition"] == pytest.approx(1 / 2)
+
+
+def test_a_rejected_reply_repeats_no_query(sampler: Sampler, corpus: SearchableCorpus) -> None:
+    rollouts = [query(number, "there is no query that I could think of") for number in range(2)]
+    rewards = SearcherReward(sampler, corpus, CONFIG)(rollouts)
+    assert [reward.terms["text repetition"] for reward in rewards] == pytest.approx([1 / 2, 1 / 2])
+
+
 def test_a_batch_of_rejected_queries_is_no_error(sampler: Sampler, corpus: SearchableCorpus) -> None:
     assert [reward.total for reward in SearcherReward(sampler, corpus, CONFIG)([query(0, "x"), query(1, "y")])] == [
         0,
