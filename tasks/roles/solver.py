@@ -1,7 +1,9 @@
 r"""The Solver answers a question about a picture; its reply ends in `\boxed{...}`.
 
-Labels, rewards and benchmarks all use this one `prompt`. Departure: in the published code the label prompt and the
-reward prompt differ, so its Solver is trained on another question than the one that was labelled.
+Labels, training, the answers that measure difficulty, and benchmarks all use this one `prompt`. Departure: in the
+published code labels and training share a prompt, but the server that measures difficulty ends its prompt in another
+way, and benchmarks have a third prompt ("think first"). So its Searcher and Questioner are rewarded for the difficulty
+of questions in other words than those in which they are labelled.
 """
 
 from __future__ import annotations
