@@ -72,7 +72,7 @@ def play_round(config: RunConfig, store: Store, run: str, number: int, start: St
     With `approve`, a flow run of a deployment is suspended before the promotion. UserError for a missing benchmark.
     """
     place, seed, team = round_place(store, run, number), seed_of(config.seed, number), start.team
-    domains, train, rewards = config.domains, config.train, config.rewards
+    domains, train, rewards = config.domains, config.train, config.rewards_by_preset
     gold_items, benchmarks = open_gold_items(config.filter), open_benchmarks(config.evaluate)
     corpus = CorpusHandle.of_run(store, config)
 
@@ -80,7 +80,7 @@ def play_round(config: RunConfig, store: Store, run: str, number: int, start: St
         of_round = round_place(store, run, number)
         return evaluate_solver(of_round, config.evaluate, benchmarks, team.solver_alone(), config.seed)
 
-    frontier = probe_frontier(place, config.probe, team, corpus, domains, seed)
+    frontier = probe_frontier(place, config.probe_by_preset, team, corpus, domains, seed)
     searcher = train_searcher(place, train.searcher, rewards, team, frontier, corpus, domains, seed)
     with_searcher = team.with_players(searcher=searcher)
     pool = search_images(place, config.search, with_searcher, frontier, corpus, domains, seed)
@@ -88,7 +88,7 @@ def play_round(config: RunConfig, store: Store, run: str, number: int, start: St
     with_questioner = team.with_players(questioner=questioner)
     questions = synthesize_questions(place, config.synthesize, with_questioner, pool, corpus, seed)
     curriculum = filter_questions(place, config.filter, gold_items, team, questions, start.trained_on, corpus, seed)
-    solver = train_solver(place, train.solver, rewards, team, curriculum, corpus, seed)
+    solver = train_solver(place, train.solver, config.rewards, team, curriculum, corpus, seed)
 
     base, before = evaluate(0, start.base), evaluate(start.team_round, team)
     after = evaluate(number, team.with_players(solver=solver))

@@ -21,7 +21,7 @@ from tasks.engines.pictures import OWN_LIMITS, PictureBudget
 from tasks.engines.replicas import gpus_of
 from tasks.engines.request import Sampling
 from tasks.retrieval.searchable_corpus import RetrievalConfig
-from tasks.rewards import Preset
+from tasks.rewards import AgreementWindow, Preset, PresetName
 from tasks.roles.questioner import QuestionerTemplate
 from tasks.roles.searcher import Domain, SearcherTemplate
 from tasks.roles.solver import SolverTemplate
@@ -105,12 +105,32 @@ class ProbeConfig(Settings):
     resamples: int = Field(1000, ge=100)
     """Bootstrap resamples behind each interval."""
 
+    @property
+    def difficulty(self) -> Preset:
+        """The preset whose difficulty is averaged over a domain's questions."""
+        return "paper"
+
+
+class WindowProbe(ProbeConfig):
+    """Measure where the Solver is near the filter's window: the probe of preset `window`."""
+
+    low: Share
+    """The filter's lowest agreement."""
+    high: Share
+    """The filter's highest agreement."""
+
+    @property
+    def difficulty(self) -> Preset:
+        """The window."""
+        return AgreementWindow(self.low, self.high)
+
 
 class RewardConfig(Settings):
     """Rewards of the three roles, and how the frozen team measures them."""
 
-    preset: Preset = "safe"
-    """Reward formulas: `paper`, `repo` (the published code) or `safe` (malformed output is rewarded with 0)."""
+    preset: PresetName = "safe"
+    """Reward formulas: `paper`, `repo` (the published code), `safe` (malformed output is rewarded with 0) or `window`
+    (as `safe`, but questions are worth most that the filter keeps; the probe follows it)."""
     solver: Literal["label", "random"] = "label"
     """Solver's reward: `label` rewards an answer that equals the pseudo-label; `random`, a control arm, draws lots."""
     answers: int = Field(10, ge=2)
@@ -125,6 +145,25 @@ class RewardConfig(Settings):
     """Sampling parameters of the frozen Questioner."""
     answer_draw: Draw = Draw()
     """Sampling parameters of the frozen Solver."""
+
+    @property
+    def difficulty(self) -> Preset:
+        """The preset whose difficulty is rewarded."""
+        return self.preset
+
+
+class WindowRewards(RewardConfig):
+    """Rewards by preset `window`, which pays for agreements in the filter's window."""
+
+    low: Share
+    """The filter's lowest agreement."""
+    high: Share
+    """The filter's highest agreement."""
+
+    @property
+    def difficulty(self) -> Preset:
+        """The window."""
+        return AgreementWindow(self.low, self.high)
 
 
 class TrainConfig(Settings):
@@ -310,6 +349,20 @@ class RunConfig(Settings):
     runner: Annotated[Literal["threads", "ray"], NotFingerprinted] = "threads"
     """What embeds a corpus's shards: threads of this process, or tasks on the Ray cluster at `RAY_ADDRESS` (a local one
     if it is not set; needs the extra `ray`)."""
+
+    @property
+    def probe_by_preset(self) -> ProbeConfig:
+        """The probe's settings, with the filter's window where the preset pays for it: only there it is an input."""
+        if self.rewards.preset != "window":
+            return self.probe
+        return WindowProbe(**dict(self.probe), low=self.filter.low, high=self.filter.high)
+
+    @property
+    def rewards_by_preset(self) -> RewardConfig:
+        """The Searcher's and the Questioner's rewards, with the filter's window where the preset pays for it."""
+        if self.rewards.preset != "window":
+            return self.rewards
+        return WindowRewards(**dict(self.rewards), low=self.filter.low, high=self.filter.high)
 
     @property
     def cluster_gpus(self) -> int | Literal["all"] | None:

@@ -2,7 +2,8 @@
 
 For each domain a few pictures are retrieved by the domain's name and focus words. The current Questioner writes one
 question about each, and the Solver answers it m times. The domain difficulty is the mean of 1 - 2 |p - 1/2| over the
-questions, where p is the agreement. A picture without a usable question counts as difficulty 0: it teaches nothing.
+questions, where p is the agreement; with the reward preset `window` it is the mean of that preset's difficulty, without
+its validity. A picture without a usable question counts as difficulty 0: it teaches nothing.
 
 Departure: the paper samples domains evenly; here a share `1 - smoothing` of the weight follows the domain difficulty.
 """
@@ -23,7 +24,7 @@ from tasks.players.sampler import Sampler, agreements_of
 from tasks.players.team import Team
 from tasks.records import DomainDifficulty
 from tasks.retrieval.searchable_corpus import SearchableCorpus
-from tasks.rewards import difficulty
+from tasks.rewards import Preset, difficulty
 from tasks.roles import questioner
 from tasks.roles.searcher import Domain
 from tasks.settings.seeds import seed_of
@@ -31,12 +32,12 @@ from tasks.store import Output, Place
 
 
 def domain_difficulty(
-    domain: str, agreements: Sequence[float | None], weight: float, resamples: int, seed: int
+    domain: str, agreements: Sequence[float | None], weight: float, config: ProbeConfig, seed: int
 ) -> DomainDifficulty:
     """The row of one domain; `agreements` has None for a picture without a usable question."""
     measured = [agreement for agreement in agreements if agreement is not None]
-    difficulties = difficulties_of(agreements)
-    low, high = bootstrap_interval(difficulties, resamples, seed)
+    difficulties = difficulties_of(agreements, config.difficulty)
+    low, high = bootstrap_interval(difficulties, config.resamples, seed)
     return DomainDifficulty(
         domain=domain,
         questions=len(agreements),
@@ -48,9 +49,10 @@ def domain_difficulty(
     )
 
 
-def difficulties_of(agreements: Sequence[float | None]) -> NDArray[np.float64]:
-    """1 - 2 |p - 1/2| of each agreement p, and 0 for None."""
-    return difficulty([0.0 if agreement is None else agreement for agreement in agreements], "paper")
+def difficulties_of(agreements: Sequence[float | None], preset: Preset) -> NDArray[np.float64]:
+    """The difficulty of each agreement, and 0 for None."""
+    asked = np.array([agreement is not None for agreement in agreements], dtype=bool)
+    return np.where(asked, difficulty([agreement or 0.0 for agreement in agreements], preset), 0.0)
 
 
 def weights(difficulties: Sequence[float], smoothing: float) -> list[float]:
@@ -65,10 +67,11 @@ def frontier(
     agreements: Mapping[str, Sequence[float | None]], config: ProbeConfig, seed: int
 ) -> list[DomainDifficulty]:
     """The rows of all domains, from the agreements by domain and in their order."""
-    means = [float(difficulties_of(values).mean()) if values else 0.0 for values in agreements.values()]
+    preset = config.difficulty
+    means = [float(difficulties_of(values, preset).mean()) if values else 0.0 for values in agreements.values()]
     shares = weights(means, config.smoothing)
     return [
-        domain_difficulty(domain, values, share, config.resamples, seed_of(seed, domain))
+        domain_difficulty(domain, values, share, config, seed_of(seed, domain))
         for (domain, values), share in zip(agreements.items(), shares, strict=True)
     ]
 

@@ -27,9 +27,9 @@ from tasks.engines.open_engines import Engines
 from tasks.execution.progress import Progress, track
 from tasks.execution.stage import partial_results, stage, workspace
 from tasks.filter import curriculum
-from tasks.grading import NO_ANSWER, Equality, equal
+from tasks.grading import NO_ANSWER, Equality, Vote, equal
 from tasks.labelling.early_stopping import reward_stop_rule
-from tasks.players.sampler import Role, Sampler, agreements_of
+from tasks.players.sampler import Role, Sampler, votes_of
 from tasks.players.team import Team
 from tasks.players.weights import weights_of
 from tasks.probe import difficulties_of
@@ -37,6 +37,7 @@ from tasks.records import DomainDifficulty, ExampleReward, LabelledQuestion, Rej
 from tasks.records.picture import Picture
 from tasks.retrieval.searchable_corpus import Hit, SearchableCorpus
 from tasks.rewards import (
+    AgreementWindow,
     history_penalty,
     image_repetition,
     questioner_rewards,
@@ -59,6 +60,17 @@ EXAMPLE_REWARDS = "examples.parquet"
 
 
 @dataclass(frozen=True)
+class Measured:
+    """What the frozen Solver's answers to a question say."""
+
+    agreement: float | None = None
+    """Share of the majority answer, 0..1; None where nothing could be asked."""
+    validity: float = 0.0
+    """1 where the majority answer equals the Questioner's own answer, 1/2 where it does not, 0 without a majority.
+    Always 1 under presets other than `window`, which do not use it."""
+
+
+@dataclass(frozen=True)
 class SearcherReward:
     """The Searcher's reward function. Example ids are `<domain>#<number>`."""
 
@@ -71,13 +83,15 @@ class SearcherReward:
         domains = [domain_of(rollout.example) for rollout in rollouts]
         queries = [searcher.parse(rollout.text) for rollout in rollouts]
         keys = self._retrieve(queries)
-        agreements = self._agreements(keys)
+        measured = self._measured(keys)
+        agreements, validity = [each.agreement for each in measured], [each.validity for each in measured]
         formats = [searcher.well_formed(rollout.text) for rollout in rollouts]
         written = [query.text if isinstance(query, searcher.Query) else "" for query in queries]
         texts = text_repetition(written, domains, self.config.preset)
         images = image_repetition(self._embeddings(keys), domains)
-        totals = searcher_rewards(agreements, formats, texts, images, self.config.preset)
-        return with_terms(totals, agreements, formats, {"text repetition": texts, "image repetition": images})
+        totals = searcher_rewards(agreements, formats, texts, images, self.config.difficulty, validity)
+        penalties = {"text repetition": texts, "image repetition": images}
+        return with_terms(totals, measured, formats, penalties, self.config)
 
     def _retrieve(self, queries: Sequence[searcher.Query | Reject]) -> list[str | None]:
         """The key of the picture chosen for each query; None for a rejected query or one without hits."""
@@ -92,14 +106,14 @@ class SearcherReward:
         """The key of one hit, chosen by the seed; rollouts with the same query may get different ones."""
         return hits[seed_of(self.sampler.seed, "hit", query, number) % len(hits)].key if hits else None
 
-    def _agreements(self, keys: Sequence[str | None]) -> list[float | None]:
-        """The Solver's agreement on one question about each picture; None where there is no picture or question."""
+    def _measured(self, keys: Sequence[str | None]) -> list[Measured]:
+        """The Solver's answers to one question about each picture, measured."""
         distinct = list(dict.fromkeys(key for key in keys if key is not None))
         pictures = self.corpus.pictures(distinct)
         texts = self.sampler.write_questions(pictures, 1, self.config.question_draw)
         questions = [questioner.parse(text) for (text,) in texts]
-        measured = dict(zip(distinct, reward_agreements(self.sampler, pictures, questions, self.config), strict=True))
-        return [None if key is None else measured[key] for key in keys]
+        measured = dict(zip(distinct, measure(self.sampler, pictures, questions, self.config), strict=True))
+        return [Measured() if key is None else measured[key] for key in keys]
 
     def _embeddings(self, keys: Sequence[str | None]) -> NDArray[np.float32]:
         """Embeddings of the pictures, float32 [n, d]; a row of zeros where there is no picture."""
@@ -123,16 +137,18 @@ class QuestionerReward:
         """One reward per rollout."""
         questions = [questioner.parse(rollout.text) for rollout in rollouts]
         pictures = [picture_of(rollout.example) for rollout in rollouts]
-        agreements = reward_agreements(self.sampler, pictures, questions, self.config)
+        measured = measure(self.sampler, pictures, questions, self.config)
+        agreements, validity = [each.agreement for each in measured], [each.validity for each in measured]
         formats = [questioner.well_formed(rollout.text) for rollout in rollouts]
         texts = [question.text if isinstance(question, ParsedQuestion) else "" for question in questions]
-        repetition = text_repetition(texts, preset=self.config.preset)
+        repetition, preset = text_repetition(texts, preset=self.config.preset), self.config.difficulty
         if not self.config.history_penalty:
-            totals = questioner_rewards(agreements, formats, repetition, self.config.preset)
-            return with_terms(totals, agreements, formats, {"text repetition": repetition})
+            totals = questioner_rewards(agreements, formats, repetition, preset, validity=validity)
+            return with_terms(totals, measured, formats, {"text repetition": repetition}, self.config)
         history = history_penalty(texts, self.trained_on, preset=self.config.preset)
-        totals = questioner_rewards(agreements, formats, repetition, self.config.preset, history_penalty=history)
-        return with_terms(totals, agreements, formats, {"text repetition": repetition, "history penalty": history})
+        totals = questioner_rewards(agreements, formats, repetition, preset, history, validity)
+        penalties = {"text repetition": repetition, "history penalty": history}
+        return with_terms(totals, measured, formats, penalties, self.config)
 
 
 @dataclass(frozen=True)
@@ -164,27 +180,46 @@ class SolverReward:
         return NO_ANSWER if isinstance(answer, Reject) else equal(answer, self.labels[rollout.example.id])
 
 
-def reward_agreements(
+def measure(
     sampler: Sampler, pictures: Sequence[Picture], questions: Sequence[ParsedQuestion | Reject], config: RewardConfig
-) -> list[float | None]:
-    """The frozen Solver's agreement on each question, from as many answers as decide the reward."""
+) -> list[Measured]:
+    """The frozen Solver's answers to each question, measured; as many are drawn as decide the reward."""
     tolerance = config.early_stopping.tolerance if config.early_stopping else 0.0
-    enough = reward_stop_rule(config.answers, config.preset, tolerance)
-    return agreements_of(
+    enough = reward_stop_rule(config.answers, config.difficulty, tolerance)
+    votes = votes_of(
         pictures,
         questions,
         lambda asked: sampler.answer_until(asked, config.answers, config.answer_draw, config.early_stopping, enough),
     )
+    compare = isinstance(config.difficulty, AgreementWindow)
+    return [
+        Measured(voted.agreement, validity_of(voted, question) if compare else 1.0)
+        if voted is not None and isinstance(question, ParsedQuestion)
+        else Measured()
+        for voted, question in zip(votes, questions, strict=True)
+    ]
+
+
+def validity_of(voted: Vote, question: ParsedQuestion) -> float:
+    """See `Measured.validity`."""
+    if voted.label is None:
+        return 0.0
+    return 1.0 if equal(question.answer, voted.label).equal else 0.5
 
 
 def with_terms(
     totals: NDArray[np.float64],
-    agreements: Sequence[float | None],
+    measured: Sequence[Measured],
     formats: Sequence[bool],
     penalties: Mapping[str, NDArray[np.float64]],
+    config: RewardConfig,
 ) -> list[Reward]:
-    """The total rewards with the terms that they are made of."""
-    terms = {"difficulty": difficulties_of(agreements), "format": np.array(formats, np.float64), **penalties}
+    """The total rewards with the terms that they are made of: the paper's difficulty, or that of `window`."""
+    by_window = isinstance(config.difficulty, AgreementWindow)
+    difficulties = difficulties_of([each.agreement for each in measured], config.difficulty if by_window else "paper")
+    terms = {"difficulty": difficulties, "format": np.array(formats, np.float64), **penalties}
+    if by_window:
+        terms["validity"] = np.array([each.validity for each in measured])
     return [
         Reward(float(total), {name: float(values[number]) for name, values in terms.items()})
         for number, total in enumerate(totals)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from tasks.config import FilterConfig
 from tasks.grading import vote
 from tasks.records import Answers
-from tasks.rewards import Preset, difficulty
+from tasks.rewards import AgreementWindow, Preset, difficulty
 
 StopRule = Callable[[Answers], bool]
 """Whether the answers drawn so far, the first of m, suffice."""
@@ -47,13 +47,19 @@ def filter_stop_rule(config: FilterConfig, risk: float) -> StopRule:
 
 
 def reward_stop_rule(m: int, preset: Preset, tolerance: float) -> StopRule:
-    """Stop when the difficulty (0..1) from all m answers has a standard deviation of at most `tolerance`."""
+    """Stop when the difficulty (0..1) from all m answers has a standard deviation of at most `tolerance`.
+
+    A window also pays for the label, so there no other group may still reach the size of the largest.
+    """
 
     def decided(answers: Answers) -> bool:
-        sizes, probabilities = final_sizes(len(answers), _largest_groups(answers)[0], m)
+        largest, second = _largest_groups(answers)
+        sizes, probabilities = final_sizes(len(answers), largest, m)
         values = difficulty(sizes / m, preset)
+        values -= values[0]  # so that equal values have a deviation of exactly 0
         mean = float(probabilities @ values)
-        return math.sqrt(max(0.0, float(probabilities @ (values - mean) ** 2))) <= tolerance
+        labelled = not isinstance(preset, AgreementWindow) or largest > second + m - len(answers)
+        return labelled and math.sqrt(max(0.0, float(probabilities @ (values - mean) ** 2))) <= tolerance
 
     return decided
 

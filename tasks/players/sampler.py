@@ -16,7 +16,7 @@ from tasks.engines.open_engines import Engines
 from tasks.engines.partial_completions import generate_or_resume
 from tasks.engines.request import Completion, Request
 from tasks.execution.progress import track
-from tasks.grading import vote
+from tasks.grading import Vote, vote
 from tasks.labelling.early_stopping import StopRule
 from tasks.players.weights import Weights
 from tasks.records import AnswerKind, Answers, Reject
@@ -166,13 +166,22 @@ def agreements_of(
     answer: Callable[[Sequence[AskedQuestion]], Sequence[Answers]],
 ) -> list[float | None]:
     """The agreement (0..1) of the Solver's answers to each question about its picture; None for a rejected question."""
+    return [None if voted is None else voted.agreement for voted in votes_of(pictures, questions, answer)]
+
+
+def votes_of(
+    pictures: Sequence[Picture],
+    questions: Sequence[ParsedQuestion | Reject],
+    answer: Callable[[Sequence[AskedQuestion]], Sequence[Answers]],
+) -> list[Vote | None]:
+    """The vote over the Solver's answers to each question about its picture; None for a rejected question."""
     asked = [
         AskedQuestion(picture, question.text, question.kind)
         for picture, question in zip(pictures, questions, strict=True)
         if isinstance(question, ParsedQuestion)
     ]
     answers = iter(answer(asked))
-    return [vote(next(answers)).agreement if isinstance(question, ParsedQuestion) else None for question in questions]
+    return [vote(next(answers)) if isinstance(question, ParsedQuestion) else None for question in questions]
 
 
 def _text(completion: Completion) -> str | Reject:

@@ -5,13 +5,15 @@ model.
 """
 
 from tasks.rewards.difficulty import difficulty
-from tasks.rewards.presets import FloatArray, Preset
+from tasks.rewards.presets import AgreementWindow, FloatArray, Preset, PresetName
 from tasks.rewards.repetition import history_penalty, image_repetition, text_repetition
 from tasks.rewards.roles import questioner_rewards, searcher_rewards, solver_rewards
 
 __all__ = [
+    "AgreementWindow",
     "FloatArray",
     "Preset",
+    "PresetName",
     "difficulty",
     "history_penalty",
     "image_repetition",

@@ -8,6 +8,7 @@ or question could be parsed, or no image was found.
 | `paper` | difficulty - penalties | accuracy |
 | `repo` | 0.9 difficulty + 0.1 format - penalties; difficulty -1 without an agreement | 0.9 accuracy + 0.1 boxed |
 | `safe` | 0.9 difficulty + 0.1 format + (1 - penalty) for each penalty; 0 if malformed | as `repo`; 0 if malformed |
+| `window` | as `safe`, with difficulty times validity | as `safe` |
 
 Penalties: text and image repetition for the Searcher (Active-Zero, section 3); text repetition, and optionally the
 history penalty, for the Questioner.
@@ -36,14 +37,16 @@ def searcher_rewards(
     text_repetition: npt.ArrayLike,
     image_repetition: npt.ArrayLike,
     preset: Preset = "repo",
+    validity: npt.ArrayLike = 1.0,
 ) -> FloatArray:
     """The Searcher's rewards, float64 [outputs]: difficulty of the question about the retrieved image, minus penalties.
 
     `agreements`: the Solver's agreement on that question, 0..1; None if nothing could be asked. `formats`: whether the
-    output follows the Searcher's format. `text_repetition`, `image_repetition`: penalties, 0..1.
+    output follows the Searcher's format. `text_repetition`, `image_repetition`: penalties, 0..1. `validity`: factor of
+    the difficulty, 0..1, which the preset `window` has.
     """
     penalties = [_aligned(text_repetition, len(agreements)), _aligned(image_repetition, len(agreements))]
-    return _with_penalties(agreements, formats, penalties, preset)
+    return _with_penalties(agreements, formats, penalties, preset, validity)
 
 
 def questioner_rewards(
@@ -52,6 +55,7 @@ def questioner_rewards(
     text_repetition: npt.ArrayLike,
     preset: Preset = "repo",
     history_penalty: npt.ArrayLike | None = None,
+    validity: npt.ArrayLike = 1.0,
 ) -> FloatArray:
     """The Questioner's rewards, float64 [outputs]: difficulty of the question, minus penalties.
 
@@ -59,16 +63,16 @@ def questioner_rewards(
     """
     given = [text_repetition] if history_penalty is None else [text_repetition, history_penalty]
     penalties = [_aligned(penalty, len(agreements)) for penalty in given]
-    return _with_penalties(agreements, formats, penalties, preset)
+    return _with_penalties(agreements, formats, penalties, preset, validity)
 
 
 def solver_rewards(correct: Sequence[bool], boxed: Sequence[bool], preset: Preset = "repo") -> FloatArray:
-    """The Solver's rewards, float64 [outputs]: the answer equals the pseudo-label, and (`repo`, `safe`) is boxed."""
+    """The Solver's rewards, float64 [outputs]: the answer equals the pseudo-label, and (but in `paper`) is boxed."""
     accuracy, format_ = _aligned(correct, len(correct)), _aligned(boxed, len(correct))
     if preset == "paper":
         return accuracy
     reward = (1 - FORMAT_WEIGHT) * accuracy + FORMAT_WEIGHT * format_
-    return np.where(format_ > 0, reward, 0.0) if preset == "safe" else reward
+    return reward if preset == "repo" else np.where(format_ > 0, reward, 0.0)
 
 
 def _with_penalties(
@@ -76,10 +80,12 @@ def _with_penalties(
     formats: Sequence[bool],
     penalties: Sequence[FloatArray],
     preset: Preset,
+    validity: npt.ArrayLike,
 ) -> FloatArray:
     """Rewards of the Searcher and the Questioner; the table above has the formulas."""
     answered = np.array([agreement is not None for agreement in agreements], dtype=bool)
     difficulties = difficulty([0.0 if agreement is None else agreement for agreement in agreements], preset)
+    difficulties = difficulties * np.asarray(validity, dtype=np.float64)
     format_ = _aligned(formats, len(agreements))
     total_penalty: FloatArray = np.sum(penalties, axis=0)
     if preset == "paper":

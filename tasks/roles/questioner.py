@@ -28,7 +28,7 @@ class ParsedQuestion:
     text: str
     kind: AnswerKind
     answer: str
-    """The Questioner's own answer, possibly empty: kept for readers, never used as a label."""
+    """The Questioner's own answer, possibly empty: never a label. The reward preset `window` compares it with one."""
     thought: str
     """The Questioner's reasoning, possibly empty."""
 

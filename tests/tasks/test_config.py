@@ -8,6 +8,7 @@ import pytest
 
 from tasks.config import RunConfig, load_config
 from tasks.settings.errors import UserError
+from tasks.settings.fingerprint import digest
 from tasks.settings.overlay import CONFIGS, keys, merge, override
 from tasks.world import DOMAINS
 
@@ -64,6 +65,18 @@ def test_the_paper_profile_has_the_published_settings() -> None:
         6000,
         5,
     )
+
+
+def test_only_preset_window_makes_the_window_an_input() -> None:
+    def inputs(*overrides: str) -> str:
+        config = load_config("tiny", overrides)
+        return digest([config.rewards_by_preset, config.probe_by_preset])
+
+    assert inputs() == inputs("filter.low=0.5", "filter.high=0.8")
+    default = load_config("tiny")
+    assert inputs() == digest([default.rewards, default.probe])
+    by_window = "rewards.preset=window"
+    assert len({inputs(by_window), inputs(by_window, "filter.low=0.5"), inputs(by_window, "filter.high=0.8")}) == 3
 
 
 def test_replies_are_as_long_in_training_as_elsewhere() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.config import ProbeConfig
+from tasks.config import ProbeConfig, load_config
 from tasks.probe import frontier, weights
 
 shares = st.lists(st.floats(0, 1), min_size=1, max_size=61)
@@ -39,6 +39,13 @@ def test_a_domain_at_the_frontier_outweighs_a_mastered_one() -> None:
     assert by_name["mastered"].difficulty == by_name["silent"].difficulty == 0
     assert by_name["frontier"].weight > by_name["mastered"].weight == by_name["silent"].weight > 0
     assert (by_name["silent"].questions, by_name["silent"].agreement) == (4, 0.0)
+
+
+def test_preset_window_probes_where_the_filter_keeps() -> None:
+    config = load_config("tiny", ["rewards.preset=window", "probe.smoothing=0"]).probe_by_preset
+    even, kept = frontier({"even": [0.5] * 4, "kept": [0.75] * 4, "none": [None]}, config, seed=0)[:2]
+    assert (kept.difficulty, even.difficulty) == (1, pytest.approx(0.5 / 0.6))
+    assert kept.weight > even.weight
 
 
 def test_a_picture_without_a_question_lowers_the_difficulty() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from tasks.config import PromptTemplates, RewardConfig, load_config
+from tasks.config import PromptTemplates, RewardConfig, WindowRewards, load_config
 from tasks.corpora import WorldCorpus
 from tasks.corpus import build_corpus, corpus_place, open_corpus
 from tasks.engines import Scripted
@@ -16,6 +16,7 @@ from tasks.engines.pictures import OWN_LIMITS
 from tasks.engines.protocol import Engine
 from tasks.engines.request import Completion, Request
 from tasks.engines.scripted import Rule
+from tasks.grading import vote
 from tasks.players.sampler import AskedQuestion, Sampler
 from tasks.players.team import Team
 from tasks.players.weights import weights_of
@@ -24,8 +25,16 @@ from tasks.records.picture import Picture
 from tasks.records.prompt import Prompt
 from tasks.retrieval import RetrievalConfig, SearchableCorpus
 from tasks.retrieval.clip import Clip
+from tasks.roles.questioner import ParsedQuestion
 from tasks.roles.searcher import Domain
-from tasks.train import QuestionerReward, SearcherReward, SolverReward, searcher_examples, solver_examples
+from tasks.train import (
+    QuestionerReward,
+    SearcherReward,
+    SolverReward,
+    searcher_examples,
+    solver_examples,
+    validity_of,
+)
 from tasks.trainers.example import Example, Rollout
 from tests.fixtures.tiny_clip import write_tiny_clip
 
@@ -153,6 +162,30 @@ def test_the_history_penalty_lowers_rewards_of_known_questions(sampler: Sampler)
     assert new.total - old.total == pytest.approx(1)
     unpenalized = QuestionerReward(sampler, CONFIG, trained_on=[f"{text} ?"])(rollouts)
     assert unpenalized[0].total == unpenalized[1].total
+
+
+def test_preset_window_pays_by_agreement_and_own_answer(sampler: Sampler) -> None:
+    config = WindowRewards(preset="window", answers=6, low=0.4, high=1.0)
+    own = "<think>t</think><type>numeric_value</type><question>{} ?</question><answer>{}</answer>"
+    texts = [own.format("sure", "1"), own.format("sure", "2"), "no tags"]
+    rewards = QuestionerReward(sampler, config)([question(number, text) for number, text in enumerate(texts)])
+    terms = [(reward.terms["difficulty"], reward.terms["validity"]) for reward in rewards]
+    assert terms == [(1, 1), (1, 0.5), (0, 0)]
+    assert [reward.total for reward in rewards] == pytest.approx([0.9 + 0.1 + 2 / 3, 0.45 + 0.1 + 2 / 3, 0])
+
+
+def test_validity_compares_the_own_answer_with_the_majority() -> None:
+    def validity(answers: list[str | None], own: str) -> float:
+        return validity_of(vote(answers), ParsedQuestion("how many ?", "numeric_value", own, ""))
+
+    assert [validity(["1", "1", "2"], own) for own in ("1.0", "2", "")] == [1, 0.5, 0.5]
+    assert [validity(answers, "1") for answers in (["1", "2"], [None, None])] == [0, 0]  # no majority
+
+
+def test_preset_window_pays_a_query_by_the_own_answer_too(sampler: Sampler, corpus: SearchableCorpus) -> None:
+    config = WindowRewards(preset="window", answers=6, low=0.4, high=0.6)
+    (reward,) = SearcherReward(sampler, corpus, config)([query(0, QUERY.format("a map"))])
+    assert set(reward.terms) == {"difficulty", "validity", "format", "text repetition", "image repetition"}
 
 
 def test_a_query_is_rewarded_by_the_question_about_its_picture(

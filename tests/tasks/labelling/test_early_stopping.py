@@ -10,8 +10,10 @@ from tasks.engines.pictures import OWN_LIMITS
 from tasks.engines.request import Request, Sampling
 from tasks.engines.scripted import Scripted
 from tasks.filter import label_of
+from tasks.grading import vote
 from tasks.labelling.early_stopping import filter_stop_rule, final_sizes, reward_stop_rule
 from tasks.records.prompt import Prompt
+from tasks.rewards import AgreementWindow, difficulty
 
 CONFIG = FilterConfig(answers=9, low=0.6, high=0.9)
 ANSWER = st.sampled_from(["3", "3", "3", "3", "4", "5", None])
@@ -55,6 +57,20 @@ def test_a_reward_is_decided_when_its_spread_is_within_tolerance() -> None:
     assert decided(("1",) * 8)
     assert not decided(("1",) * 4)
     assert reward_stop_rule(10, "paper", 0.0)(("1",) * 10)
+
+
+@given(st.tuples(*[ANSWER] * 9))
+def test_at_tolerance_0_a_window_pays_as_by_all_answers(answers: tuple[str | None, ...]) -> None:
+    window = AgreementWindow(CONFIG.low, CONFIG.high)
+    decided = reward_stop_rule(9, window, 0.0)
+    early = vote(next(answers[:count] for count in range(1, 10) if count == 9 or decided(answers[:count])))
+    full = vote(answers)
+    assert float(difficulty(early.agreement, window)) == float(difficulty(full.agreement, window))
+    assert early.label == full.label
+
+
+def test_a_window_is_decided_before_all_answers_are_drawn() -> None:
+    assert reward_stop_rule(9, AgreementWindow(0.6, 0.9), 0.0)(("1",) * 6 + ("2", "3"))
 
 
 def test_later_completions_equal_those_of_full_sampling() -> None:
