@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property, partial
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -22,6 +22,7 @@ from pydantic import Field, model_validator
 
 from tasks.engines.cluster import Head, connect
 from tasks.engines.model_folder import check_adapter
+from tasks.engines.parts import parts
 from tasks.engines.pictures import PictureBudget
 from tasks.engines.protocol import Engine, PolicyEngine
 from tasks.engines.replica_logs import Outbox, Reply, delivered
@@ -42,6 +43,8 @@ log = logging.getLogger(__name__)
 
 BESIDE_RANK = 0.51
 """GPUs of a replica that leaves room for a rank: no second replica fits beside it, and one rank does."""
+ROWS = 256
+"""Completions of a part for an engine that has no batches."""
 ADAPTERS = 16
 """Adapters whose files are kept: those of the roles, and the last of a policy in training."""
 LAST_WORDS = 2.0
@@ -61,8 +64,8 @@ class Ray(Settings):
     share: Annotated[bool, NotFingerprinted] = False
     """Leave room on each GPU for one rank of a training, so that replicas and ranks stand on the same cards."""
     rows: Annotated[Literal["auto"] | Annotated[int, Field(ge=1)], NotFingerprinted] = "auto"
-    """Completions that a replica gets at once: more use a GPU better, fewer share short work more evenly. Auto is 256,
-    and eight times `of.max_num_seqs` for vLLM, which is idle in part when a batch ends."""
+    """Completions that a replica gets at once: more use a GPU better, fewer share short work more evenly. Auto is
+    `of.rows`, and eight times `of.max_num_seqs` for vLLM, which is idle in part when a batch ends."""
 
     @model_validator(mode="after")
     def _shares_one_gpu(self) -> Ray:
@@ -134,13 +137,13 @@ class RayEngine(PolicyEngine):
         self, parts: Sequence[Sequence[Request]], on_done: Callable[[int], None] | None = None
     ) -> Iterator[tuple[int, list[list[Completion]]]]:
         """See `Engine.stream`: no replica waits for the end of a part."""
-        return by_part(parts, self._answers([request for part in parts for request in part], on_done))
+        return by_part(parts, self._answers(parts, on_done))
 
     def _answers(
-        self, requests: Sequence[Request], on_done: Callable[[int], None] | None
+        self, chunks: Sequence[Sequence[Request]], on_done: Callable[[int], None] | None
     ) -> Iterator[tuple[int, list[Completion]]]:
-        """The position and the completions of each request."""
-        for indices, answers in self._shared("generate", requests):
+        """The position in all chunks together and the completions of each request."""
+        for indices, answers in self._shared("generate", chunks):
             yield from zip(indices, answers, strict=True)
             if on_done is not None:
                 on_done(sum(map(len, answers)))
@@ -149,7 +152,7 @@ class RayEngine(PolicyEngine):
         """See `PolicyEngine.sample`."""
         prompts: list[list[int]] = [[] for _ in requests]
         samples: list[list[SampledTokens]] = [[] for _ in requests]
-        for indices, (ids, groups) in self._shared("sample", requests):
+        for indices, (ids, groups) in self._shared("sample", [requests]):
             for index, prompt, group in zip(indices, ids, groups, strict=True):
                 prompts[index], samples[index] = prompt, group
         return prompts, samples
@@ -193,9 +196,16 @@ class RayEngine(PolicyEngine):
             with suppress(self._ray.exceptions.RayError):  # the replica has died
                 delivered(self._ray.get(reference))
 
-    def _shared(self, method: str, requests: Sequence[Request]) -> Iterator[tuple[list[int], Any]]:
-        """The indices and the answers of each part, in the order in which replicas finish them."""
-        return self._pool.answers(parts(requests, rows_of(self._config)), partial(self._submit, method, requests))
+    def _shared(self, method: str, chunks: Sequence[Sequence[Request]]) -> Iterator[tuple[list[int], Any]]:
+        """The indices and the answers of each part of each chunk, in the order in which replicas finish them."""
+        rows, starts = rows_of(self._config), accumulate(map(len, chunks), initial=0)
+        cuts = [
+            [start + index for index in part]
+            for chunk, start in zip(chunks, starts, strict=False)
+            for part in parts(chunk, rows)
+        ]
+        requests = [request for chunk in chunks for request in chunk]
+        return self._pool.answers(cuts, partial(self._submit, method, requests))
 
     def _submit(self, method: str, requests: Sequence[Request], replica: Any, indices: list[int]) -> Any:
         """Called when a replica has room, so only parts at work have their pictures in memory."""
@@ -291,7 +301,9 @@ def rows_of(config: Ray) -> int:
     """Completions of a part."""
     if config.rows != "auto":
         return config.rows
-    return 8 * config.of.max_num_seqs if isinstance(config.of, VLLM) else 256
+    if isinstance(config.of, VLLM):
+        return 8 * config.of.max_num_seqs
+    return config.of.rows if isinstance(config.of, Transformers) else ROWS
 
 
 def room_on(machines: Sequence[Mapping[str, float]], gpus: int) -> int:
@@ -306,25 +318,3 @@ def check_room(machines: Sequence[Mapping[str, float]], config: Ray, gpus: int) 
     if room == 0 or (config.replicas != "auto" and config.replicas > room):
         each = f"{gpus} GPU" if gpus else "1 CPU"
         raise UserError(f"engine.replicas is {config.replicas}, at {each} each; the cluster has room for {room}")
-
-
-def parts(requests: Sequence[Request], rows: int) -> list[list[int]]:
-    """Indices of the requests of each part: of about `rows` completions, each picture whole, adapters kept together.
-
-    The cuts depend on the requests alone, not on the number of replicas.
-    """
-    by_picture: dict[tuple[Adapter | None, str | int], list[int]] = defaultdict(list)
-    for index, request in enumerate(requests):
-        picture = index if request.picture is None else request.picture.key
-        by_picture[request.adapter, picture].append(index)
-    ordered = sorted(by_picture.items(), key=lambda item: "" if item[0][0] is None else item[0][0].name)
-    found: list[list[int]] = []
-    size = rows
-    for _, indices in ordered:
-        count = sum(requests[index].n for index in indices)
-        if size + count > rows:
-            found.append([])
-            size = 0
-        found[-1] += indices
-        size += count
-    return found

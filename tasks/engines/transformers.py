@@ -21,6 +21,7 @@ from tasks.engines import general
 from tasks.engines.architecture import changes_tower, has_fast_way, read_config
 from tasks.engines.inputs import load_processor
 from tasks.engines.model_folder import check_adapter, check_model
+from tasks.engines.parts import parts
 from tasks.engines.pictures import OWN_LIMITS, PictureBudget
 from tasks.engines.protocol import Engine
 from tasks.engines.request import Adapter, Completion, Request, by_adapter
@@ -97,14 +98,14 @@ class TorchEngine(Engine):
     def generate(
         self, requests: Sequence[Request], on_done: Callable[[int], None] | None = None
     ) -> list[list[Completion]]:
-        """See `Engine.generate`. Requests of one adapter and equal sampling are batched."""
+        """See `Engine.generate`. Requests of one part, adapter and equal sampling are batched."""
         import torch
 
         from tasks.engines.decode import decode, encode
 
         results: list[list[Completion]] = [[] for _ in requests]
         with torch.inference_mode():
-            for adapter, indices in by_adapter(requests).items():
+            for adapter, indices in parts_by_adapter(requests, self._config.rows):
                 decoder = self._decoder(adapter)
                 members = [requests[index] for index in indices]
                 encoded = encode(self._model, self._processor, members, self._vision)
@@ -145,9 +146,9 @@ class GeneralEngine(Engine):
     def generate(
         self, requests: Sequence[Request], on_done: Callable[[int], None] | None = None
     ) -> list[list[Completion]]:
-        """See `Engine.generate`. The requests of one adapter go together."""
+        """See `Engine.generate`. The requests of one part and adapter go together."""
         results: list[list[Completion]] = [[] for _ in requests]
-        for adapter, indices in by_adapter(requests).items():
+        for adapter, indices in parts_by_adapter(requests, self._rows):
             members = [requests[index] for index in indices]
             for index, group in zip(indices, self._sample(adapter, members, on_done), strict=True):
                 results[index] = completions(self._processor, group)
@@ -164,6 +165,13 @@ class GeneralEngine(Engine):
         prompts = general.encode(self._processor, requests)
         with _adapted(self._model, adapter) as model:
             return general.sample(model, prompts, requests, rows=self._rows, on_done=on_done)
+
+
+def parts_by_adapter(requests: Sequence[Request], rows: int) -> Iterator[tuple[Adapter | None, list[int]]]:
+    """Each part's requests of each adapter, as indices."""
+    for part in parts(requests, rows):
+        for adapter, members in by_adapter([requests[index] for index in part]).items():
+            yield adapter, [part[member] for member in members]
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 The workers are forked from a server process that has imported torch and runs no thread of its own (`forkserver`):
 forking this process would copy locks that Prefect's threads hold, and spawning would import torch in every worker anew.
-Requests travel pickled, pictures as their encoded bytes. The next batch of requests goes to the first idle worker. A
+Requests travel pickled, pictures as their encoded bytes. The next part of the requests goes to the first idle worker. A
 worker that dies is an error that names it. If this process dies, its workers end at once, and the server after them.
 """
 
@@ -11,12 +11,12 @@ from __future__ import annotations
 import multiprocessing
 from collections import deque
 from collections.abc import Callable, Sequence
-from math import ceil
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+from tasks.engines.parts import parts
 from tasks.engines.protocol import Engine
-from tasks.engines.request import Completion, Request, by_adapter
+from tasks.engines.request import Completion, Request
 from tasks.execution.processes import exit_with_creator
 from tasks.settings.errors import UserError
 
@@ -32,7 +32,7 @@ class WorkerEngine(Engine):
     """An engine that splits its requests over processes, each with an engine of its own."""
 
     def __init__(self, open_engine: Callable[[], Engine], workers: int, rows: int) -> None:
-        """Starts `workers` processes that each call `open_engine`; a batch has at most `rows` completions."""
+        """Starts `workers` processes that each call `open_engine`; a part has about `rows` completions."""
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(PRELOAD)
         self._rows = rows
@@ -49,7 +49,7 @@ class WorkerEngine(Engine):
     ) -> list[list[Completion]]:
         """See `Engine.generate`. `WorkerDied` if a worker ends; any error closes the engine."""
         results: list[list[Completion]] = [[] for _ in requests]
-        waiting = deque(self._batches(requests))
+        waiting = deque(parts(requests, self._rows))
         busy: dict[_Worker, list[int]] = {}
         idle = list(self._workers)
         try:
@@ -74,19 +74,6 @@ class WorkerEngine(Engine):
         """End the worker processes."""
         for worker in self._workers:
             worker.close()
-
-    def _batches(self, requests: Sequence[Request]) -> list[list[int]]:
-        """Indices of the requests of each batch: one adapter, equal sampling, and batches enough for all workers."""
-        from tasks.engines.decode import batches
-
-        total = sum(request.n for request in requests)
-        rows = max(1, min(self._rows, ceil(total / len(self._workers))))
-        found = []
-        for indices in by_adapter(requests).values():
-            members = [requests[index] for index in indices]
-            lengths = [len(request.prompt.user) for request in members]
-            found += [[indices[position] for position in batch] for batch in batches(members, lengths, rows)]
-        return found
 
 
 class _Worker:

@@ -15,9 +15,10 @@ import pytest
 from flows.server.server import free_port
 from tasks.engines import Ray, Transformers
 from tasks.engines.cluster import connect
+from tasks.engines.parts import parts
 from tasks.engines.pictures import OWN_LIMITS
 from tasks.engines.protocol import Engine
-from tasks.engines.replicas import check_room, parts, room_on
+from tasks.engines.replicas import check_room, room_on
 from tasks.engines.request import Adapter, Request, Sampling
 from tasks.engines.scripted import Rule
 from tasks.records.picture import Picture
