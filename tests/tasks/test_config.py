@@ -6,13 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from tasks.config import RunConfig, load_config
+from tasks.benchmarks.statistics import Gain
+from tasks.config import Draw, LeakageConfig, RunConfig, load_config
+from tasks.promote import apply_rule
+from tasks.roles.questioner import ParsedQuestion, parse, prompt
 from tasks.settings.errors import UserError
 from tasks.settings.fingerprint import digest
 from tasks.settings.overlay import CONFIGS, keys, merge, override
 from tasks.world import DOMAINS
 
-PROFILES = ["tiny", "qwen2.5-vl-3b", "qwen2.5-vl-7b", "qwen3-vl-8b", "paper"]
+PROFILES = ["tiny", "qwen2.5-vl-3b", "qwen2.5-vl-7b", "qwen3-vl-8b", "paper", "paper+safe"]
 
 
 def mistake(*overrides: str) -> str:
@@ -40,8 +43,8 @@ def test_the_tiny_domains_are_the_worlds() -> None:
     assert [domain.name for domain in load_config("tiny").domains] == list(DOMAINS)
 
 
-def test_there_are_61_domains_as_in_the_paper() -> None:
-    assert len(load_config("paper").domains) == 61
+def test_there_are_62_domains_as_published() -> None:
+    assert len(load_config("paper").domains) == 62
 
 
 def test_the_tiny_prompts_are_those_of_the_base_models_training() -> None:
@@ -65,6 +68,42 @@ def test_the_paper_profile_has_the_published_settings() -> None:
         6000,
         5,
     )
+
+
+def test_the_paper_profile_samples_as_the_published_code() -> None:
+    paper = load_config("paper")
+    published = Draw(temperature=1.0, top_p=0.95)
+    assert paper.search.draw == paper.synthesize.draw == paper.rewards.question_draw == published
+    assert paper.rewards.answer_draw == Draw(temperature=1.0, top_p=0.95, top_k=40)
+    assert paper.filter.draw == Draw(temperature=1.0, top_k=40)
+    assert (paper.pictures.min_pixels, paper.pictures.max_pixels) == (200_704, 1_003_520)
+
+
+def test_the_paper_profiles_questioner_has_two_worked_examples() -> None:
+    template = load_config("paper").prompts.questioner
+    _, *examples = prompt(template).user.split("<think>")
+    kinds = [parse("<think>" + example.split("</answer>")[0] + "</answer>") for example in examples]
+    assert [isinstance(one, ParsedQuestion) and one.kind for one in kinds] == ["numeric_value", "short_answer"]
+
+
+def test_the_paper_profile_has_none_of_our_safeguards() -> None:
+    paper = load_config("paper")
+    leakage = paper.filter.leakage
+    assert (leakage.asked_before, leakage.given_away, leakage.blind_answers) == (False, False, 0)
+    assert paper.filter.gold is None and paper.filter.max_share == 1 and not paper.rewards.history_penalty
+    assert paper.probe.smoothing == 1
+    ruin = Gain(before=99.0, after=0.0, low=-99.0, high=-99.0)
+    assert apply_rule(ruin, ruin, paper.promote)[0], "every Solver is promoted"
+
+
+def test_the_paper_profile_with_safeguards_differs_in_them_alone() -> None:
+    paper, safe = (load_config(name).model_dump() for name in ("paper", "paper+safe"))
+    assert {name for name in paper if paper[name] != safe[name]} == {"rewards", "probe", "filter", "promote"}
+    with_safeguards = load_config("paper+safe")
+    assert with_safeguards.filter.leakage == LeakageConfig() and with_safeguards.filter.gold is not None
+    assert with_safeguards.promote == load_config("qwen2.5-vl-7b").promote
+    assert (with_safeguards.rewards.preset, with_safeguards.rewards.history_penalty) == ("safe", True)
+    assert with_safeguards.filter.gold.source not in with_safeguards.evaluate.benchmarks
 
 
 def test_only_preset_window_makes_the_window_an_input() -> None:
@@ -154,7 +193,7 @@ def test_a_malformed_override_is_refused(override_: str) -> None:
 
 
 def test_domains_may_be_named_by_their_file() -> None:
-    assert len(load_config("tiny", ["domains=domains.yaml"]).domains) == 61
+    assert len(load_config("tiny", ["domains=domains.yaml"]).domains) == 62
 
 
 def test_a_domain_named_twice_is_refused() -> None:

@@ -74,7 +74,7 @@ def test_a_wrong_run_name_is_told_what_a_name_is() -> None:
     assert message(run="mine-2.b_c") == ""
 
 
-@pytest.mark.parametrize("name", ["tiny", "qwen2.5-vl-3b", "qwen2.5-vl-7b", "paper"])
+@pytest.mark.parametrize("name", ["tiny", "qwen2.5-vl-3b", "qwen2.5-vl-7b", "paper", "paper+safe"])
 def test_every_value_of_every_config_is_accepted(name: str) -> None:
     overrides = assignments(load_config(name).model_dump(mode="json"))
     assert message(overrides=overrides) == ""
