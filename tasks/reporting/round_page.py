@@ -371,10 +371,10 @@ def explanations(window: Window | None) -> list[tuple[str, str]]:
         low, high, floor = (f"{value:.2f}" for value in (window.low, window.high, window.floor))
         answers, blind = f"{window.answers} ", str(window.blind_answers)
     return [
-        (TRAINED, f"The answers agree in part, between {low} and {high}: the Solver trains on the majority answer."),
+        (TRAINED, f"The answers agree in part, between {floor} and {high}: the Solver trains on the majority answer."),
         ("too hard", f"Fewer of the {answers}answers agree than {low}: the majority is too often wrong."),
         ("too easy", f"More of the answers agree than {high}: nothing is left to learn."),
-        ("label not trusted", f"The agreement is below {floor}, from where on enough gold items were labelled right."),
+        ("label not trusted", f"The agreement is from {low} to {floor}, where too many gold items got wrong labels."),
         ("no majority", "Two answers are equally frequent, so there is no label."),
         ("no answer", f"None of the {answers}replies holds an answer."),
         ("not grounded", f"The Solver gives the label in most of {blind} answers without the picture."),
