@@ -87,10 +87,13 @@ def requests_of(count: int) -> list[Request]:
 
 def kill_some(count: int, seconds: float, killed: list[float]) -> None:
     """Kill so many replicas, one after another, within the time. `killed` gets the times."""
+    import ray
+
     random = Random(1)
     for _ in range(count):
         time.sleep(seconds / (count + 1))
-        os.kill(random.choice(sorted(actor_processes("Replica"))), signal.SIGKILL)
+        address = ray.get_runtime_context().gcs_address
+        os.kill(random.choice(sorted(actor_processes("Replica", address))), signal.SIGKILL)
         killed.append(time.time())
 
 
